@@ -1,0 +1,1 @@
+"""Fused operations, each with three faces: plain reference, numba on the CPU, GPU."""

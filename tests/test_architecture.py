@@ -1,0 +1,90 @@
+"""The house rules that a machine can check: who may import whom, what an import costs, file sizes."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MAY_IMPORT = {
+    "kernels": {"kernels"},
+    "tracker": {"tracker", "kernels"},
+    "trainer": {"trainer", "tracker", "kernels"},
+    "tools": {"tools", "trainer", "tracker", "kernels"},
+}
+OPTIONAL_IN_RUNTIME = {
+    "smplx",
+    "scipy",
+    "anny",
+    "matplotlib",
+    "mediapipe",
+    "pickle",
+    "onnxruntime",
+    "openvino",
+}
+"""Libraries that tracker/ and kernels/ may import only inside the function that needs them."""
+MAX_LINES = 420
+
+FILES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
+
+
+def imported_names(tree: ast.AST) -> Iterator[tuple[str, bool]]:
+    """Top-level package of every import, and whether it runs when the module is loaded."""
+    deferred = {
+        id(child)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for child in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"relative import of {node.module}"
+            names = [node.module or ""]
+        else:
+            continue
+        for name in names:
+            yield name.split(".")[0], id(node) not in deferred
+
+
+def test_the_tree_is_there() -> None:
+    assert {path.relative_to(ROOT).parts[0] for path in FILES} == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_follow_the_arrows(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    for name, at_load in imported_names(ast.parse(path.read_text())):
+        if name in MAY_IMPORT:
+            assert name in MAY_IMPORT[package], f"{package} must not import {name}"
+        if package in ("tracker", "kernels") and at_load:
+            assert name not in OPTIONAL_IN_RUNTIME, f"{name} must be imported where it is used"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_stay_readable(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MAX_LINES, "split it by responsibility"
+    assert path.name != "utils.py"
+
+
+def test_importing_tracker_is_light() -> None:
+    code = "import sys, tracker; print('\\n'.join(m.split('.')[0] for m in sys.modules))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert "tracker" in loaded.stdout.split()
+    assert not {"torch", "smplx", "trainer", "tools", "cv2"} & set(loaded.stdout.split())
+
+
+def test_every_public_name_resolves() -> None:
+    import tracker
+
+    for name in tracker.__all__:
+        assert getattr(tracker, name).__module__.startswith("tracker.")
+    assert set(tracker.__all__) <= set(dir(tracker))
+    with pytest.raises(AttributeError, match=r"no attribute 'Trackr'; it offers .*PoseFrame"):
+        _ = tracker.Trackr

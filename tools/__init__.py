@@ -1,0 +1,1 @@
+"""What stands on the library: the command line, benchmarks, exports, viewers, builders."""

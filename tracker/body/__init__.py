@@ -1,0 +1,1 @@
+"""The body: skeleton, rotations, camera, body model and its fast kinematics."""

@@ -1,0 +1,1 @@
+"""Finding people in a frame and following who is who."""

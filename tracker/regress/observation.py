@@ -1,0 +1,68 @@
+"""What one look at one frame says about each person in it: the regressor's output, before filtering."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from tracker.body.skeleton import NUM_BETAS, NUM_KEYPOINTS
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Observations:
+    """Measurements of P persons, row by row, each with its standard deviation where it has one.
+
+    Attributes:
+        presence: (P,) 0..1, whether the box holds a person at all.
+        keypoints_px: (P, 23, 3) x, y in the full image, and confidence 0..1.
+        z: (P, D) pose in the latent space of the flow.
+        z_std: (P, D).
+        root_quat_wxyz: (P, 4) pelvis rotation, body axes to camera frame.
+        root_std_rad: (P,).
+        translation_m: (P, 3) pelvis position in the camera frame.
+        translation_std_m: (P, 3).
+        betas: (P, 10) body shape in standard deviations of the population.
+        betas_std: (P, 10).
+
+    Raises ``ValueError`` naming the field, the shape found and the shape expected.
+    """
+
+    presence: FloatArray
+    keypoints_px: FloatArray
+    z: FloatArray
+    z_std: FloatArray
+    root_quat_wxyz: FloatArray
+    root_std_rad: FloatArray
+    translation_m: FloatArray
+    translation_std_m: FloatArray
+    betas: FloatArray
+    betas_std: FloatArray
+
+    def __post_init__(self) -> None:
+        persons, latent = len(self.presence), self.z.shape[-1]
+        expected = {
+            "presence": (persons,),
+            "keypoints_px": (persons, NUM_KEYPOINTS, 3),
+            "z": (persons, latent),
+            "z_std": (persons, latent),
+            "root_quat_wxyz": (persons, 4),
+            "root_std_rad": (persons,),
+            "translation_m": (persons, 3),
+            "translation_std_m": (persons, 3),
+            "betas": (persons, NUM_BETAS),
+            "betas_std": (persons, NUM_BETAS),
+        }
+        for name, shape in expected.items():
+            found = getattr(self, name).shape
+            if found != shape:
+                raise ValueError(f"Observations.{name}: expected shape {shape}, found {found}")
+
+    def __len__(self) -> int:
+        return len(self.presence)
+
+    def __repr__(self) -> str:
+        """The shapes of all fields."""
+        shapes = ", ".join(f"{entry.name}={getattr(self, entry.name).shape}" for entry in fields(self))
+        return f"Observations({shapes})"

@@ -1,0 +1,1 @@
+"""Training: data loaders, synthetic scenes, losses, and one train script per model."""
