@@ -1,0 +1,212 @@
+"""The arrays of a body model, checked once on load so that nothing after it has to doubt them.
+
+The file is an npz in the layout that SMPL software reads, plus part labels and keypoints. V vertices,
+F triangles, S <= 10 shape components; the extra names, where present, must be those of
+:mod:`tracker.body.skeleton`.
+
+=====================  ==================  =====================================================
+``v_template``         float (V, 3)        mean body in the T-pose, metres
+``shapedirs``          float (V, 3, S)     metres per standard deviation
+``posedirs``           float (V, 3, 207)   optional; per row-major entry of R - I of joints 1..23
+``J_regressor``        float (24, V)       joints from the shaped template, rows sum to 1
+``weights``            float (V, 24)       skinning weights, rows sum to 1
+``kintree_table``      int (2, 24)         parents of the joints in the first row
+``f``                  int (F, 3)          triangles
+``part_labels``        int (V,)            body part of each vertex
+``keypoint_regressor`` float (23, V)       keypoints from the posed vertices, rows sum to 1
+=====================  ==================  =====================================================
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from tracker.body.npz import BodyFileError, read_npz
+from tracker.body.skeleton import (
+    JOINT_NAMES,
+    KEYPOINT_NAMES,
+    NUM_BETAS,
+    NUM_JOINTS,
+    NUM_KEYPOINTS,
+    NUM_PARTS,
+    PARENTS,
+    PART_NAMES,
+)
+
+__all__ = ["BODY_FORMAT", "BodyArrays", "BodyFileError", "check_body_arrays", "load_body_arrays"]
+
+BODY_FORMAT: Final = "kinestream-body 1"
+MAX_VERTICES: Final = 200_000
+NUM_POSE_FEATURES: Final = (NUM_JOINTS - 1) * 9
+
+REQUIRED_KEYS: Final = (
+    "v_template",
+    "shapedirs",
+    "J_regressor",
+    "weights",
+    "kintree_table",
+    "f",
+    "part_labels",
+    "keypoint_regressor",
+)
+_NAMES: Final = {
+    "format": (BODY_FORMAT,),
+    "joint_names": JOINT_NAMES,
+    "keypoint_names": KEYPOINT_NAMES,
+    "part_names": PART_NAMES,
+}
+_REBUILD: Final = "Build it again with `python -m tools.build_body`."
+_SUM_TOLERANCE: Final = 0.01
+"""How far the sum of a row may be from 1: float16 storage stays well below."""
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class BodyArrays:
+    """The arrays of one body: float32 or int64, read-only, skinning weights normalised. Metres."""
+
+    v_template: Floats  # (V, 3)
+    shapedirs: Floats  # (V, 3, S)
+    posedirs: Floats | None  # (V, 3, 207)
+    joint_regressor: Floats  # (24, V)
+    skin_weights: Floats  # (V, 24)
+    faces: Ints  # (F, 3)
+    part_labels: Ints  # (V,)
+    keypoint_regressor: Floats  # (23, V)
+
+    def __repr__(self) -> str:
+        """Show the shapes, not the numbers."""
+        shapes = {f.name: getattr(self, f.name) for f in fields(self)}
+        return f"BodyArrays({', '.join(f'{k}={_shape_of(v)}' for k, v in shapes.items())})"
+
+
+def load_body_arrays(path: str | Path) -> BodyArrays:
+    """Read and check the body file ``path`` (layout above).
+
+    Raises:
+        BodyFileError: anything is wrong with the file; the message names the array, what was found,
+            what was expected and what to do.
+
+    """
+    path = Path(path)
+    return check_body_arrays(
+        read_npz(path, required=REQUIRED_KEYS, optional=("posedirs", *_NAMES)), path=path
+    )
+
+
+def check_body_arrays(
+    raw: Mapping[str, npt.NDArray[Any]], *, path: str | Path, advice: str = _REBUILD
+) -> BodyArrays:
+    """Check arrays in the file layout above and return them as :class:`BodyArrays`.
+
+    ``path`` and ``advice``, what to do about a bad file, are only for the :class:`BodyFileError` raised.
+    """
+    check = _Checker(raw, path, advice)
+    for key, names in _NAMES.items():
+        check.names(key, names)
+    template = check.floats("v_template", (-1, 3))
+    vertices = template.shape[0]
+    if not 3 <= vertices <= MAX_VERTICES:
+        check.fail("v_template", f"{vertices} vertices", f"3 to {MAX_VERTICES}")
+    shapedirs = check.floats("shapedirs", (vertices, 3, -1))
+    if not 1 <= shapedirs.shape[2] <= NUM_BETAS:
+        check.fail("shapedirs", f"{shapedirs.shape[2]} shape components", f"1 to {NUM_BETAS}")
+    posedirs = check.floats("posedirs", (vertices, 3, NUM_POSE_FEATURES)) if "posedirs" in raw else None
+    check.tree("kintree_table")
+    return BodyArrays(
+        v_template=template,
+        shapedirs=shapedirs,
+        posedirs=posedirs,
+        joint_regressor=check.weights("J_regressor", (NUM_JOINTS, vertices), signed=True),
+        skin_weights=check.weights("weights", (vertices, NUM_JOINTS), normalise=True),
+        faces=check.indices("f", (-1, 3), vertices),
+        part_labels=check.indices("part_labels", (vertices,), NUM_PARTS),
+        keypoint_regressor=check.weights("keypoint_regressor", (NUM_KEYPOINTS, vertices), signed=True),
+    )
+
+
+class _Checker:
+    """Turns raw arrays into valid ones or says what is wrong with them."""
+
+    def __init__(self, raw: Mapping[str, npt.NDArray[Any]], path: str | Path, advice: str) -> None:
+        self._raw = raw
+        self._path = path
+        self._advice = advice
+
+    def fail(self, key: str, found: str, expected: str) -> NoReturn:
+        raise BodyFileError(self._path, key=key, found=found, expected=expected, advice=self._advice)
+
+    def floats(self, key: str, shape: tuple[int, ...]) -> Floats:
+        with np.errstate(over="ignore"):
+            array = self._array(key, "f", "floating-point numbers", shape).astype(np.float32)
+        bad = array.size - int(np.isfinite(array).sum())
+        if bad:
+            self.fail(key, f"{bad} values that are NaN or infinite", "finite values")
+        return _frozen(array)
+
+    def weights(
+        self, key: str, shape: tuple[int, int], *, signed: bool = False, normalise: bool = False
+    ) -> Floats:
+        array = self.floats(key, shape)
+        if not signed and array.size and array.min() < 0:
+            self.fail(key, f"negative values, down to {array.min():.3g}", "values of at least 0")
+        sums = array.sum(axis=1, dtype=np.float64)
+        row = int(np.abs(sums - 1.0).argmax())
+        if abs(sums[row] - 1.0) > _SUM_TOLERANCE:
+            self.fail(key, f"a sum of {sums[row]:.4g} in row {row}", "rows that sum to 1")
+        return _frozen((array / sums[:, None]).astype(np.float32)) if normalise else array
+
+    def indices(self, key: str, shape: tuple[int, ...], limit: int) -> Ints:
+        array = self._array(key, "iu", "integers", shape).astype(np.int64)
+        if array.size == 0:
+            self.fail(key, "no entries", "at least one")
+        low, high = int(array.min()), int(array.max())
+        if low < 0 or high >= limit:
+            self.fail(key, f"indices from {low} to {high}", f"indices from 0 to {limit - 1}")
+        return _frozen(array)
+
+    def tree(self, key: str) -> None:
+        found = self._array(key, "iu", "integers", (2, NUM_JOINTS))[0].astype(np.int64)
+        if found[0] == 2**32 - 1:  # SMPL files store the -1 of the root as unsigned
+            found = np.concatenate([[-1], found[1:]])
+        if tuple(found.tolist()) != PARENTS:
+            self.fail(key, f"parents {found.tolist()}", f"those of the SMPL skeleton, {list(PARENTS)}")
+
+    def names(self, key: str, names: tuple[str, ...]) -> None:
+        if key in self._raw:
+            found = tuple(str(name) for name in np.atleast_1d(self._raw[key]).ravel())
+            if found != names:
+                self.fail(key, f"{', '.join(found)}", f"{', '.join(names)}")
+
+    def _array(self, key: str, kinds: str, meaning: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        if key not in self._raw:
+            self.fail(key, "nothing", f"an array of shape {_shape_text(shape)}")
+        array = self._raw[key]
+        if array.dtype.kind not in kinds:
+            self.fail(key, f"dtype {array.dtype}", meaning)
+        fits = array.ndim == len(shape) and all(
+            want in (-1, have) for want, have in zip(shape, array.shape, strict=True)
+        )
+        if not fits:
+            self.fail(key, f"shape {array.shape}", f"shape {_shape_text(shape)}")
+        return array
+
+
+def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    array = np.ascontiguousarray(array)
+    array.setflags(write=False)
+    return array
+
+
+def _shape_of(array: npt.NDArray[Any] | None) -> str:
+    return "None" if array is None else str(array.shape)
+
+
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return f"({', '.join('any' if n == -1 else str(n) for n in shape)})"

@@ -1,0 +1,211 @@
+"""Joints and keypoints of one person per frame, in tens of microseconds and without any vertex.
+
+Linear blend skinning is linear in the rest position of a vertex, and so is the keypoint regressor r.
+With joint maps ``A_j = [R_j | t_j]``, skinning weights w and rest positions p, keypoint k is
+
+    sum_v r_kv sum_j w_vj (R_j p_v + t_j)  =  sum_j (R_j P_kj + m_kj t_j),
+    P_kj = sum_v r_kv w_vj p_v,    m_kj = sum_v r_kv w_vj.
+
+So each keypoint is a few weighted points rigid to a few joints (about 70 pairs in all). ``P_kj`` is
+linear in the betas and in the pose features R - I, hence collapsed once: nothing is approximated, and
+the results are those of :class:`tracker.body.model.BodyModel` up to rounding.
+"""
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+from torch import Tensor
+
+from tracker.body.model import BodyModel
+from tracker.body.skeleton import NUM_JOINTS, NUM_KEYPOINTS, PARENTS
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+_PARENTS = np.array(PARENTS)
+
+
+class HotKinematics:
+    """Forward kinematics of one body; float64, CPU. Not thread-safe: one instance per thread.
+
+    Set the shape when it changes, then pose as often as needed. Creating an instance runs the compiled
+    code once, so that the first frame does not wait for the compiler (about 2 s where numba finds no
+    compiled code of an earlier run in its cache).
+    """
+
+    def __init__(
+        self,
+        *,
+        joint_template: Floats,
+        joint_shapedirs: Floats,
+        template: Floats,
+        shapedirs: Floats,
+        posedirs: Floats | None,
+        skin_weights: Floats,
+        keypoint_regressor: Floats,
+    ) -> None:
+        """Collapse the arrays of the M vertices on which keypoints depend; see :meth:`from_model`.
+
+        Args:
+            joint_template: (24, 3) rest joints, metres.
+            joint_shapedirs: (24, 3, S) their change per beta.
+            template: (M, 3) rest vertices, metres.
+            shapedirs: (M, 3, S) their change per beta.
+            posedirs: (M, 3, 207) pose correctives, or None.
+            skin_weights: (M, 24).
+            keypoint_regressor: (23, M).
+
+        """
+        share = keypoint_regressor[:, None, :] * skin_weights.T  # (23, 24, M): r_kv w_vj
+        keypoint, joint = np.nonzero(share.any(axis=2))
+        share = share[keypoint, joint]  # (pairs, M)
+        pair_shapedirs = np.einsum("pm,mcs->pcs", share, shapedirs, optimize=True)
+        self._rest_template = np.concatenate([joint_template, share @ template])  # joints, then pairs
+        self._rest_shapedirs = np.concatenate([joint_shapedirs, pair_shapedirs]).reshape(
+            -1, joint_shapedirs.shape[2]
+        )
+        self._pairs = np.stack([keypoint, joint], axis=1)
+        self._pair_mass = share.sum(axis=1)
+        self._starts, self._features, self._correctives = _sparse_correctives(share, posedirs)
+        self._betas: Floats = np.full(joint_shapedirs.shape[2], np.nan)
+        self.set_shape(np.zeros_like(self._betas))
+        self.pose(np.tile(np.eye(3), (NUM_JOINTS, 1, 1)), np.zeros(3))
+
+    @classmethod
+    def from_model(cls, model: BodyModel) -> "HotKinematics":
+        """Collapse ``model``; later changes of it are not followed."""
+        support = model.keypoint_regressor.any(dim=0).nonzero().flatten()
+        posedirs = model.posedirs
+        return cls(
+            joint_template=_numpy(model.joint_template),
+            joint_shapedirs=_numpy(model.joint_shapedirs).T.reshape(NUM_JOINTS, 3, -1),
+            template=_numpy(model.v_template[support]),
+            shapedirs=_numpy(model.shapedirs[support]),
+            posedirs=None if posedirs is None else _numpy(posedirs[support]),
+            skin_weights=_numpy(model.skin_weights[support]),
+            keypoint_regressor=_numpy(model.keypoint_regressor[:, support]),
+        )
+
+    def set_shape(self, betas: npt.ArrayLike) -> None:
+        """Set the shape to ``betas`` (n,) standard deviations, n <= S; missing components are 0.
+
+        Setting the shape that is already set costs next to nothing. Raises ``ValueError``.
+        """
+        given = np.asarray(betas, np.float64)
+        limit = self._betas.shape[0]
+        if given.ndim != 1 or given.shape[0] > limit:
+            raise ValueError(f"found betas of shape {given.shape}, expected (n,) with n <= {limit}")
+        if given.shape[0] < limit:
+            given = np.concatenate([given, np.zeros(limit - given.shape[0])])
+        if not (given == self._betas).all():
+            self._betas = given.copy()
+            rest = self._rest_template + (self._rest_shapedirs @ given).reshape(-1, 3)
+            self._rest_joints, self._rest_pairs = rest[:NUM_JOINTS], rest[NUM_JOINTS:]
+
+    def pose(self, rotations: npt.ArrayLike, translation_m: npt.ArrayLike) -> tuple[Floats, Floats]:
+        """Return joints (24, 3) and keypoints (23, 3) in metres for the shape that is set.
+
+        Args:
+            rotations: (24, 3, 3) relative to the parent joint; the first is the root's.
+            translation_m: (3,) position of the pelvis joint.
+
+        Raises:
+            ValueError: a shape does not fit.
+
+        """
+        local = np.ascontiguousarray(rotations, np.float64)
+        offset = np.ascontiguousarray(translation_m, np.float64)
+        if local.shape != (NUM_JOINTS, 3, 3) or offset.shape != (3,):
+            raise ValueError(
+                f"found rotations {local.shape} and translation_m {offset.shape}, "
+                f"expected ({NUM_JOINTS}, 3, 3) and (3,)"
+            )
+        joints = np.empty((NUM_JOINTS, 3))
+        keypoints = np.empty((NUM_KEYPOINTS, 3))
+        _pose(
+            local,
+            offset,
+            self._rest_joints,
+            self._rest_pairs,
+            self._pairs,
+            self._pair_mass,
+            self._starts,
+            self._features,
+            self._correctives,
+            joints,
+            keypoints,
+        )
+        return joints, keypoints
+
+
+def _numpy(tensor: Tensor) -> Floats:
+    return np.asarray(tensor.detach().cpu().numpy(), np.float64)
+
+
+def _sparse_correctives(share: Floats, posedirs: Floats | None) -> tuple[Ints, Ints, Floats]:
+    """Collapse pose correctives to the pairs, keeping per pair the features that move it at all.
+
+    Returns row starts (pairs + 1,), feature indices (n,) and displacements (n, 3) per feature.
+    """
+    pairs = share.shape[0]
+    if posedirs is None:
+        return np.zeros(pairs + 1, np.int64), np.zeros(0, np.int64), np.zeros((0, 3))
+    dense = np.einsum("pm,mcf->pfc", share, posedirs, optimize=True)
+    pair, feature = np.nonzero(dense.any(axis=2))
+    starts = np.searchsorted(pair, np.arange(pairs + 1))
+    return starts, np.ascontiguousarray(feature), np.ascontiguousarray(dense[pair, feature])
+
+
+@njit(cache=True)
+def _pose(
+    local: Floats,
+    offset: Floats,
+    rest_joints: Floats,
+    rest_pairs: Floats,
+    pairs: Ints,
+    pair_mass: Floats,
+    starts: Ints,
+    features: Ints,
+    correctives: Floats,
+    joints: Floats,
+    keypoints: Floats,
+) -> None:
+    """Fill ``joints`` and ``keypoints``; one pass down the tree, then one over the pairs."""
+    turns = np.empty((NUM_JOINTS, 3, 3))
+    for j in range(NUM_JOINTS):
+        parent = _PARENTS[j]
+        for r in range(3):
+            if parent < 0:
+                joints[j, r] = 0.0
+                for c in range(3):
+                    turns[j, r, c] = local[j, r, c]
+                continue
+            joints[j, r] = joints[parent, r]
+            for c in range(3):
+                bone = rest_joints[j, c] - rest_joints[parent, c]
+                joints[j, r] += turns[parent, r, c] * bone
+                turns[j, r, c] = (
+                    turns[parent, r, 0] * local[j, 0, c]
+                    + turns[parent, r, 1] * local[j, 1, c]
+                    + turns[parent, r, 2] * local[j, 2, c]
+                )
+    keypoints[:] = offset
+    for i in range(pairs.shape[0]):
+        k, j = pairs[i]
+        x, y, z = rest_pairs[i]
+        for n in range(starts[i], starts[i + 1]):
+            entry = features[n]
+            row, column = (entry % 9) // 3, entry % 3
+            value = local[1 + entry // 9, row, column] - (1.0 if row == column else 0.0)
+            x += value * correctives[n, 0]
+            y += value * correctives[n, 1]
+            z += value * correctives[n, 2]
+        # Relative to the joint, so that the map of the joint is a turn and the joint's own position.
+        x -= pair_mass[i] * rest_joints[j, 0]
+        y -= pair_mass[i] * rest_joints[j, 1]
+        z -= pair_mass[i] * rest_joints[j, 2]
+        for r in range(3):
+            keypoints[k, r] += (
+                turns[j, r, 0] * x + turns[j, r, 1] * y + turns[j, r, 2] * z + pair_mass[i] * joints[j, r]
+            )
+    joints += offset
