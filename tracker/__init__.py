@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tracker.body.camera import Camera
     from tracker.body.model import BodyModel, BodyOutput, load_body
+    from tracker.capture import CaptureError, Frame, FrameSource, open_source
+    from tracker.models import Models
+    from tracker.pipeline import Tracker
     from tracker.pose import Person, PoseError, PoseFrame
+    from tracker.stream import PoseMessage, Publisher, Subscriber
 
 __version__ = "0.1.0"
 
@@ -18,13 +22,39 @@ _HOME = {
     "BodyModel": "tracker.body.model",
     "BodyOutput": "tracker.body.model",
     "Camera": "tracker.body.camera",
+    "CaptureError": "tracker.capture",
+    "Frame": "tracker.capture",
+    "FrameSource": "tracker.capture",
+    "Models": "tracker.models",
     "Person": "tracker.pose",
     "PoseError": "tracker.pose",
     "PoseFrame": "tracker.pose",
+    "PoseMessage": "tracker.stream",
+    "Publisher": "tracker.stream",
+    "Subscriber": "tracker.stream",
+    "Tracker": "tracker.pipeline",
     "load_body": "tracker.body.model",
+    "open_source": "tracker.capture",
 }
 
-__all__ = ["BodyModel", "BodyOutput", "Camera", "Person", "PoseError", "PoseFrame", "load_body"]
+__all__ = [
+    "BodyModel",
+    "BodyOutput",
+    "Camera",
+    "CaptureError",
+    "Frame",
+    "FrameSource",
+    "Models",
+    "Person",
+    "PoseError",
+    "PoseFrame",
+    "PoseMessage",
+    "Publisher",
+    "Subscriber",
+    "Tracker",
+    "load_body",
+    "open_source",
+]
 
 
 def __getattr__(name: str) -> Any:
