@@ -1,0 +1,301 @@
+"""The wire format, schema version 1: one ZeroMQ part = topic, a zero byte, a msgpack map.
+
+`docs/wire.md` describes every field for readers in other languages; ``tests/golden`` holds messages byte
+for byte. Arrays travel as msgpack ``bin``: little-endian float32 in C order, of the shape the schema fixes.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final, TypeAlias, TypeVar
+
+import msgpack
+import numpy as np
+
+from tracker.body.camera import Camera
+from tracker.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
+from tracker.capture.frame import Clock
+from tracker.pose import Person, PoseFrame
+
+SCHEMA_VERSION: Final = 1
+AXES: Final = "opencv"
+"""x right, y down, z forward, seen from the camera."""
+SKELETON: Final = "smpl-24"
+KEYPOINTS: Final = "coco-17+feet-6"
+MAX_MESSAGE_BYTES: Final = 1 << 24
+MAX_PERSONS: Final = 256
+
+POSE_TOPIC: Final = b"pose"
+HEARTBEAT_TOPIC: Final = b"heartbeat"
+STATS_TOPIC: Final = b"stats"
+
+_ARRAYS: Final = {entry.name: entry for entry in fields(Person) if "shape" in entry.metadata}
+_SHAPES: Final[dict[str, tuple[int, ...]]] = {
+    name: tuple(-1 if side == "V" else side for side in entry.metadata["shape"])
+    for name, entry in _ARRAYS.items()
+}
+_REQUIRED: Final = frozenset(_SHAPES) - {"vertices_cam_m"}
+
+
+class MessageError(ValueError):
+    """A message that does not follow the schema; the message says where."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamIdentity:
+    """What stays the same for a stream.
+
+    Attributes:
+        stream_id: random, new at every start of a publisher.
+        clock_id: names the monotonic clock: equal ids mean comparable times (same computer, same boot).
+        source: what is being tracked, for people to read.
+    """
+
+    stream_id: str
+    clock_id: str
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseMessage:
+    """One frame as received.
+
+    Attributes:
+        identity: of the stream.
+        sequence: counts pose messages of the stream from 0; gaps are messages this reader lost.
+        t_publish_ns: when it was sent, on the publisher's monotonic clock.
+        clock: what ``frame.t_capture_ns`` counts: that same clock, or the time within a file.
+        lead_ns: the poses are predictions for this long after ``frame.t_capture_ns``.
+        dropped, corrupt: frames of the source that were skipped or damaged so far.
+        frame: the people.
+    """
+
+    identity: StreamIdentity
+    sequence: int
+    t_publish_ns: int
+    clock: Clock
+    lead_ns: int
+    dropped: int
+    corrupt: int
+    frame: PoseFrame
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeartbeatMessage:
+    """Sent every second, whoever is seen.
+
+    Attributes:
+        identity: of the stream.
+        next_sequence: of the next pose message.
+        t_publish_ns, t_unix_ns: the same moment on the monotonic clock and on the wall clock.
+    """
+
+    identity: StreamIdentity
+    next_sequence: int
+    t_publish_ns: int
+    t_unix_ns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatsMessage:
+    """How the tracker is doing; `values` as in docs/wire.md."""
+
+    identity: StreamIdentity
+    t_publish_ns: int
+    values: dict[str, Any]
+
+
+Message: TypeAlias = PoseMessage | HeartbeatMessage | StatsMessage
+
+
+def encode(message: Message) -> bytes:
+    """The message as one ZeroMQ part."""
+    if isinstance(message, PoseMessage):
+        return _packed(POSE_TOPIC, message, _pose_fields(message))
+    if isinstance(message, HeartbeatMessage):
+        body = {
+            "next_sequence": message.next_sequence,
+            "t_unix_ns": message.t_unix_ns,
+            "joint_names": JOINT_NAMES,
+            "keypoint_names": KEYPOINT_NAMES,
+        }
+        return _packed(HEARTBEAT_TOPIC, message, body)
+    return _packed(STATS_TOPIC, message, {"values": message.values})
+
+
+def decode(data: bytes) -> Message:
+    """Read one ZeroMQ part. Raises ``MessageError`` for whatever does not follow the schema."""
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise MessageError(f"message of {len(data)} bytes, at most {MAX_MESSAGE_BYTES} are accepted")
+    topic, zero, packed = data.partition(b"\0")
+    read = _READERS.get(topic)
+    if not zero or read is None:
+        raise MessageError(f"unknown topic {topic[:32]!r}")
+    try:
+        content = msgpack.unpackb(packed, max_map_len=1024, max_array_len=65536)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise MessageError(f"not msgpack: {error}") from error
+    if not isinstance(content, dict):
+        raise MessageError(f"expected a map, found {type(content).__name__}")
+    version = content.get("version")
+    if version != SCHEMA_VERSION:
+        raise MessageError(f"schema version {version!r}, this client reads {SCHEMA_VERSION}")
+    try:
+        with np.errstate(all="ignore"):  # absurd numbers are refused, quietly
+            return read(content)
+    except (TypeError, ValueError, KeyError, OverflowError, AttributeError) as error:
+        raise MessageError(f"{topic.decode()}: {error}") from error
+
+
+def _packed(topic: bytes, message: Message, body: Mapping[str, Any]) -> bytes:
+    header = {
+        "version": SCHEMA_VERSION,
+        "stream_id": message.identity.stream_id,
+        "clock_id": message.identity.clock_id,
+        "source": message.identity.source,
+        "t_publish_ns": message.t_publish_ns,
+    }
+    packed: bytes = msgpack.packb({**header, **body})
+    return topic + b"\0" + packed
+
+
+def _pose_fields(message: PoseMessage) -> dict[str, Any]:
+    frame = message.frame
+    camera = frame.camera
+    return {
+        "sequence": message.sequence,
+        "frame_index": frame.frame_index,
+        "t_capture_ns": frame.t_capture_ns,
+        "clock": message.clock,
+        "lead_ns": message.lead_ns,
+        "dropped": message.dropped,
+        "corrupt": message.corrupt,
+        "units": "m",
+        "axes": AXES,
+        "skeleton": SKELETON,
+        "keypoints": KEYPOINTS,
+        "camera": {
+            "width_px": camera.width_px,
+            "height_px": camera.height_px,
+            "focal_px": camera.focal_px,
+            "center_px": camera.center_px,
+            "distortion": camera.distortion,
+        },
+        "persons": [_person_fields(person) for person in frame.persons],
+    }
+
+
+def _person_fields(person: Person) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "track_id": int(person.track_id),
+        "score": float(person.score),
+        "state": person.state,
+        "age_ns": int(person.age_ns),
+    }
+    for name in _SHAPES:
+        array = getattr(person, name)
+        if array is not None:
+            row[name] = array.astype("<f4", copy=False).tobytes()
+    return row
+
+
+Value = TypeVar("Value")
+
+
+def _get(content: Mapping[str, Any], key: str, kind: type[Value]) -> Value:
+    """A required entry of this type; integers pass for floats, booleans for nothing but themselves."""
+    value = content.get(key)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise MessageError(f"{key}: expected {kind.__name__}, found {type(value).__name__}")
+    return value
+
+
+def _identity(content: Mapping[str, Any]) -> StreamIdentity:
+    return StreamIdentity(
+        stream_id=_get(content, "stream_id", str),
+        clock_id=_get(content, "clock_id", str),
+        source=_get(content, "source", str),
+    )
+
+
+def _read_pose(content: Mapping[str, Any]) -> PoseMessage:
+    for key, expected in (("units", "m"), ("axes", AXES), ("skeleton", SKELETON), ("keypoints", KEYPOINTS)):
+        if content.get(key) != expected:
+            raise MessageError(f"{key}: expected {expected!r}, found {content.get(key)!r}")
+    clock = _get(content, "clock", str)
+    if clock not in ("media", "monotonic"):
+        raise MessageError(f"clock: expected media or monotonic, found {clock!r}")
+    persons = _get(content, "persons", list)
+    if len(persons) > MAX_PERSONS:
+        raise MessageError(f"persons: at most {MAX_PERSONS} are accepted, found {len(persons)}")
+    camera = _get(content, "camera", dict)
+    frame = PoseFrame(
+        frame_index=_get(content, "frame_index", int),
+        t_capture_ns=_get(content, "t_capture_ns", int),
+        camera=Camera(
+            width_px=_get(camera, "width_px", int),
+            height_px=_get(camera, "height_px", int),
+            focal_px=_numbers(camera, "focal_px", 2),  # type: ignore[arg-type]
+            center_px=_numbers(camera, "center_px", 2),  # type: ignore[arg-type]
+            distortion=_numbers(camera, "distortion", None),
+        ),
+        persons=tuple(_read_person(person) for person in persons),
+    )
+    return PoseMessage(
+        identity=_identity(content),
+        sequence=_get(content, "sequence", int),
+        t_publish_ns=_get(content, "t_publish_ns", int),
+        clock="media" if clock == "media" else "monotonic",
+        lead_ns=_get(content, "lead_ns", int),
+        dropped=_get(content, "dropped", int),
+        corrupt=_get(content, "corrupt", int),
+        frame=frame,
+    )
+
+
+def _numbers(content: Mapping[str, Any], key: str, count: int | None) -> tuple[float, ...]:
+    values = _get(content, key, list)
+    if (count is not None and len(values) != count) or not all(type(v) in (int, float) for v in values):
+        raise MessageError(f"{key}: expected {count or 'some'} numbers, found {len(values)} entries")
+    return tuple(float(value) for value in values)
+
+
+def _read_person(content: object) -> Person:
+    if not isinstance(content, dict):
+        raise MessageError(f"persons: expected maps, found {type(content).__name__}")
+    arrays: dict[str, Any] = {}
+    for name, shape in _SHAPES.items():
+        if name in _REQUIRED or name in content:
+            arrays[name] = np.frombuffer(_get(content, name, bytes), "<f4").reshape(shape)
+    return Person(
+        track_id=_get(content, "track_id", int),
+        score=_get(content, "score", float),
+        state=_get(content, "state", str),  # type: ignore[arg-type]  # Person checks the value
+        age_ns=_get(content, "age_ns", int),
+        **arrays,
+    )
+
+
+def _read_heartbeat(content: Mapping[str, Any]) -> HeartbeatMessage:
+    return HeartbeatMessage(
+        identity=_identity(content),
+        next_sequence=_get(content, "next_sequence", int),
+        t_publish_ns=_get(content, "t_publish_ns", int),
+        t_unix_ns=_get(content, "t_unix_ns", int),
+    )
+
+
+def _read_stats(content: Mapping[str, Any]) -> StatsMessage:
+    return StatsMessage(
+        identity=_identity(content),
+        t_publish_ns=_get(content, "t_publish_ns", int),
+        values=_get(content, "values", dict),
+    )
+
+
+_READERS: Final[dict[bytes, Callable[[Mapping[str, Any]], Message]]] = {
+    POSE_TOPIC: _read_pose,
+    HEARTBEAT_TOPIC: _read_heartbeat,
+    STATS_TOPIC: _read_stats,
+}

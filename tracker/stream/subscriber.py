@@ -1,0 +1,175 @@
+"""The receiving end of the stream.
+
+from tracker import Subscriber
+
+for message in Subscriber("tcp://127.0.0.1:5556"):
+    for person in message.frame:
+        print(person.track_id, person.joints_cam_m)
+"""
+
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator
+from types import TracebackType
+
+import zmq
+import zmq.asyncio
+
+from tracker.stream.message import (
+    MAX_MESSAGE_BYTES,
+    HeartbeatMessage,
+    MessageError,
+    PoseMessage,
+    StatsMessage,
+    decode,
+)
+from tracker.stream.publisher import DEFAULT_ENDPOINT
+
+log = logging.getLogger(__name__)
+
+
+class StreamTimeoutError(TimeoutError):
+    """Nothing came within the time allowed."""
+
+
+class Subscriber:
+    """Reads a pose stream; iterate over it, with ``for`` or ``async for``, or call `receive`.
+
+    Messages that break the schema are dropped and counted, unless asked to be raised.
+
+    Attributes:
+        heartbeat: the newest heartbeat, None before the first.
+        stats: the newest statistics of the tracker, None before the first.
+        received: pose messages taken in.
+        missed: pose messages that were sent but did not arrive, by gaps in the sequence.
+        malformed: messages that did not follow the schema.
+    """
+
+    def __init__(
+        self,
+        connect: str = DEFAULT_ENDPOINT,
+        *,
+        latest: bool = False,
+        timeout_ms: float | None = None,
+        raise_malformed: bool = False,
+    ) -> None:
+        """Connect to a publisher, which need not run yet.
+
+        Args:
+            connect: its address.
+            latest: skip to the newest message whenever several wait.
+            timeout_ms: longest wait for a message, None for ever.
+            raise_malformed: raise ``MessageError`` instead of counting.
+
+        Raises ``ValueError`` for an impossible address.
+        """
+        self.endpoint = connect
+        self.heartbeat: HeartbeatMessage | None = None
+        self.stats: StatsMessage | None = None
+        self.received = self.missed = self.malformed = 0
+        self._latest = latest
+        self._timeout_ms = timeout_ms
+        self._raise = raise_malformed
+        self._stream_id = ""
+        self._expected = 0
+        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
+        self._socket.subscribe(b"")
+        try:
+            self._socket.connect(connect)
+        except zmq.ZMQError as error:
+            self._socket.close()
+            raise ValueError(
+                f"{connect!r} is no address to connect to ({error}); e.g. {DEFAULT_ENDPOINT}"
+            ) from None
+
+    def receive(self, *, timeout_ms: float | None = None) -> PoseMessage:
+        """The next pose message, or the newest one with ``latest``.
+
+        Raises ``StreamTimeoutError`` after ``timeout_ms``, by default that of the subscriber.
+        """
+        limit_ms = self._timeout_ms if timeout_ms is None else timeout_ms
+        deadline = None if limit_ms is None else time.monotonic() + limit_ms / 1000
+        while True:
+            left_ms = None if deadline is None else max(0, round(1000 * (deadline - time.monotonic())))
+            if not self._socket.poll(left_ms):
+                raise self._silence(limit_ms)
+            message = self._take()
+            if message is not None:
+                return message
+
+    def __iter__(self) -> Iterator[PoseMessage]:
+        while True:
+            yield self.receive()
+
+    async def __aiter__(self) -> AsyncIterator[PoseMessage]:
+        waiting = zmq.asyncio.Socket(shadow=self._socket)
+        try:
+            while True:
+                if not await waiting.poll(self._timeout_ms):
+                    raise self._silence(self._timeout_ms)
+                message = self._take()
+                if message is not None:
+                    yield message
+        finally:
+            waiting.close()
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._socket.close()
+
+    def __enter__(self) -> "Subscriber":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _take(self) -> PoseMessage | None:
+        """A waiting pose message, the last of them with ``latest``; None if there was none among them."""
+        newest: PoseMessage | None = None
+        while True:
+            try:
+                data = self._socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return newest
+            more = self._socket.getsockopt(zmq.RCVMORE)
+            message = self._read(data, multipart=bool(more))
+            newest = message or newest
+            if newest is not None and not self._latest:
+                return newest
+
+    def _read(self, data: bytes, *, multipart: bool) -> PoseMessage | None:
+        try:
+            if multipart:
+                while self._socket.getsockopt(zmq.RCVMORE):
+                    self._socket.recv()
+                raise MessageError("found several parts, expected one")
+            message = decode(data)
+        except MessageError as error:
+            self.malformed += 1
+            log.debug("%s: message left out: %s", self.endpoint, error)
+            if self._raise:
+                raise
+            return None
+        if isinstance(message, HeartbeatMessage):
+            self.heartbeat = message
+            return None
+        if isinstance(message, StatsMessage):
+            self.stats = message
+            return None
+        if message.identity.stream_id != self._stream_id:
+            self._stream_id, self._expected = message.identity.stream_id, message.sequence
+        self.missed += max(0, message.sequence - self._expected)
+        self._expected = message.sequence + 1
+        self.received += 1
+        return message
+
+    def _silence(self, limit_ms: float | None) -> StreamTimeoutError:
+        alive = " although the publisher is alive" if self.heartbeat is not None else ""
+        return StreamTimeoutError(
+            f"{self.endpoint}: no pose within {limit_ms:.0f} ms{alive}; is `kinestream run` running and "
+            "publishing there?"
+        )
