@@ -1,0 +1,12 @@
+"""Triangle rasteriser with textures, in three faces that share one interface.
+
+`reference` is slow and obvious, `cpu` is compiled with numba, `gpu` runs on NVIDIA GPUs. Each has
+`draw(target, mesh, K)`, `resolve(target, background)` and `vertex_visibility(target, vertices_m, K)`.
+Camera frame: OpenCV (x right, y down, z forward), metres; pixel centres at integer coordinates.
+"""
+
+from kernels.raster.mesh import Material, MaterialTable, Mesh, plain_mesh
+from kernels.raster.target import Target, ToneCurve
+from kernels.raster.texture import TextureBank
+
+__all__ = ["Material", "MaterialTable", "Mesh", "Target", "TextureBank", "ToneCurve", "plain_mesh"]
