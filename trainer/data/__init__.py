@@ -1,0 +1,1 @@
+"""Readers, cleaning and batches of training data."""

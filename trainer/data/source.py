@@ -1,0 +1,92 @@
+"""What every motion-capture reader returns, and the one error they raise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+FloatArray = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+
+class MocapError(ValueError):
+    """A motion file that cannot be read; the message names the file and the line or key."""
+
+
+@dataclass(frozen=True)
+class SourceMotion:
+    """A motion on its own skeleton, in one convention for all file forms.
+
+    The world is y up. In the zero pose every joint's frame is parallel to the world's and the figure faces
+    +z with its left side towards +x, whatever that pose looks like (T-pose or hanging arms).
+
+    Attributes:
+        name: where the motion comes from, for messages.
+        joint_names: S names, parents before children.
+        parents: S indices, -1 for the root.
+        offsets_m: (S, 3) from the parent joint to the joint in the zero pose; zero for the root.
+        end_offsets_m: from a leaf joint to its end site in the zero pose.
+        global_rotations: (T, S, 3, 3) world from joint frame.
+        root_translation_m: (T, 3) position of the root joint.
+        fps: frames per second, or NaN when the form does not say it.
+    """
+
+    name: str
+    joint_names: tuple[str, ...]
+    parents: tuple[int, ...]
+    offsets_m: FloatArray
+    global_rotations: FloatArray
+    root_translation_m: FloatArray
+    fps: float
+    end_offsets_m: dict[str, FloatArray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.root_translation_m)
+
+    def index(self, joint: str) -> int:
+        """Index of a joint; `MocapError` names the joints that exist."""
+        try:
+            return self.joint_names.index(joint)
+        except ValueError:
+            raise MocapError(
+                f"{self.name}: no joint '{joint}' in this skeleton; it has {', '.join(self.joint_names)}"
+            ) from None
+
+    def zero_positions_m(self) -> FloatArray:
+        """(S, 3) joint positions in the zero pose, relative to the root joint."""
+        positions = np.zeros_like(self.offsets_m)
+        for joint, parent in enumerate(self.parents):
+            if parent >= 0:
+                positions[joint] = positions[parent] + self.offsets_m[joint]
+        return positions
+
+    def positions_m(self) -> FloatArray:
+        """(T, S, 3) joint positions in the world."""
+        positions = np.empty((len(self), len(self.parents), 3))
+        for joint, parent in enumerate(self.parents):
+            if parent < 0:
+                positions[:, joint] = self.root_translation_m
+            else:
+                step = self.global_rotations[:, parent] @ self.offsets_m[joint]
+                positions[:, joint] = positions[:, parent] + step
+        return positions
+
+
+def compose_global(local_rotations: FloatArray, parents: tuple[int, ...]) -> FloatArray:
+    """(T, S, 3, 3) local rotations to global ones; parents must come before children."""
+    result: FloatArray = local_rotations.copy()
+    for joint, parent in enumerate(parents):
+        if parent >= 0:
+            result[:, joint] = result[:, parent] @ local_rotations[:, joint]
+    return result
+
+
+def shortest_arc(start: FloatArray, stop: FloatArray) -> FloatArray:
+    """The rotation (3, 3) of smallest angle that turns direction start into direction stop."""
+    a, b = start / np.linalg.norm(start), stop / np.linalg.norm(stop)
+    axis, cosine = np.cross(a, b), float(a @ b)
+    if cosine < -1.0 + 1e-9:
+        raise ValueError(f"directions {a.round(3)} and {b.round(3)} are opposite: no shortest arc")
+    cross = np.array([[0.0, -axis[2], axis[1]], [axis[2], 0.0, -axis[0]], [-axis[1], axis[0], 0.0]])
+    turned: FloatArray = np.eye(3) + cross + cross @ cross / (1.0 + cosine)
+    return turned
