@@ -1,0 +1,101 @@
+"""Seeded scenes for the part alignment loss: people, the part maps they render to, and perturbed copies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kernels.raster import Target, plain_mesh
+from kernels.raster import cpu as raster
+from tracker.body.camera import Camera
+from tracker.body.model import BodyModel, BodyOutput
+from tracker.body.rotation import matrix_from_axis_angle
+from tracker.body.skeleton import NUM_FLOW_JOINTS
+
+UPRIGHT = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+"""Root rotation of an upright person who faces the camera."""
+
+
+@dataclass(frozen=True)
+class Bodies:
+    """Parameters of B bodies in the camera frame."""
+
+    betas: Tensor  # (B,10)
+    rotations: Tensor  # (B,24,3,3), root first
+    translation_m: Tensor  # (B,3)
+
+    def posed(self, body: BodyModel) -> BodyOutput:
+        """Vertices, joints and keypoints in camera metres."""
+        output: BodyOutput = body(self.betas, self.rotations, self.translation_m)
+        return output
+
+    def rows(self, index: Tensor) -> Bodies:
+        """Some of the bodies."""
+        return Bodies(self.betas[index], self.rotations[index], self.translation_m[index])
+
+    @staticmethod
+    def joined(parts: Sequence[Bodies]) -> Bodies:
+        """Bodies of several batches in one."""
+        return Bodies(
+            torch.cat([part.betas for part in parts]),
+            torch.cat([part.rotations for part in parts]),
+            torch.cat([part.translation_m for part in parts]),
+        )
+
+
+def square_camera(size_px: int) -> Camera:
+    """A square picture that sees 50 degrees across."""
+    return Camera.from_fov(size_px, size_px, fov_deg=50.0, axis="horizontal")
+
+
+def place_people(poses: Tensor, generator: torch.Generator) -> Bodies:
+    """Upright people of random shape with the poses (B,21,3,3), turned any way, about 2.6 m away."""
+    batch = len(poses)
+    turn = torch.zeros(batch, 3)
+    turn[:, 1] = (torch.rand(batch, generator=generator) * 2 - 1) * torch.pi
+    rotations = torch.eye(3).repeat(batch, 24, 1, 1)
+    rotations[:, 0] = UPRIGHT @ matrix_from_axis_angle(turn)
+    rotations[:, 1 : NUM_FLOW_JOINTS + 1] = poses
+    offset = torch.randn(batch, 3, generator=generator) * torch.tensor([0.1, 0.1, 0.15])
+    return Bodies(
+        betas=torch.randn(batch, 10, generator=generator),
+        rotations=rotations,
+        translation_m=torch.tensor([0.0, 0.0, 2.6]) + offset,
+    )
+
+
+def perturbed(people: Bodies, generator: torch.Generator, *, angle_deg: float, shift_m: float) -> Bodies:
+    """Copies of mean shape, moved by shift_m in a random direction, root and joints turned at random.
+
+    Every rotation turns about a random axis by an angle from N(0, angle_deg).
+    """
+    batch = len(people.betas)
+    axes = torch.randn(batch, NUM_FLOW_JOINTS + 1, 3, generator=generator)
+    angles = torch.randn(batch, NUM_FLOW_JOINTS + 1, 1, generator=generator) * np.deg2rad(angle_deg)
+    noise = matrix_from_axis_angle(axes / axes.norm(dim=-1, keepdim=True) * angles)
+    rotations = people.rotations.clone()
+    rotations[:, : NUM_FLOW_JOINTS + 1] = rotations[:, : NUM_FLOW_JOINTS + 1] @ noise
+    shift = torch.randn(batch, 3, generator=generator)
+    return Bodies(
+        betas=torch.zeros_like(people.betas),
+        rotations=rotations,
+        translation_m=people.translation_m + shift_m * shift / shift.norm(dim=-1, keepdim=True),
+    )
+
+
+def render_parts(body: BodyModel, vertices_m: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
+    """Part maps (B,H,W) uint8 (0 background, p + 1 for part p), and which vertices are seen, (B,V) bool."""
+    faces = body.faces.numpy().astype(np.int32)
+    parts = body.part_labels.numpy().astype(np.uint8)
+    target = Target(camera.height_px, camera.width_px)
+    maps, seen = [], []
+    for vertices in vertices_m.detach().numpy().astype(np.float32):
+        target.clear()
+        raster.draw(target, plain_mesh(vertices, faces, part=parts), camera.K)
+        maps.append(torch.from_numpy(target.part.copy()))
+        seen.append(torch.from_numpy(raster.vertex_visibility(target, vertices, camera.K, tolerance_m=0.03)))
+    return torch.stack(maps), torch.stack(seen)
