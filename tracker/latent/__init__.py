@@ -1,0 +1,1 @@
+"""The latent space of poses: kinematic flow, its uses, dynamics and filter."""

@@ -1,0 +1,188 @@
+"""The kinematic latent normalizing flow: a bijection between the pose of 21 joints and z ~ N(0, I).
+
+After "Weakly Supervised 3D Human Pose and Shape Reconstruction with Normalizing Flows" (Zanfir et al., ECCV
+2020), our reading: a Real-NVP main model, and a light model of invertible dense layers and PReLUs for use
+inside optimisers.
+
+    flow = PoseFlow.load()                       # shipped weights
+    z = flow.encode(rotations)                   # (B, 21, 3, 3) -> (B, 63)
+    rotations = flow.decode(z)
+    score = flow.log_prob(rotations)             # (B,)
+    poses = flow.sample(16, temperature=0.8)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tracker.body.skeleton import NUM_FLOW_JOINTS
+from tracker.latent.coordinates import SixDCoordinates, TangentCoordinates
+from tracker.latent.couplings import AffineCoupling, Invertible, InvertibleLinear, InvertiblePReLU
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+DEFAULT_WEIGHTS = ASSETS / "flow.safetensors"
+LIGHT_WEIGHTS = ASSETS / "flow_light.safetensors"
+_FORMAT = "kinestream.pose_flow.v1"
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """Architecture of a flow.
+
+    Attributes:
+        kind: "realnvp" (couplings) or "light" (invertible dense + PReLU).
+        coordinates: "tangent" (63-D) or "sixd" (126-D).
+        depth: number of couplings, or of PReLUs.
+        hidden: width of the couplings' networks; of no meaning for the light model.
+    """
+
+    kind: Literal["realnvp", "light"] = "realnvp"
+    coordinates: Literal["tangent", "sixd"] = "tangent"
+    depth: int = 8
+    hidden: int = 128
+
+
+class PoseFlow(nn.Module):
+    """Density, latent code and samples of human poses (rotations of the 21 flow joints).
+
+    Attributes:
+        config: the architecture.
+        real_log_probs: sorted log-densities of held-out real poses at even quantiles, or None; the
+            reference of `tracker.latent.completion.plausibility`.
+    """
+
+    def __init__(self, config: FlowConfig, mean_rotations: Tensor | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.coordinates: TangentCoordinates | SixDCoordinates
+        if config.coordinates == "tangent":
+            self.coordinates = TangentCoordinates(mean_rotations)
+        else:
+            self.coordinates = SixDCoordinates()
+        dim = self.coordinates.dim
+        layers: list[Invertible] = [InvertibleLinear(dim, reverse=False)]
+        for index in range(config.depth):
+            if config.kind == "realnvp":
+                layers.append(AffineCoupling(dim, config.hidden))
+            else:
+                layers.append(InvertiblePReLU(dim))
+            if config.kind == "light" or index + 1 < config.depth:
+                layers.append(InvertibleLinear(dim, reverse=True))
+        self.layers = nn.ModuleList(layers)
+        self.real_log_probs: Tensor | None = None
+
+    @property
+    def dim(self) -> int:
+        """Dimension D of the latent space."""
+        return self.coordinates.dim
+
+    def encode(self, rotations: Tensor) -> Tensor:
+        """Poses (B, 21, 3, 3) to latents z (B, D)."""
+        return self.encode_with_log_det(rotations)[0]
+
+    def encode_with_log_det(self, rotations: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents (B, D) and log |det dz/dR| (B,), R by the Haar measure in rad."""
+        if rotations.shape[-3:] != (NUM_FLOW_JOINTS, 3, 3):
+            raise ValueError(
+                f"rotations must be (B, {NUM_FLOW_JOINTS}, 3, 3), found {tuple(rotations.shape)}"
+            )
+        coordinates, log_volume = self.coordinates.encode(rotations)
+        latent, log_det = self.to_latent(coordinates)
+        return latent, log_det + log_volume
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Latents z (B, D) to poses (B, 21, 3, 3); any finite z gives rotations.
+
+        Latents in half precision are taken as float32 ones; under autocast only the couplings' networks
+        compute in half precision.
+        """
+        if latent.shape[-1] != self.dim:
+            raise ValueError(f"latents must be (B, {self.dim}), found {tuple(latent.shape)}")
+        if latent.dtype in (torch.float16, torch.bfloat16):
+            latent = latent.float()
+        return self.coordinates.decode(self.from_latent(latent))
+
+    def log_prob(self, rotations: Tensor) -> Tensor:
+        """Log-density (B,) of poses, with respect to the Haar measure of SO(3)^21 (rad^-63)."""
+        latent, log_det = self.encode_with_log_det(rotations)
+        return standard_normal_log_prob(latent) + log_det
+
+    def sample(
+        self, count: int, *, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw poses (count, 21, 3, 3); temperature scales the standard deviation of z."""
+        parameter = next(self.parameters())
+        device = generator.device if generator is not None else parameter.device
+        latent = torch.randn(count, self.dim, generator=generator, device=device, dtype=parameter.dtype)
+        return self.decode(temperature * latent.to(parameter.device))
+
+    def to_latent(self, coordinates: Tensor) -> tuple[Tensor, Tensor]:
+        """Coordinates (B, D) to latents (B, D) and log |det| (B,)."""
+        log_det = torch.zeros_like(coordinates[..., 0])
+        for layer in self.layers:
+            coordinates, step = layer(coordinates)
+            log_det = log_det + step
+        return coordinates, log_det
+
+    def from_latent(self, latent: Tensor) -> Tensor:
+        """Latents (B, D) to coordinates (B, D)."""
+        for layer in reversed(list(self.layers)):
+            assert isinstance(layer, Invertible)
+            latent = layer.inverse(latent)
+        return latent
+
+    def set_reference(self, poses: Tensor, *, quantiles: int = 201) -> None:
+        """Take the log-densities of real poses (N, 21, 3, 3) as the reference of what is plausible."""
+        with torch.no_grad():
+            log_probs = torch.cat([self.log_prob(chunk) for chunk in torch.split(poses, 4096)])
+        self.real_log_probs = torch.quantile(log_probs, torch.linspace(0, 1, quantiles))
+
+    def save(self, path: Path, *, dtype: torch.dtype = torch.float32) -> None:
+        """Write weights, architecture and reference as safetensors; matrices are stored in dtype."""
+        tensors = {
+            name: (value.to(dtype) if value.ndim == 2 else value.float()).contiguous()
+            for name, value in self.state_dict().items()
+        }
+        metadata = {"format": _FORMAT, "config": json.dumps(asdict(self.config))}
+        if self.real_log_probs is not None:
+            metadata["real_log_probs"] = json.dumps(
+                [round(value, 3) for value in self.real_log_probs.tolist()]
+            )
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, path, metadata=metadata)
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> PoseFlow:
+        """Read a flow in evaluation mode; None gives the shipped main model.
+
+        Raises:
+            FileNotFoundError: when there is no such file.
+            ValueError: when the file is not a pose flow.
+        """
+        path = Path(path or DEFAULT_WEIGHTS)
+        if not path.exists():
+            raise FileNotFoundError(f"no pose flow at {path}; train one with `python -m trainer.train_flow`")
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                raise ValueError(f"{path}: expected format {_FORMAT}, found {metadata.get('format')!r}")
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}
+        flow = cls(FlowConfig(**json.loads(metadata["config"])))
+        flow.load_state_dict(tensors)
+        if "real_log_probs" in metadata:
+            flow.real_log_probs = torch.tensor(json.loads(metadata["real_log_probs"]))
+        return flow.eval().requires_grad_(False)
+
+
+def standard_normal_log_prob(latent: Tensor) -> Tensor:
+    """Log-density (B,) of latents (B, D) under N(0, I)."""
+    return -0.5 * latent.square().sum(-1) - 0.5 * latent.shape[-1] * math.log(2 * math.pi)

@@ -1,0 +1,1 @@
+"""Priors that the flow is compared with."""
