@@ -1,0 +1,34 @@
+"""The shipped models on the embedded clip: somebody is found at once, followed as one, and roughly right."""
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tracker
+from tracker import Camera, Tracker
+
+ASSETS = Path(tracker.__file__).parent / "assets"
+FRAMES = 60
+
+
+@pytest.fixture(scope="module")
+def truth() -> dict[str, np.ndarray]:
+    return dict(np.load(ASSETS / "demo.npz"))
+
+
+def test_the_person_of_the_embedded_clip_is_followed(truth: dict[str, np.ndarray]) -> None:
+    (width, height), matrix = truth["size_px"].tolist(), truth["intrinsics"]
+    camera = Camera(width, height, (matrix[0, 0], matrix[1, 1]), (matrix[0, 2], matrix[1, 2]))
+    with Tracker(ASSETS / "demo.mp4", camera=camera) as follower:
+        frames = list(islice(follower, FRAMES))
+    assert [len(frame) for frame in frames] == [1] * FRAMES
+    people = [frame.persons[0] for frame in frames]
+    assert {person.track_id for person in people} == {0}
+    boxes = truth["box_xyxy_px"][:FRAMES]
+    seen = np.stack([person.keypoints_px[:, :2] for person in people])
+    error = np.linalg.norm(seen - truth["keypoints_px"][:FRAMES], axis=-1).mean(1)
+    assert np.median(error / (boxes[:, 3] - boxes[:, 1])) < 0.15, "in units of the person's height"
+    distance = np.array([person.translation_m[2] for person in people])
+    assert np.median(np.abs(distance / truth["translation_m"][:FRAMES, 2] - 1)) < 0.15

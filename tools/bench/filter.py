@@ -1,0 +1,217 @@
+"""Error, smoothness, lag, calibration and cost of the filters on held-out mocap.
+
+    python -m tools.bench.filter CACHE.npz
+
+CACHE is made by `trainer.build_mocap`. Motions of the held-out subjects are dealt in turn to a validation and
+a test half; baselines are tuned on the one (30 Hz, realistic noise), every number is of the other. Each
+baseline appears twice, tuned for the smallest error and for the smallest acceleration error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tools.bench import filter_tuning as tuning
+from tools.bench import motion_metrics as metrics
+from tools.bench.filter_checks import LEARNED, checks, half_rate_difference
+from tools.bench.filter_plot import draw_frontier
+from tools.bench.filter_runs import (
+    LEADS_S,
+    Maker,
+    Scene,
+    around_pelvis,
+    run,
+    score,
+    score_forecasts,
+    simulate,
+)
+from tools.bench.timing import write_report
+from tracker.latent.decode import FlowDecoder
+from tracker.latent.dynamics import flow_fingerprint
+from tracker.latent.dynamics_constants import DEFAULT_WEIGHTS
+from tracker.latent.filtering.interpolation import InterpolationFilter
+from tracker.latent.filtering.learned import LearnedFilter, Weights
+from tracker.latent.filtering.none import Unfiltered
+from tracker.latent.flow import PoseFlow
+from trainer.data.latent_clips import LatentClips, held_out_halves
+from trainer.data.latent_noise import PRESETS, REALISTIC, WHITE, NoiseModel
+from trainer.data.mocap_cache import MocapCache
+
+CLEAN = WHITE.scaled(0.03)
+"""Almost perfect observations: forecasts from these are of the motion alone."""
+RATES_HZ = (12.0, 24.0, 60.0)
+TUNED_AT_HZ = 30.0
+SMOOTHNESS = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
+_COLUMNS = {
+    "mpjpe_mm": "MPJPE mm", "camera_mpjpe_mm": "in camera mm", "acceleration_error_m_s2": "acc err m/s²",
+    "jitter_100m_s3": "jitter 100m/s³", "above_10hz_mm": ">10 Hz mm", "lag_ms": "lag ms", "nll": "NLL",
+    "coverage_90": "cover 90", "update_us_p50": "µs p50", "update_us_p99": "µs p99",
+}  # fmt: skip
+
+
+def conditions(measured: Path | None) -> dict[str, tuple[float, NoiseModel]]:
+    """Rate and noise of each condition by name."""
+    named = {f"{name}, 30 Hz": (TUNED_AT_HZ, noise) for name, noise in PRESETS.items()}
+    rates = {f"realistic, {rate:.0f} Hz": (rate, REALISTIC) for rate in RATES_HZ}
+    more = {"measured, 30 Hz": (TUNED_AT_HZ, NoiseModel.load(measured))} if measured else {}
+    return {**named, **rates, **more, "clean, 30 Hz": (TUNED_AT_HZ, CLEAN)}
+
+
+def tuned_baselines(scenes: Sequence[Scene], decoder: FlowDecoder) -> dict[str, tuple[str, tuning.Options]]:
+    """Kind and settings of the baselines, each tuned for two objectives."""
+    found = {}
+    for label, objective in (("error", "mpjpe_mm"), ("acceleration", "acceleration_error_m_s2")):
+        for kind, build, stages in (
+            ("one-euro", tuning.one_euro, tuning.one_euro_stages()),
+            ("kalman", tuning.kalman, tuning.kalman_stages()),
+        ):
+            options = tuning.tune(build, stages, objective, scenes, decoder)  # type: ignore[arg-type]
+            found[f"{kind} ({label})"] = (kind, options)
+    return found
+
+
+def contestants(tuned: Mapping[str, tuple[str, tuning.Options]], weights: Weights) -> dict[str, Maker]:
+    """What makes each filter, by its name in the tables."""
+    makers: dict[str, Maker] = {"none": Unfiltered, "interpolation": InterpolationFilter}
+    for name, (kind, options) in tuned.items():
+        makers[name] = {"one-euro": tuning.one_euro, "kalman": tuning.kalman}[kind](options)
+    for name, smoothness in LEARNED.items():
+        makers[name] = partial(LearnedFilter, weights, smoothness=smoothness)
+    return makers
+
+
+def frontier(
+    scenes: Sequence[Scene],
+    decoder: FlowDecoder,
+    tuned: Mapping[str, tuple[str, tuning.Options]],
+    weights: Weights,
+) -> dict[str, list[dict[str, float]]]:
+    """Scores of each kind of filter over its settings, smooth to quick."""
+    makers: dict[str, list[Maker]] = {
+        "none": [Unfiltered],
+        "interpolation": [InterpolationFilter],
+        "one-euro": [tuning.one_euro(o) for o in tuning.one_euro_sweep(tuned["one-euro (error)"][1])],
+        "kalman": [tuning.kalman(o) for o in tuning.kalman_sweep(tuned["kalman (error)"][1])],
+        "learned": [partial(LearnedFilter, weights, smoothness=value) for value in SMOOTHNESS],
+    }
+    return {
+        name: [score(decoder, scenes, [run(make, scene) for scene in scenes]) for make in group]
+        for name, group in makers.items()
+    }
+
+
+def finite(value: Any) -> Any:
+    """The same content for JSON, which knows neither NaN nor infinity: None in their place."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return finite(asdict(value))
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def show(
+    console: Console, title: str, rows: Mapping[str, Mapping[str, float]], columns: Mapping[str, str]
+) -> None:
+    """Print rows of numbers as a table."""
+    table = Table("filter", *columns.values(), title=title)
+    for name, row in rows.items():
+        table.add_row(
+            name, *(f"{row[key]:.3g}" if abs(row[key]) < 10 else f"{row[key]:.1f}" for key in columns)
+        )
+    console.print(table)
+
+
+def main(
+    cache: Annotated[Path, typer.Argument(help="Mocap cache made by trainer.build_mocap.")],
+    flow: Annotated[Path | None, typer.Option(help="Pose flow; the shipped one by default.")] = None,
+    dynamics: Annotated[Path | None, typer.Option(help="Dynamics; the shipped ones by default.")] = None,
+    out: Annotated[Path, typer.Option(help="Report to write.")] = Path("docs/benchmarks/filter.json"),
+    plot: Annotated[Path, typer.Option(help="Picture to write.")] = Path(
+        "docs/benchmarks/filter_frontier.png"
+    ),
+    noise: Annotated[Path | None, typer.Option(help="Measured noise (JSON), as a further condition.")] = None,
+    seed: Annotated[int, typer.Option(help="Of cameras, frame times and noise.")] = 0,
+) -> None:
+    """Run the whole benchmark, print its tables, write the report and the frontier."""
+    torch.set_num_threads(1)
+    console = Console(width=150)
+    pose_flow, weights = PoseFlow.load(flow), Weights.load(dynamics)
+    if weights.flow_id != flow_fingerprint(pose_flow):
+        console.print("[red]these dynamics were trained in the latent space of another flow[/red]")
+        raise typer.Exit(1)
+    decoder = FlowDecoder(pose_flow)
+    halves = held_out_halves(list(MocapCache.load(cache).clips(split="val")))
+    validation, test = (LatentClips(half, pose_flow) for half in halves)
+
+    def scenes_of(clips: LatentClips, fps: float, model: NoiseModel) -> list[Scene]:
+        return simulate(clips, decoder, fps=fps, noise=model, seed=seed)
+
+    tuned = tuned_baselines(scenes_of(validation, TUNED_AT_HZ, REALISTIC), decoder)
+    clean_options = tuning.tune(
+        tuning.kalman, tuning.kalman_stages(), "mpjpe_mm", scenes_of(validation, TUNED_AT_HZ, CLEAN), decoder
+    )
+    tables: dict[str, dict[str, Any]] = {}
+    forecasts: dict[str, dict[str, Any]] = {}
+    for condition, (fps, model) in conditions(noise).items():
+        scenes = scenes_of(test, fps, model)
+        makers = contestants(tuned, weights)
+        if model is CLEAN:
+            makers["kalman (clean)"] = tuning.kalman(clean_options)
+        leads = LEADS_S if condition in ("realistic, 30 Hz", "clean, 30 Hz") else ()
+        tracks = {
+            name: [run(make, scene, leads_s=leads) for scene in scenes] for name, make in makers.items()
+        }
+        tables[condition] = {name: score(decoder, scenes, told) for name, told in tracks.items()}
+        show(console, condition, tables[condition], _COLUMNS)
+        if leads:
+            forecasts[condition] = {name: score_forecasts(decoder, scenes, t) for name, t in tracks.items()}
+            for lead in ("100", "300"):
+                rows = {name: table[lead] for name, table in forecasts[condition].items()}
+                columns = {key: key.replace("_", " ") for key in next(iter(rows.values()))}
+                show(console, f"{condition}: forecast by {lead} ms", rows, columns)
+
+    scenes = scenes_of(test, TUNED_AT_HZ, REALISTIC)
+    curves = frontier(scenes, decoder, tuned, weights)
+    truth_jitter = float(
+        np.mean([metrics.jitter(scene.times_s, around_pelvis(scene.joints_m)) for scene in scenes])
+    )
+    draw_frontier(curves, truth_jitter, plot, title="Jitter and lag: held-out motion, realistic noise, 30 Hz")
+    complete = scenes_of(test, 60.0, replace(REALISTIC, dropout_rate=0.0))
+    half_rate = half_rate_difference(partial(LearnedFilter, weights), complete, decoder)
+    size = (dynamics or DEFAULT_WEIGHTS).stat().st_size
+    results = checks(tables, forecasts, curves, half_rate, size)
+    for result in results:
+        mark = "[green]met[/green]" if result["met"] else "[red]missed[/red]"
+        console.print(
+            f"{mark} {result['bar']}: {result['found']:.3g} (limit {result['limit']})", soft_wrap=True
+        )
+    content = {
+        "held_out": {"validation": validation.names, "test": test.names},
+        "noise": {name: vars(model) for name, model in (PRESETS | {"clean": CLEAN}).items()},
+        "tuned": tuned | {"kalman (clean)": ("kalman", clean_options)},
+        "tables": tables,
+        "forecasts": forecasts,
+        "frontier": curves,
+        "true_jitter_100m_s3": truth_jitter,
+        "half_rate": half_rate,
+        "weights_bytes": size,
+        "checks": results,
+    }
+    write_report(out, "filter", finite(content))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,1 @@
+"""The commands of ``kinestream``, one file each. Heavy imports wait until a command runs."""

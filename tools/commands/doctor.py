@@ -1,0 +1,150 @@
+"""``kinestream doctor``: what this computer can do, and what to install for more."""
+
+import importlib.metadata
+import os
+import platform
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+PACKAGES = ("av", "numba", "numpy", "opencv-python-headless", "pyzmq", "torch")
+WEIGHTS = (
+    "body.npz",
+    "flow.safetensors",
+    "dynamics.safetensors",
+    "regressor.safetensors",
+    "detector.safetensors",
+)
+PORT = 5556
+
+
+class Check(NamedTuple):
+    """One line of the report: ``ok`` is None where nothing is wrong but more is possible."""
+
+    ok: bool | None
+    topic: str
+    found: str
+    advice: str = ""
+
+
+def doctor() -> None:
+    """Check this computer: versions, models, video, cameras, GPU, port.
+
+    Exit code 1 when something that tracking needs is missing.
+    """
+    console = Console(highlight=False)
+    table = Table(box=None, show_header=False)
+    failed = False
+    for check in checks():
+        mark = {True: "[green]ok[/]", False: "[bold red]missing[/]", None: "[yellow]note[/]"}[check.ok]
+        table.add_row(mark, check.topic, check.found + (f"\n[dim]{check.advice}[/]" if check.advice else ""))
+        failed |= check.ok is False
+    console.print(table)
+    if failed:
+        raise typer.Exit(1)
+    console.print("\nReady. Try: kinestream demo")
+
+
+def checks() -> Iterator[Check]:
+    """All lines of the report."""
+    yield Check(
+        True, "system", f"{platform.platform()}, Python {sys.version.split()[0]}, {_cores()} CPU cores"
+    )
+    yield _packages()
+    yield _models()
+    yield _video()
+    yield _cameras()
+    yield _gpu()
+    yield _port()
+    yield _cache()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _packages() -> Check:
+    missing, found = [], []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    advice = f"pip install {' '.join(missing)}" if missing else ""
+    return Check(not missing, "packages", ", ".join(found), advice)
+
+
+def _models() -> Check:
+    import tracker
+
+    assets = Path(tracker.__file__).parent / "assets"
+    missing = [name for name in WEIGHTS if not (assets / name).is_file()]
+    size = sum((assets / name).stat().st_size for name in WEIGHTS if name not in missing)
+    advice = f"not in {assets}: {', '.join(missing)}; reinstall the package" if missing else ""
+    return Check(not missing, "models", f"{len(WEIGHTS) - len(missing)} files, {size / 1e6:.1f} MB", advice)
+
+
+def _video() -> Check:
+    import av
+
+    formats = [name for name in ("rtsp", "hls", "mp4", "matroska") if _has_format(av.formats_available, name)]
+    available = {str(name) for name in av.codecs_available}
+    codecs = sorted({"h264", "hevc", "av1", "vp9", "mjpeg"} & available)
+    writes = "libx264" in available
+    advice = "" if writes else "no H.264 encoder: --save-video does not work; pip install a stock wheel of av"
+    return Check(True if writes else None, "video", f"reads {', '.join(formats + codecs)}", advice)
+
+
+def _has_format(formats: set[str], name: str) -> bool:
+    return any(name in entry.split(",") for entry in formats)
+
+
+def _cameras() -> Check:
+    from tracker.capture import list_cameras
+
+    cameras = list_cameras()
+    if cameras:
+        return Check(True, "cameras", ", ".join(f"{c.source} ({c.description})" for c in cameras))
+    return Check(None, "cameras", "none", "files and network streams work all the same")
+
+
+def _gpu() -> Check:
+    import torch
+
+    if torch.cuda.is_available():
+        return Check(True, "GPU", torch.cuda.get_device_name(0))
+    if torch.backends.mps.is_available():
+        return Check(None, "GPU", "Apple GPU, not used", "tracking runs on the CPU")
+    return Check(None, "GPU", "none", "tracking runs on the CPU")
+
+
+def _port() -> Check:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", PORT))
+        except OSError:
+            advice = "a tracker may be running (kinestream listen); or choose another address with --bind"
+            return Check(None, "port", f"{PORT} is in use", advice)
+    return Check(True, "port", f"{PORT} is free")
+
+
+def _cache() -> Check:
+    """Compiled code is kept beside the source, or in the user's cache folder."""
+    import kernels
+
+    places = [os.environ.get("NUMBA_CACHE_DIR"), Path(kernels.__file__).parent, Path.home() / ".cache"]
+    for place in places:
+        if place and Path(place).is_dir():
+            try:
+                with tempfile.TemporaryFile(dir=place):
+                    return Check(True, "compile cache", str(place))
+            except OSError:
+                continue
+    return Check(None, "compile cache", "none", "every start compiles anew; set NUMBA_CACHE_DIR to a folder")

@@ -1,0 +1,232 @@
+"""``kinestream run SOURCE``: track, publish, record.
+
+kinestream run 0                                     webcam
+kinestream run clip.mp4 --save-video overlay.mp4     file, with the bodies drawn over it
+kinestream run rtsp://camera.local/stream --policy latest
+kinestream run photos/ --json - | jq .persons        folder of pictures, JSON lines
+"""
+
+import re
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from tools.commands.failure import told_plainly
+
+if TYPE_CHECKING:
+    from tools.sinks import Sink
+
+POLICIES = ("latest", "every", "paced")
+
+
+def _policy(value: str | None) -> str | None:
+    if value is not None and value not in POLICIES:
+        raise typer.BadParameter(f"expected one of {', '.join(POLICIES)}, found {value!r}")
+    return value
+
+
+def _filter(value: str) -> str:
+    from tracker.latent.filtering import FILTERS
+
+    if value not in FILTERS:
+        raise typer.BadParameter(f"expected one of {', '.join(FILTERS)}, found {value!r}")
+    return value
+
+
+def _size(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"[1-9]\d*x[1-9]\d*", value):
+        raise typer.BadParameter(f"expected WIDTHxHEIGHT such as 1280x720, found {value!r}")
+    return value
+
+
+def run(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Camera number (0) or device, video file, address (rtsp://, http://), or folder of pictures."
+        ),
+    ],
+    bind: Annotated[
+        str, typer.Option(help="Address to publish on.", rich_help_panel="Stream")
+    ] = "tcp://127.0.0.1:5556",
+    publish: Annotated[
+        bool, typer.Option("--publish/--no-publish", help="Publish at all.", rich_help_panel="Stream")
+    ] = True,
+    insecure: Annotated[
+        bool,
+        typer.Option(
+            "--insecure",
+            help="Allow an address that other computers reach; anybody there can read the poses.",
+            rich_help_panel="Stream",
+        ),
+    ] = False,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            max=1000,
+            help="Publish predictions at this rate instead of each frame (live or paced).",
+            rich_help_panel="Stream",
+        ),
+    ] = None,
+    lead_ms: Annotated[
+        float,
+        typer.Option(min=0, max=500, help="Predict the poses this far ahead.", rich_help_panel="Stream"),
+    ] = 0.0,
+    json: Annotated[
+        Path | None, typer.Option(help="Write JSON lines; - is standard output.", rich_help_panel="Files")
+    ] = None,
+    npz: Annotated[
+        Path | None,
+        typer.Option(help="Write a NumPy archive, one row per person and frame.", rich_help_panel="Files"),
+    ] = None,
+    save_video: Annotated[
+        Path | None,
+        typer.Option(help="Write a video with the bodies drawn over it.", rich_help_panel="Files"),
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            callback=_policy,
+            help="latest: newest frame, drops counted (cameras). every: all frames (files). paced: a file at "
+            "its own speed, as if live.",
+            rich_help_panel="Source",
+        ),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(callback=_size, help="Ask a camera for WIDTHxHEIGHT.", rich_help_panel="Source"),
+    ] = None,
+    fps: Annotated[
+        float, typer.Option(min=1, max=1000, help="Ask a camera for this rate.", rich_help_panel="Source")
+    ] = 30.0,
+    max_frames: Annotated[
+        int | None, typer.Option(min=1, help="Stop after this many frames.", rich_help_panel="Source")
+    ] = None,
+    fov_deg: Annotated[
+        float,
+        typer.Option(
+            min=1,
+            max=170,
+            help="Diagonal field of view, if there is no calibration.",
+            rich_help_panel="Camera",
+        ),
+    ] = 65.0,
+    intrinsics: Annotated[
+        Path | None,
+        typer.Option(help="Calibration file of OpenCV or ROS (YAML).", rich_help_panel="Camera"),
+    ] = None,
+    max_people: Annotated[
+        int, typer.Option(min=1, max=64, help="Follow no more than this.", rich_help_panel="Tracking")
+    ] = 8,
+    filter_name: Annotated[
+        str,
+        typer.Option(
+            "--filter",
+            callback=_filter,
+            help="Motion filter: learned, kalman, one-euro, interpolation, none.",
+            rich_help_panel="Tracking",
+        ),
+    ] = "kalman",
+    body: Annotated[
+        Path | None,
+        typer.Option(help="Body model file (npz); default: the free body.", rich_help_panel="Tracking"),
+    ] = None,
+    vertices: Annotated[
+        bool, typer.Option("--vertices", help="Publish the mesh as well.", rich_help_panel="Tracking")
+    ] = False,
+) -> None:
+    """Track the people in SOURCE and publish their poses.
+
+    Stops at the end of a file, or with Ctrl-C. Exit code 1 when the source fails.
+    """
+    from tools.commands.status import StatusLine, summary
+    from tools.commands.threads import use_few_threads
+    from tools.sinks import SinkGroup
+    from tracker.body.camera import Camera
+    from tracker.capture import CameraMode, open_source
+    from tracker.pipeline import Tracker
+    from tracker.stream import Publisher
+
+    console = Console(stderr=True, highlight=False)
+    with told_plainly(), ExitStack() as stack:
+        _stop_on_signals()
+        use_few_threads()
+        width, height = (int(side) for side in (size or "1280x720").split("x"))
+        camera = Camera.load(intrinsics) if intrinsics else None
+        publisher = None
+        if publish:
+            publisher = stack.enter_context(
+                Publisher(bind, source=source, insecure=insecure, on_busy="retry")
+            )
+        frame_source = stack.enter_context(
+            open_source(
+                source,
+                policy=policy,  # type: ignore[arg-type]  # checked by the option
+                mode=CameraMode(width, height, fps),
+            )
+        )
+        console.print(f"[bold]{frame_source.info}[/]")
+        tracker = stack.enter_context(
+            Tracker(
+                frame_source,
+                camera=camera,
+                fov_deg=fov_deg,
+                filter_name=filter_name,
+                max_people=max_people,
+                vertices=vertices or save_video is not None,
+                body=body,
+                publisher=publisher,
+                lead_ms=lead_ms,
+                rate_hz=rate,
+            )
+        )
+        if publisher is not None and publisher.bound:
+            console.print(f"publishing on {publisher.endpoint}; Ctrl-C stops")
+        sinks = SinkGroup(_sinks(json, npz, save_video, faces=tracker.faces, fps=frame_source.info.fps))
+        stack.enter_context(sinks)
+        try:
+            with StatusLine(tracker, console) as status:
+                for count, (frame, poses) in enumerate(tracker.frames(), start=1):
+                    sinks.write(frame, poses)
+                    status.update(frame.index)
+                    if count == max_frames:
+                        break
+        except KeyboardInterrupt:
+            console.print("stopped")
+        finally:
+            sinks.close()
+            stats = tracker.stats()
+            console.print(f"{stats['frames']} frames, {summary(stats).strip()}")
+        if sinks.failures:
+            raise OSError("; ".join(sinks.failures))
+
+
+def _sinks(
+    json: Path | None, npz: Path | None, video: Path | None, *, faces: Any, fps: float | None
+) -> "list[Sink]":
+    """The files that were asked for."""
+    from tools.sinks import JsonLinesSink, NpzSink, OverlayVideoSink
+
+    sinks: list[Sink] = []
+    if json is not None:
+        sinks.append(JsonLinesSink(json))
+    if npz is not None:
+        sinks.append(NpzSink(npz))
+    if video is not None:
+        sinks.append(OverlayVideoSink(video, faces, fps=fps))
+    return sinks
+
+
+def _stop_on_signals() -> None:
+    """Let a polite kill end the run as Ctrl-C does, so that files are completed."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)

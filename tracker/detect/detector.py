@@ -1,0 +1,170 @@
+"""The person detector as the tracker uses it: picture in, boxes and scores out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from tracker.detect.network import DetectorConfig, DetectorNetwork, DetectorOutput
+from tracker.regress.backbone import fold
+from tracker.regress.weights import fill, read_weights
+
+DETECTOR_FORMAT: Final = "kinestream.detector.v1"
+DEFAULT_WEIGHTS: Final = Path(__file__).resolve().parent.parent / "assets" / "detector.safetensors"
+
+SCORE_THRESHOLD: Final = 0.24
+"""Low, since the regressor's presence takes most false alarms away and a person missed is lost."""
+OVERLAP_THRESHOLD: Final = 0.55
+MAX_PERSONS: Final = 32
+_PAD_GRAY: Final = 114
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """N persons, best first.
+
+    Attributes:
+        boxes_xyxy_px: (N, 4) left, top, right, bottom in the full image.
+        scores: (N,) 0..1, descending.
+    """
+
+    boxes_xyxy_px: Floats
+    scores: Floats
+
+    def __post_init__(self) -> None:
+        if self.boxes_xyxy_px.shape != (len(self.scores), 4) or self.scores.ndim != 1:
+            raise ValueError(
+                "Detections: expected boxes (N, 4) and scores (N,), found "
+                f"{self.boxes_xyxy_px.shape} and {self.scores.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __repr__(self) -> str:
+        """Number of persons and best score."""
+        best = f", best {self.scores[0]:.2f}" if len(self) else ""
+        return f"Detections({len(self)} persons{best})"
+
+
+class Detector(Protocol):
+    """Anything that finds people can stand in for :class:`PersonDetector`."""
+
+    def __call__(self, image_rgb: npt.NDArray[np.uint8]) -> Detections:
+        """Find the people in an image (H, W, 3)."""
+        ...
+
+
+class PersonDetector:
+    """The shipped detector."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        config: DetectorConfig,
+        *,
+        score_threshold: float = SCORE_THRESHOLD,
+        overlap_threshold: float = OVERLAP_THRESHOLD,
+    ) -> None:
+        """Take a network that maps frames to :class:`DetectorOutput`, compiled or not.
+
+        Boxes below ``score_threshold`` are left out, and so is each that overlaps a better one by more
+        than ``overlap_threshold`` (intersection over union).
+        """
+        if not 0 <= score_threshold <= 1 or not 0 <= overlap_threshold <= 1:
+            raise ValueError(
+                f"thresholds must lie within 0 to 1, found {score_threshold} and {overlap_threshold}"
+            )
+        self.config = config
+        self._network = network
+        self._score_threshold, self._overlap_threshold = score_threshold, overlap_threshold
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path | None = None,
+        *,
+        score_threshold: float = SCORE_THRESHOLD,
+        overlap_threshold: float = OVERLAP_THRESHOLD,
+    ) -> "PersonDetector":
+        """Read a detector; None means the shipped weights.
+
+        Raises ``FileNotFoundError`` or :class:`tracker.regress.weights.WeightsError`.
+        """
+        path = DEFAULT_WEIGHTS if path is None else Path(path)
+        config_values, tensors = read_weights(path, kind=DETECTOR_FORMAT)
+        config = DetectorConfig(**config_values)
+        network = DetectorNetwork(config)
+        fill(network, tensors, path=path)
+        folded = fold(network.eval().requires_grad_(False))
+        return cls(
+            folded.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+            config,
+            score_threshold=score_threshold,
+            overlap_threshold=overlap_threshold,
+        )
+
+    def __call__(self, image_rgb: npt.NDArray[np.uint8]) -> Detections:
+        """Find the people in an image (H, W, 3); ``ValueError`` when it is none."""
+        if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or not image_rgb.size:
+            raise ValueError(f"expected an RGB image (H, W, 3), found {image_rgb.shape}")
+        frame, scale = letterbox(image_rgb, self.config.frame_px)
+        with torch.inference_mode():
+            output: DetectorOutput = self._network(torch.from_numpy(frame)[None].permute(0, 3, 1, 2))
+            boxes, scores = peaks(output, self._score_threshold)
+        boxes = (boxes + 0.5) / scale - 0.5
+        limit = np.array(image_rgb.shape[1::-1] * 2, np.float32) - 0.5
+        boxes = np.clip(boxes, -0.5, limit).astype(np.float32)
+        kept = suppress(boxes, scores, self._overlap_threshold)[:MAX_PERSONS]
+        return Detections(boxes[kept], scores[kept])
+
+
+def letterbox(image: npt.NDArray[np.uint8], longer_px: int) -> tuple[npt.NDArray[np.uint8], float]:
+    """The image scaled to the longer side, padded right and below to multiples of 32; and the scale."""
+    height, width = image.shape[:2]
+    scale = longer_px / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = cv2.resize(image, size, interpolation=method)
+    frame = np.full((-(-size[1] // 32) * 32, -(-size[0] // 32) * 32, 3), _PAD_GRAY, np.uint8)
+    frame[: size[1], : size[0]] = small
+    return frame, scale
+
+
+def peaks(output: DetectorOutput, threshold: float) -> tuple[Floats, Floats]:
+    """Boxes (N, 4) and scores (N,) of the local maxima of one frame's centre map, best first."""
+    heat = torch.sigmoid(output.center_logit.float())
+    highest = nn.functional.max_pool2d(heat[:, None], 3, 1, 1)[:, 0]
+    chosen = (heat == highest) & (heat >= threshold)
+    scores: Tensor = heat[chosen]
+    boxes = output.boxes_xyxy_px.permute(0, 2, 3, 1)[chosen]
+    order = scores.argsort(descending=True, stable=True)
+    return boxes[order].float().numpy(), scores[order].numpy()
+
+
+def suppress(boxes_xyxy: Floats, scores: Floats, threshold: float) -> npt.NDArray[np.int64]:
+    """Indices of the boxes to keep, best first: none overlaps a better one by more than ``threshold``."""
+    order = np.argsort(-scores, kind="stable")
+    overlap = box_overlap(boxes_xyxy, boxes_xyxy)
+    kept: list[int] = []
+    for index in order:
+        if not kept or overlap[index, kept].max() <= threshold:
+            kept.append(int(index))
+    return np.array(kept, np.int64)
+
+
+def box_overlap(boxes_a: npt.ArrayLike, boxes_b: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Intersection over union (N, M) of boxes (N, 4) and (M, 4)."""
+    a, b = np.asarray(boxes_a, np.float64)[:, None], np.asarray(boxes_b, np.float64)[None]
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    shared = np.clip(sides, 0, None).prod(-1)
+    areas = [np.clip(boxes[..., 2:] - boxes[..., :2], 0, None).prod(-1) for boxes in (a, b)]
+    overlap: npt.NDArray[np.float64] = shared / np.maximum(areas[0] + areas[1] - shared, 1e-9)
+    return overlap

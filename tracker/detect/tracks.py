@@ -1,0 +1,345 @@
+"""Who is who from frame to frame: association of looks with tracks, birth, coasting and death.
+
+Between two runs of the detector each track looks where its own keypoints were last seen, moved on by
+their velocity. A detection belongs to the track whose box and whose place it fits best; one that fits
+none starts a track. Two tracks that see the same body are one: the younger ends.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+Boxes = npt.NDArray[np.floating]
+
+CONFIDENT_KEYPOINT = 0.3
+"""Keypoints below this confidence do not shape a box."""
+SAME_PLACE = 0.35
+"""A lost person may be found again this far away, in units of body size."""
+AGREEING_IOU = 0.7
+BRIEF_NS = 250_000_000
+UPPER_KEYPOINTS = slice(0, 7)
+"""Face and shoulders."""
+OUTLINE_PAD: FloatArray = np.array([-0.05, -0.05, 0.05, 0.016], np.float32)
+"""From the keypoints' box to that of the body's outline, as shares of the longer side (means over poses)."""
+
+
+@dataclass(frozen=True)
+class TrackSettings:
+    """How tracks live.
+
+    Attributes:
+        max_people: tracks beyond this number are not started.
+        max_candidates: new tracks begun by one run of the detector.
+        min_presence: a look at a followed person that is less sure of it counts as a miss.
+        new_presence: the same for one who is not shown yet.
+        sure_presence: a new track this sure is shown at once, others after ``confirm_looks`` hits.
+        confirm_looks: hits until a doubtful new track is shown.
+        coast_ns: how long a shown track is predicted through misses; less if it was hardly seen.
+        match_iou: a detection matches a track from this overlap on.
+        same_body: mean keypoint distance, in units of body size, below which two tracks are one.
+    """
+
+    max_people: int = 8
+    max_candidates: int = 4
+    min_presence: float = 0.3
+    new_presence: float = 0.65
+    sure_presence: float = 0.85
+    confirm_looks: int = 3
+    coast_ns: int = 700_000_000
+    match_iou: float = 0.3
+    same_body: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.max_people < 1:
+            raise ValueError(f"max_people: expected at least 1, found {self.max_people}")
+
+
+@dataclass(eq=False)
+class Track:
+    """One person over time.
+
+    Attributes:
+        track_id: number within this stream, -1 until the track is shown.
+        box_xyxy_px: (4,) where to look next.
+        keypoints_px: (23, 3) last seen, None before the first look.
+        score: smoothed presence.
+        born_ns, seen_ns: first and last time it was seen.
+        hits: looks that saw the person.
+        misses: looks in a row that did not.
+    """
+
+    box_xyxy_px: FloatArray
+    born_ns: int
+    seen_ns: int
+    score: float
+    track_id: int = -1
+    keypoints_px: FloatArray | None = None
+    hits: int = 0
+    misses: int = 0
+    _velocity_px: FloatArray = field(default_factory=lambda: np.zeros(4, np.float32))
+
+    @property
+    def shown(self) -> bool:
+        """Whether the track is sure enough to be published."""
+        return self.track_id >= 0
+
+    def box_at(self, t_ns: int) -> FloatArray:
+        """The box (4,) moved on with its velocity, for at most 0.2 s."""
+        lead_s = min(max(t_ns - self.seen_ns, 0), 200_000_000) / 1e9
+        box: FloatArray = self.box_xyxy_px + np.float32(lead_s) * self._velocity_px
+        return box
+
+    def move_to(self, box_xyxy_px: FloatArray) -> None:
+        """Look here next."""
+        self.box_xyxy_px = box_xyxy_px
+        self._velocity_px[:] = 0
+
+    def enclose(self, points_px: FloatArray) -> None:
+        """Widen the box to the whole body, of which these points (N, 2) are the best guess.
+
+        Without it, limbs that are not seen for sure would be cut off more and more from look to look.
+        """
+        box = _padded(points_px)
+        seen = self.box_xyxy_px if self.misses == 0 else box
+        low, high = np.minimum(box[:2], seen[:2]), np.maximum(box[2:], seen[2:])
+        self.box_xyxy_px = np.concatenate([low, high])
+
+    def see(self, t_ns: int, keypoints_px: FloatArray, presence: float) -> None:
+        """Take in a look that saw the person."""
+        box = box_of_keypoints(keypoints_px)
+        step_s = (t_ns - self.seen_ns) / 1e9
+        if self.keypoints_px is not None and step_s > 0:
+            moved = (_center(box) - _center(self.box_xyxy_px)) / np.float32(step_s)
+            self._velocity_px += np.float32(0.5) * (np.tile(moved, 2) - self._velocity_px)
+        fresh = self.keypoints_px is None or (not self.shown and presence > self.score)
+        self.score = presence if fresh else 0.7 * self.score + 0.3 * presence
+        self.box_xyxy_px, self.keypoints_px, self.seen_ns = box, keypoints_px, t_ns
+        self.hits += 1
+        self.misses = 0
+
+
+class TrackList:
+    """All tracks of one stream.
+
+    Per frame: `offer` detections where the detector ran, look into `boxes_at`, then `judge` the looks.
+    """
+
+    def __init__(self, settings: TrackSettings | None = None) -> None:
+        self.settings = settings or TrackSettings()
+        self.tracks: list[Track] = []
+        self._next_id = 0
+
+    def __len__(self) -> int:
+        return len(self.tracks)
+
+    def reset(self) -> None:
+        """Forget everybody; ids are not used again."""
+        self.tracks = []
+
+    def boxes_at(self, t_ns: int) -> FloatArray:
+        """Where to look for each track, (P, 4)."""
+        return (
+            np.stack([track.box_at(t_ns) for track in self.tracks]) if self.tracks else np.zeros((0, 4), "f")
+        )
+
+    def offer(self, t_ns: int, boxes_xyxy_px: Boxes, scores: npt.NDArray[np.floating]) -> None:
+        """Take in detections (N, 4) with scores (N,), best first: start tracks, correct lost ones.
+
+        A track whose own box agrees with its detection keeps it: keypoints are steadier than detections.
+        """
+        boxes = np.asarray(boxes_xyxy_px, np.float32).reshape(-1, 4)
+        overlap = iou(self.boxes_at(t_ns), boxes)
+        fresh = set(range(len(boxes)))
+        for row, column in _best_pairs(overlap, self.settings.match_iou):
+            fresh.discard(column)
+            if self.tracks[row].misses or overlap[row, column] < AGREEING_IOU:
+                self.tracks[row].move_to(boxes[column])
+        self._recall(t_ns, boxes, fresh)
+        for column in sorted(fresh)[: self.settings.max_candidates]:
+            if sum(track.shown for track in self.tracks) < self.settings.max_people:
+                self.tracks.append(Track(boxes[column], t_ns, t_ns, float(scores[column])))
+
+    def judge(
+        self, t_ns: int, keypoints_px: npt.NDArray[np.floating], presence: npt.NDArray[np.floating]
+    ) -> list[Track | None]:
+        """Take in one look per track, keypoints (P, 23, 3) and presence (P,), in the order of `boxes_at`.
+
+        Returns the track that each look belongs to, None where it saw nobody or somebody who is followed
+        already. Tracks that ended are then gone from `tracks`.
+        """
+        looked = list(self.tracks)
+        if not len(looked) == len(keypoints_px) == len(presence):
+            raise ValueError(
+                f"judge: expected one look for each of {len(looked)} tracks, found {len(keypoints_px)} "
+                f"keypoint sets and {len(presence)} presences"
+            )
+        points = np.asarray(keypoints_px, np.float32)
+        settings = self.settings
+        seen = [
+            bool(share >= (settings.min_presence if track.shown else settings.new_presence))
+            for track, share in zip(looked, presence, strict=True)
+        ]
+        owners: list[Track | None] = [track if hit else None for track, hit in zip(looked, seen, strict=True)]
+        for older, younger in self._doubles(looked, points, seen):
+            self._settle(older, younger, looked, points, owners)
+        self._reunite(t_ns, looked, owners)
+        for row, owner in enumerate(owners):
+            if owner is not None:
+                owner.see(t_ns, points[row], float(presence[row]))
+        for track in self.tracks:
+            if not any(track is owner for owner in owners):
+                track.misses += 1
+                track.score *= 0.9
+        self._promote_and_bury(t_ns)
+        return owners
+
+    def _reunite(self, t_ns: int, looked: Sequence[Track], owners: list[Track | None]) -> None:
+        """Somebody new beside a track that just lost its person is that person, who moved fast."""
+        lost = [track for track, owner in zip(looked, owners, strict=True) if owner is None and track.shown]
+        for row, owner in enumerate(owners):
+            if owner is None or owner.shown or not lost:
+                continue
+            nearest = min(lost, key=lambda track: _gap(owner.box_xyxy_px, track.box_at(t_ns)))
+            if nearest in self.tracks and _gap(owner.box_xyxy_px, nearest.box_at(t_ns)) < SAME_PLACE:
+                lost.remove(nearest)
+                self.tracks.remove(owner)
+                owners[row] = nearest
+
+    def _recall(self, t_ns: int, boxes: FloatArray, fresh: set[int]) -> None:
+        """Give detections that match nobody to lost tracks nearby, by distance in body sizes."""
+        lost = [track for track in self.tracks if track.shown and track.misses]
+        for track in sorted(lost, key=lambda track: -track.seen_ns):
+            if not fresh:
+                return
+            gap = {column: _gap(boxes[column], track.box_at(t_ns)) for column in fresh}
+            nearest = min(gap, key=gap.__getitem__)
+            if gap[nearest] < SAME_PLACE:
+                fresh.discard(nearest)
+                track.move_to(boxes[nearest])
+
+    def _doubles(
+        self, tracks: Sequence[Track], points: FloatArray, seen: Sequence[bool]
+    ) -> list[tuple[int, int]]:
+        """Rows (older, younger) of tracks that see the same body."""
+        pairs: list[tuple[int, int]] = []
+        order = sorted((i for i, hit in enumerate(seen) if hit), key=lambda i: (-tracks[i].hits, i))
+        while order:
+            older = order.pop(0)
+            same = [i for i in order if self._is_same_body(points[older], points[i])]
+            pairs += [(older, younger) for younger in same]
+            order = [i for i in order if i not in same]
+        return pairs
+
+    def _is_same_body(self, one_px: FloatArray, other_px: FloatArray) -> bool:
+        """By the whole body, or by head and shoulders where one look cuts off the rest."""
+        limit = self.settings.same_body
+        upper = body_distance(one_px, other_px, keypoints=UPPER_KEYPOINTS)
+        return body_distance(one_px, other_px) < limit or upper < limit / 2
+
+    def _settle(
+        self,
+        older: int,
+        younger: int,
+        looked: Sequence[Track],
+        points: FloatArray,
+        owners: list[Track | None],
+    ) -> None:
+        """Two looks saw one body: it is the older track's, by the better look.
+
+        A track that was shown coasts, since it may be hidden behind the other; a new one ends.
+        """
+        owners[younger] = None
+        if looked[younger].shown:
+            return
+        self.tracks.remove(looked[younger])
+        if points[younger, :, 2].sum() > points[older, :, 2].sum():
+            owners[older], owners[younger] = None, looked[older]
+
+    def _promote_and_bury(self, t_ns: int) -> None:
+        settings = self.settings
+        alive = []
+        for track in self.tracks:
+            if track.shown:
+                # Those who were hardly seen are not believed to be hidden for long.
+                patience_ns = min(settings.coast_ns, 2 * (track.seen_ns - track.born_ns) + BRIEF_NS)
+                lives = track.misses == 0 or t_ns - track.seen_ns < patience_ns
+            else:
+                full = sum(other.shown for other in self.tracks) >= settings.max_people
+                lives = track.misses == 0 and not full
+                sure = track.score >= settings.sure_presence or track.hits >= settings.confirm_looks
+                if lives and sure:
+                    track.track_id, self._next_id = self._next_id, self._next_id + 1
+            if lives:
+                alive.append(track)
+        self.tracks = alive
+
+
+def box_of_keypoints(keypoints_px: FloatArray) -> FloatArray:
+    """Box (4,) of the person with these keypoints (23, 3), by the confident ones or all if few are."""
+    sure = keypoints_px[:, 2] >= CONFIDENT_KEYPOINT
+    return _padded(keypoints_px[sure if sure.sum() >= 4 else slice(None), :2])
+
+
+def _padded(points_px: FloatArray) -> FloatArray:
+    """Box (4,) of the outline of a body with these keypoints (N, 2)."""
+    low, high = points_px.min(0), points_px.max(0)
+    box: FloatArray = np.concatenate([low, high]) + (high - low).max() * OUTLINE_PAD
+    return box
+
+
+def body_distance(one_px: FloatArray, other_px: FloatArray, *, keypoints: slice = slice(None)) -> float:
+    """Mean distance of two bodies (23, 3), weighted by both confidences, in units of the smaller body.
+
+    By all or some ``keypoints``; one where none of them is sure in both.
+    """
+    one, other = one_px[keypoints], other_px[keypoints]
+    weight = one[:, 2] * other[:, 2]
+    total = float(weight.sum())
+    if total < 1e-3:
+        return 1.0
+    gaps = np.linalg.norm(one[:, :2] - other[:, :2], axis=1)
+    size = max(1.0, min(_size(box_of_keypoints(one_px)), _size(box_of_keypoints(other_px))))
+    return float((gaps * weight).sum()) / total / size
+
+
+def iou(one_xyxy: Boxes, other_xyxy: Boxes) -> FloatArray:
+    """Intersection over union of boxes (N, 4) and (M, 4), (N, M)."""
+    low = np.maximum(one_xyxy[:, None, :2], other_xyxy[None, :, :2])
+    high = np.minimum(one_xyxy[:, None, 2:], other_xyxy[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(-1)
+    union = _area(one_xyxy)[:, None] + _area(other_xyxy)[None] - shared
+    return np.asarray(shared / np.maximum(union, 1e-9), np.float32)
+
+
+def _gap(box: FloatArray, other: FloatArray) -> float:
+    """Mean distance of the sides of two boxes (4,), in units of the second one's longer side."""
+    return float(np.abs(box - other).mean()) / max(1.0, _size(other))
+
+
+def _size(box: FloatArray) -> float:
+    """Longer side of a box (4,)."""
+    return max(float(box[2] - box[0]), float(box[3] - box[1]))
+
+
+def _area(boxes: Boxes) -> Boxes:
+    area: Boxes = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(-1)
+    return area
+
+
+def _center(box: FloatArray) -> FloatArray:
+    center: FloatArray = (box[:2] + box[2:]) / np.float32(2)
+    return center
+
+
+def _best_pairs(score: FloatArray, least: float) -> list[tuple[int, int]]:
+    """Pairs (row, column), best first, each row and column once, scores of at least ``least``."""
+    pairs: list[tuple[int, int]] = []
+    left = score.copy()
+    while left.size and left.max() >= least:
+        row, column = np.unravel_index(int(left.argmax()), left.shape)
+        pairs.append((int(row), int(column)))
+        left[row], left[:, column] = -1, -1
+    return pairs

@@ -1,0 +1,319 @@
+"""Learned dynamics of the latent pose: after every observation, one curve in time with its covariance.
+
+The state of a person has N = D + 6 dimensions: latent pose z (D), root rotation (3, rotation vector in the
+pelvis frame) and translation (3, camera frame, metres). A recurrent cell looks once at every observation and
+answers with (i) how much of the innovation to believe, dimension by dimension, and (ii) a `MotionCurve`:
+closed-form mean and variance of the state at any time until the next observation. Prediction to the capture
+time, forecast to the publish time and coasting through misses are all evaluations of that curve, so they
+agree with each other at any frame rate and cost the same however long the track is.
+
+Mean, with fixed time constants T_k:      x(t0 + s) = x(t0) [+] sum_k c_k T_k (1 - exp(-s / T_k))
+Variance, with non-negative coefficients: p(t0 + s) = a_0 + a_1 s + a_2 s^2
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tracker.body.rotation import (
+    axis_angle_from_quat,
+    matrix_from_quat,
+    quat_from_axis_angle,
+    sixd_from_matrix,
+)
+from tracker.latent.dynamics_constants import (
+    DEFAULT_WEIGHTS,
+    FORMAT,
+    INNOVATION_CLIP,
+    LOG_CLIP,
+    MIN_STEP_S,
+    SHAPE_CLIP,
+    SHORTEST_SEEN_S,
+    VELOCITY_CLIP,
+)
+
+VELOCITY_UNIT = (4.0, 1.5, 1.0)
+"""Typical speeds by which features are divided: z per s, rad/s, m/s."""
+INITIAL_DIFFUSION = (1.0, 0.3, 0.05)
+INITIAL_SPEED_STD = (1.5, 1.0, 0.6)
+"""Before the second observation: growth of the variance per s, and std of the unknown velocity."""
+
+
+@dataclass(frozen=True)
+class DynamicsConfig:
+    """Size of the dynamics.
+
+    Attributes:
+        latent: D, dimension of the pose's latent space.
+        hidden: width of the recurrent cell.
+        time_constants_s: T_k of the motion curve.
+    """
+
+    latent: int = 63
+    hidden: int = 160
+    time_constants_s: tuple[float, ...] = (0.04, 0.12, 0.36, 1.0)
+
+    @property
+    def state(self) -> int:
+        """N, dimension of the error state."""
+        return self.latent + 6
+
+    @property
+    def features(self) -> int:
+        """Inputs of the cell."""
+        return 4 * self.state + self.latent + 6 + 3
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of the cell: gain, velocity gain, offset, two per time constant, three variances."""
+        return self.state * (6 + 2 * len(self.time_constants_s))
+
+
+class Pose(NamedTuple):
+    """Mean of the state: z (B, D), unit quaternion root_quat_wxyz (B, 4), translation_m (B, 3)."""
+
+    z: Tensor
+    root_quat_wxyz: Tensor
+    translation_m: Tensor
+
+
+class MotionCurve(NamedTuple):
+    """Where the state goes from here: coefficients (B, K, N), variances (B, 3, N)."""
+
+    coefficients: Tensor
+    variances: Tensor
+
+
+class FilterStep(NamedTuple):
+    """Everything a track remembers: pose and curve at the last observation, and the hidden state (B, H)."""
+
+    pose: Pose
+    curve: MotionCurve
+    hidden: Tensor
+
+
+class Prediction(NamedTuple):
+    """Mean, variance (B, N) and velocity (B, N) of the state at some time after the last observation."""
+
+    pose: Pose
+    variance: Tensor
+    velocity: Tensor
+
+
+class LatentDynamics(nn.Module):
+    """The recurrent cell, the motion curve and their use as a filter, batched and differentiable.
+
+    `tracker.latent.filtering.learned` runs the same computation on one person in numpy.
+
+    Args:
+        config: sizes.
+        flow_id: fingerprint of the flow in whose latent space this was trained, see `flow_fingerprint`.
+
+    """
+
+    def __init__(self, config: DynamicsConfig, *, flow_id: str = "") -> None:
+        super().__init__()
+        self.config, self.flow_id = config, flow_id
+        n, count = config.state, len(config.time_constants_s)
+        self.embed = nn.Linear(config.features, config.hidden)
+        self.cell = nn.GRUCell(config.hidden, config.hidden)
+        self.mix = nn.Linear(2 * config.hidden, config.hidden)
+        self.head = nn.Linear(config.hidden, config.outputs)
+        self.time_constants: Tensor
+        self.velocity_unit: Tensor
+        self.initial_variance: Tensor
+        self.std_scale: Tensor
+        self.register_buffer("time_constants", torch.tensor(config.time_constants_s)[:, None])
+        self.register_buffer("velocity_unit", self._by_group(VELOCITY_UNIT))
+        growth = torch.stack([self._by_group(INITIAL_DIFFUSION), self._by_group(INITIAL_SPEED_STD).square()])
+        self.register_buffer("initial_variance", growth)
+        # published std = (std_scale[0] + std_scale[1] * min(lead, 0.5 s)) times that of the curve; (2, N)
+        self.register_buffer("std_scale", torch.stack([torch.ones(n), torch.zeros(n)]))
+        with torch.no_grad():
+            self.head.weight.mul_(0.1)
+            bias = torch.zeros(6 + 2 * count, n)
+            bias[1] = -1.0
+            bias[3 + min(1, count - 1)] = 1.0
+            self.head.bias.copy_(bias.flatten())
+
+    def _by_group(self, values: tuple[float, float, float]) -> Tensor:
+        sizes = (self.config.latent, 3, 3)
+        return torch.cat([torch.full((size,), value) for size, value in zip(sizes, values, strict=True)])
+
+    def start(self, observed: Pose, variance: Tensor) -> FilterStep:
+        """State after the first observation with its variance (B, N): believed, velocity unknown."""
+        batch = len(variance)
+        zeros = variance.new_zeros(batch, len(self.time_constants), self.config.state)
+        growth = self.initial_variance.expand(batch, 2, -1)
+        curve = MotionCurve(zeros, torch.cat([variance[:, None], growth], 1))
+        return FilterStep(observed, curve, variance.new_zeros(batch, self.config.hidden))
+
+    def predict(self, pose: Pose, curve: MotionCurve, lead_s: Tensor) -> Prediction:
+        """The state at lead_s (B,) >= 0 after the last observation."""
+        decay = torch.exp(-lead_s[:, None, None] / self.time_constants)
+        velocity = (curve.coefficients * decay).sum(1)
+        step = (curve.coefficients * (self.time_constants * (1 - decay))).sum(1)
+        lead = lead_s[:, None]
+        variance = curve.variances[:, 0] + lead * (curve.variances[:, 1] + lead * curve.variances[:, 2])
+        return Prediction(move(pose, step), variance, velocity)
+
+    def update(
+        self,
+        prediction: Prediction,
+        hidden: Tensor,
+        lead_s: Tensor,
+        observed: Pose,
+        variance: Tensor,
+        smoothness: Tensor,
+    ) -> FilterStep:
+        """Fuse an observation with the prediction for its time, lead_s (B,) > 0 after the last one.
+
+        Args:
+            prediction: the state predicted to the time of the observation.
+            hidden: (B, H) of the last step.
+            lead_s: (B,) real time since the last observation.
+            observed: the observation.
+            variance: (B, N) of the observation.
+            smoothness: (B,) -1 (fast) .. 1 (smooth), the wanted place on the frontier.
+
+        """
+        prior, spread, velocity = prediction
+        scale = (spread + variance).sqrt()
+        innovation = difference(observed, prior) / scale
+        limited = soft_limit(innovation, INNOVATION_CLIP)
+        features = torch.cat(
+            [
+                limited,
+                0.5 * variance.log(),
+                0.5 * spread.log(),
+                velocity / self.velocity_unit,
+                soft_limit(prior.z, VELOCITY_CLIP),
+                sixd_from_matrix(matrix_from_quat(prior.root_quat_wxyz)),
+                torch.log(lead_s.clamp_min(SHORTEST_SEEN_S) / 0.033)[:, None],
+                0.5 * torch.log1p(innovation.square().mean(1, keepdim=True)),
+                smoothness[:, None],
+            ],
+            1,
+        )
+        embedded = functional.silu(self.embed(features))
+        hidden = self.cell(embedded, hidden)
+        raw = self.head(functional.silu(self.mix(torch.cat([hidden, embedded], 1))))
+        raw = raw.unflatten(1, (-1, self.config.state))
+        count = len(self.time_constants)
+        gain = torch.sigmoid((spread / variance).log() + raw[:, 0])
+        settled = spread * variance / (spread + variance)
+        correction = gain * limited * scale + soft_limit(0.3 * raw[:, 2], 1.0) * settled.sqrt()
+        pace = lead_s.clamp_min(MIN_STEP_S)[:, None]
+        velocity = velocity + torch.sigmoid(raw[:, 1]) * correction / pace
+        carried = soft_limit(raw[:, 3 : 3 + count], SHAPE_CLIP)
+        driven = soft_limit(raw[:, 3 + count : 3 + 2 * count], VELOCITY_CLIP)
+        logs = soft_limit(raw[:, 3 + 2 * count :], LOG_CLIP)
+        speed = soft_limit(velocity / self.velocity_unit, VELOCITY_CLIP)
+        coefficients = (carried * speed[:, None] + driven) * self.velocity_unit
+        base = torch.stack([settled, *self.initial_variance.expand(len(settled), 2, -1).unbind(1)], 1)
+        return FilterStep(move(prior, correction), MotionCurve(coefficients, base * logs.exp()), hidden)
+
+    def save(self, path: Path, *, notes: dict[str, str] | None = None) -> None:
+        """Write the weights as safetensors: matrices in float16, the rest in float32."""
+        tensors = {
+            name: (
+                value.half() if name.endswith(("weight", "weight_ih", "weight_hh")) else value.float()
+            ).contiguous()
+            for name, value in self.state_dict().items()
+        }
+        metadata = {
+            "format": FORMAT,
+            "config": json.dumps(asdict(self.config)),
+            "flow_id": self.flow_id,
+            **(notes or {}),
+        }
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, path, metadata=metadata)
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> LatentDynamics:
+        """Read dynamics in evaluation mode; None gives the shipped ones.
+
+        Raises:
+            FileNotFoundError: when there is no such file.
+            ValueError: when the file holds no latent dynamics.
+        """
+        path = Path(path or DEFAULT_WEIGHTS)
+        if not path.exists():
+            raise FileNotFoundError(
+                f"no dynamics at {path}; train some with `python -m trainer.train_dynamics`"
+            )
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise ValueError(f"{path}: expected format {FORMAT}, found {metadata.get('format')!r}")
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}
+        config = json.loads(metadata["config"])
+        config["time_constants_s"] = tuple(config["time_constants_s"])
+        dynamics = cls(DynamicsConfig(**config), flow_id=metadata.get("flow_id", ""))
+        dynamics.load_state_dict(tensors)
+        return dynamics.eval().requires_grad_(False)
+
+
+def soft_limit(value: Tensor, limit: float) -> Tensor:
+    """The value where it is small, and never beyond +-limit."""
+    return limit * torch.tanh(value / limit)
+
+
+def quat_multiply(left: Tensor, right: Tensor) -> Tensor:
+    """Hamilton product (..., 4) of quaternions wxyz."""
+    w, x, y, z = left.unbind(-1)
+    a, b, c, d = right.unbind(-1)
+    product = [
+        w * a - x * b - y * c - z * d,
+        w * b + x * a + y * d - z * c,
+        w * c - x * d + y * a + z * b,
+        w * d + x * c - y * b + z * a,
+    ]
+    return torch.stack(product, -1)
+
+
+def move(pose: Pose, step: Tensor) -> Pose:
+    """The pose plus an error state (B, N); the root turns in its own frame."""
+    size = pose.z.shape[1]
+    root = quat_multiply(pose.root_quat_wxyz, quat_from_axis_angle(step[:, size : size + 3]))
+    root = functional.normalize(root, dim=-1)
+    return Pose(pose.z + step[:, :size], root, pose.translation_m + step[:, size + 3 :])
+
+
+def difference(target: Pose, origin: Pose) -> Tensor:
+    """The error state (B, N) that moves origin to target."""
+    inverse = origin.root_quat_wxyz * origin.root_quat_wxyz.new_tensor([1.0, -1.0, -1.0, -1.0])
+    turn = axis_angle_from_quat(quat_multiply(inverse, target.root_quat_wxyz))
+    return torch.cat([target.z - origin.z, turn, target.translation_m - origin.translation_m], 1)
+
+
+def student_nll(error: Tensor, variance: Tensor, *, freedom: float = 5.0) -> Tensor:
+    """Negative log-likelihood of errors under Student's t with scale sqrt(variance), up to a constant."""
+    tail = 0.5 * (freedom + 1) * torch.log1p(error.square() / (freedom * variance))
+    return 0.5 * variance.log() + tail
+
+
+def gaussian_nll(error: Tensor, variance: Tensor) -> Tensor:
+    """Negative log-likelihood of errors under N(0, variance)."""
+    return 0.5 * (variance.log() + error.square() / variance + math.log(2 * math.pi))
+
+
+def flow_fingerprint(flow: nn.Module) -> str:
+    """Short hash of a flow's weights: dynamics fit one latent space only."""
+    digest = hashlib.sha256()
+    for name, value in sorted(flow.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().to(torch.float16).contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

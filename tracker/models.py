@@ -1,0 +1,62 @@
+"""The four models that a tracker runs, loaded once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tracker.body.camera import Camera
+from tracker.body.model import BodyModel, load_body
+from tracker.detect.detector import Detector, PersonDetector
+from tracker.latent.decode import FlowDecoder
+from tracker.latent.flow import PoseFlow
+from tracker.posing import LatentDecoder
+from tracker.regress.observation import Observations
+from tracker.regress.regressor import Regressor
+
+CANDIDATE_SCORE = 0.2
+"""Detections from this score on are looked at; the regressor's presence decides."""
+
+
+class Observer(Protocol):
+    """Anything that looks at people in boxes can stand in for `Regressor`."""
+
+    def __call__(
+        self, image_rgb: npt.NDArray[np.uint8], boxes_xyxy_px: npt.ArrayLike, camera: Camera
+    ) -> Observations:
+        """Look into boxes (P, 4) of an image (H, W, 3)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Models:
+    """What finds people, looks at them, knows how they move and what they are made of.
+
+    Attributes:
+        detector: picture to boxes.
+        regressor: picture and boxes to latent observations.
+        decoder: latent poses to joint rotations.
+        body: joint rotations and shape to joints, keypoints and mesh.
+        engine: what runs the networks, for the statistics.
+    """
+
+    detector: Detector
+    regressor: Observer
+    decoder: LatentDecoder
+    body: BodyModel
+    engine: str = "torch"
+
+    @classmethod
+    def load(cls, *, body: str | Path | None = None) -> "Models":
+        """The shipped models; ``body`` names another body (see `tracker.load_body`).
+
+        Raises ``FileNotFoundError`` where weights are missing.
+        """
+        return cls(
+            detector=PersonDetector.load(score_threshold=CANDIDATE_SCORE),
+            regressor=Regressor.load(),
+            decoder=FlowDecoder(PoseFlow.load()),
+            body=load_body(body),
+        )

@@ -1,0 +1,304 @@
+"""`Tracker`: from frames to people, the one place where everything is wired together."""
+
+import dataclasses
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tracker.body.camera import DEFAULT_FOV_DEG, Camera
+from tracker.cadence import Cadence
+from tracker.capture import CameraMode, Clock, Frame, FrameSource, Policy, open_source
+from tracker.latent.filtering import DEFAULT_FILTER, filter_factory
+from tracker.models import Models
+from tracker.people import People
+from tracker.pose import PoseFrame
+from tracker.posing import BodyPoser
+from tracker.stages import WINDOW, Rate, StageTimes, percentiles_ms
+from tracker.stream import Publisher
+
+log = logging.getLogger(__name__)
+
+SEARCH_NS = 100_000_000
+"""Time between detector runs while nobody is followed or somebody was lost."""
+SURVEY_NS = 250_000_000
+"""Time between detector runs while all is well: new people are found within it."""
+STATS_NS = 1_000_000_000
+STALE_NS = 1_000_000_000
+"""Without a frame for this long nothing is predicted any more."""
+MAX_LEAD_MS = 500.0
+
+
+class Tracker:
+    """Follows people through a source of frames.
+
+        with Tracker("clip.mp4") as tracker:
+            for frame in tracker:
+                for person in frame:
+                    print(person.track_id, person.joints_cam_m[0])
+
+    Those who own the loop make it without a source and call `process` with each picture. Frames are
+    handled in the thread that asks for them; decoding happens in a thread of its own. Not thread-safe.
+    """
+
+    def __init__(
+        self,
+        source: str | Path | int | FrameSource | None = None,
+        *,
+        policy: Policy | None = None,
+        mode: CameraMode | None = None,
+        camera: Camera | None = None,
+        fov_deg: float = DEFAULT_FOV_DEG,
+        filter_name: str = DEFAULT_FILTER,
+        max_people: int = 8,
+        body: str | Path | None = None,
+        vertices: bool = False,
+        models: Models | None = None,
+        publisher: Publisher | None = None,
+        lead_ms: float = 0.0,
+        rate_hz: float | None = None,
+    ) -> None:
+        """Open the source and load the models.
+
+        Args:
+            source: as in `tracker.capture.open_source`, or an open `FrameSource`; None for `process` alone.
+            policy: which frames to take, as there.
+            mode: size and rate to ask a camera for.
+            camera: intrinsics of the source, scaled to its size where the shape is the same.
+            fov_deg: diagonal field of view, used without ``camera``.
+            filter_name: one of `tracker.latent.filtering.FILTERS`.
+            max_people: nobody beyond this number is followed.
+            body: file of another body model (see `tracker.load_body`).
+            vertices: give the mesh as well.
+            models: shared or own models, with their body; None loads the shipped ones.
+            publisher: where to send every frame; stays the caller's to close.
+            lead_ms: how far ahead of its capture, or with ``rate_hz`` of its publication, to predict a pose.
+            rate_hz: publish predictions at this rate instead of each frame, for live and paced sources.
+
+        Raises ``CaptureError`` for the source, ``ValueError`` for a filter or number that is not there, and
+        ``FileNotFoundError`` where weights are missing.
+        """
+        new_filter = filter_factory(filter_name)
+        if not 0 <= lead_ms <= MAX_LEAD_MS:
+            raise ValueError(f"lead_ms: expected 0 to {MAX_LEAD_MS:.0f}, found {lead_ms}")
+        self._lead_ns = round(lead_ms * 1e6)
+        self._camera_given, self._fov_deg = camera, fov_deg
+        self._camera = camera or Camera.from_fov(1280, 720, fov_deg=fov_deg)
+        self.source: FrameSource | None = None
+        self._cadence: Cadence | None = None
+        if isinstance(source, FrameSource):
+            self.source = source
+        elif source is not None:
+            self.source = open_source(source, policy=policy, mode=mode)
+        try:
+            self._models = models or Models.load(body=body)
+            poser = BodyPoser(self._models.body, self._models.decoder, vertices=vertices)
+            self._people = People(poser, new_filter, max_people=max_people)
+            self._cadence = self._fixed_rate(rate_hz, publisher)
+        except BaseException:
+            self.close()
+            raise
+        self._publisher = publisher
+        self._filter_name = filter_name
+        self._frames = 0
+        self._newest: PoseFrame | None = None
+        self._detected_ns: int | None = None
+        self._stages = StageTimes()
+        self._latency_ns: deque[int] = deque(maxlen=WINDOW)
+        self._rates = (Rate(), Rate())
+        self._told_ns = time.monotonic_ns()
+
+    def __iter__(self) -> Iterator[PoseFrame]:
+        for _, pose_frame in self.frames():
+            yield pose_frame
+
+    def frames(self) -> Iterator[tuple[Frame, PoseFrame]]:
+        """Pictures with the people in them, to the end of the source.
+
+        Raises ``CaptureError`` where the source fails, ``ValueError`` where there is none.
+        """
+        if self.source is None:
+            raise ValueError("Tracker: made without a source; give one, or call process(image_rgb, t_ns)")
+        if self._cadence is not None:
+            self._cadence.start()
+        while True:
+            with self._stages.measure("wait"):
+                frame = self.source.read()
+            if frame is None:
+                return
+            taken_ns = time.monotonic_ns()
+            pose_frame = self.process(frame.image_rgb, frame.t_capture_ns, frame_index=frame.index)
+            if self._cadence is None:
+                self._publish(pose_frame, lead_ns=self._lead_ns)
+            elif self._cadence.error is not None:
+                raise self._cadence.error
+            self._count(frame, taken_ns)
+            yield frame, pose_frame
+
+    def process(
+        self, image_rgb: npt.NDArray[np.uint8], t_capture_ns: int, *, frame_index: int | None = None
+    ) -> PoseFrame:
+        """The people in one picture.
+
+        Args:
+            image_rgb: (H, W, 3) uint8; the size may change between calls.
+            t_capture_ns: when it was taken, on any clock that runs forward. A step back forgets everybody.
+            frame_index: number to report, by default counted here.
+
+        Raises ``ValueError`` for anything but such a picture.
+        """
+        if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8:
+            raise ValueError(
+                f"process: expected an RGB image (H, W, 3) uint8, found {image_rgb.shape} {image_rgb.dtype}"
+            )
+        last = self._newest
+        if last is not None and t_capture_ns < last.t_capture_ns:
+            log.warning("time ran back by %.3f s; starting over", (last.t_capture_ns - t_capture_ns) / 1e9)
+            self.reset()
+        camera = self._camera_of(image_rgb)
+        if self._detector_is_due(t_capture_ns):
+            with self._stages.measure("detect"):
+                self._people.find(t_capture_ns, self._models.detector(image_rgb))
+        with self._stages.measure("regress"):
+            boxes = self._people.boxes_at(t_capture_ns, camera)
+            looks = self._models.regressor(image_rgb, boxes, camera)
+        with self._stages.measure("filter"):
+            self._people.see(t_capture_ns, looks, boxes, camera)
+        with self._stages.measure("body"):
+            persons = self._people.at(t_capture_ns + self._lead_ns, camera)
+        index = self._frames if frame_index is None else frame_index
+        self._frames += 1
+        self._newest = PoseFrame(frame_index=index, t_capture_ns=t_capture_ns, camera=camera, persons=persons)
+        return self._newest
+
+    def predict(self, t_ns: int) -> PoseFrame:
+        """The people as they will be at ``t_ns``, on the clock of the frames; may be called from any thread.
+
+        The frame is numbered and timed as the newest one. Raises ``ValueError`` before the first.
+        """
+        newest = self._newest
+        if newest is None:
+            raise ValueError("predict: no frame was processed yet")
+        persons = self._people.at(max(t_ns, newest.t_capture_ns), newest.camera)
+        return dataclasses.replace(newest, persons=persons)
+
+    def reset(self) -> None:
+        """Forget everybody, as at a cut; ids are not used again."""
+        self._people.reset()
+        self._newest = self._detected_ns = None
+
+    @property
+    def faces(self) -> npt.NDArray[np.int64]:
+        """Triangles (F, 3) of the body, by vertex."""
+        faces: npt.NDArray[np.int64] = self._models.body.faces.numpy()
+        return faces
+
+    @property
+    def clock(self) -> Clock:
+        """What ``t_capture_ns`` counts."""
+        return self.source.clock if self.source else "monotonic"
+
+    def stats(self) -> dict[str, Any]:
+        """How the tracker is doing, as described in docs/wire.md."""
+        source = self.source
+        return {
+            "fps_in": round(self._rates[0].per_second, 2),
+            "fps_out": round(self._rates[1].per_second, 2),
+            "frames": self._frames,
+            "dropped": source.dropped if source else 0,
+            "corrupt": source.corrupt if source else 0,
+            "people": len(self._newest) if self._newest is not None else 0,
+            "filter": self._filter_name,
+            "engine": self._models.engine,
+            "policy": source.policy if source else "",
+            "latency_ms": percentiles_ms(self._latency_ns),
+            "stage_ms": self._stages.percentiles(),
+        }
+
+    def close(self) -> None:
+        """Free the source."""
+        if self._cadence is not None:
+            self._cadence.stop()
+        if self.source is not None:
+            self.source.close()
+
+    def __enter__(self) -> "Tracker":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _camera_of(self, image: npt.NDArray[np.uint8]) -> Camera:
+        """Intrinsics for pictures of this size."""
+        height, width = image.shape[:2]
+        if (self._camera.width_px, self._camera.height_px) == (width, height):
+            return self._camera
+        given = self._camera_given
+        if given is not None and abs(given.width_px * height - given.height_px * width) <= max(width, height):
+            self._camera = given.resized(width, height)
+        else:
+            if given is not None:
+                log.warning(
+                    "the camera was calibrated at %dx%d px, which does not scale to %dx%d px; assuming a "
+                    "field of view of %.0f degrees instead",
+                    given.width_px, given.height_px, width, height, self._fov_deg,
+                )  # fmt: skip
+            self._camera = Camera.from_fov(width, height, fov_deg=self._fov_deg)
+        return self._camera
+
+    def _detector_is_due(self, t_ns: int) -> bool:
+        pause_ns = SEARCH_NS if self._people.unsettled else SURVEY_NS
+        # Slightly early is as good as late, whatever the frame rate.
+        due = self._detected_ns is None or t_ns - self._detected_ns >= pause_ns - 5_000_000
+        if due:
+            self._detected_ns = t_ns
+        return due
+
+    def _fixed_rate(self, rate_hz: float | None, publisher: Publisher | None) -> Cadence | None:
+        if rate_hz is None or publisher is None:
+            return None
+        if self.clock != "monotonic":
+            raise ValueError("rate_hz: needs a live source, or a file with policy paced")
+        return Cadence(rate_hz, self._publish_prediction)
+
+    def _publish_prediction(self, now_ns: int) -> None:
+        """Send everybody as they are now, or will be; nothing once frames no longer come."""
+        newest = self._newest
+        if newest is not None and now_ns - newest.t_capture_ns < STALE_NS:
+            t_ns = max(now_ns + self._lead_ns, newest.t_capture_ns)
+            self._publish(self.predict(t_ns), lead_ns=t_ns - newest.t_capture_ns)
+
+    def _publish(self, pose_frame: PoseFrame, *, lead_ns: int) -> None:
+        source = self.source
+        if self._publisher is None or source is None:
+            return
+        with self._stages.measure("publish"):
+            self._publisher.publish(
+                pose_frame,
+                clock=source.clock,
+                lead_ns=lead_ns,
+                dropped=source.dropped,
+                corrupt=source.corrupt,
+            )
+
+    def _count(self, frame: Frame, taken_ns: int) -> None:
+        """Note the latency, and now and then send the statistics.
+
+        A file has no moment of capture on our clock: there it counts from ``taken_ns``.
+        """
+        now_ns = time.monotonic_ns()
+        start_ns = frame.t_capture_ns if self.clock == "monotonic" else taken_ns
+        self._latency_ns.append(now_ns - start_ns)
+        self._rates[0].tick(frame.t_ready_ns)
+        self._rates[1].tick(now_ns)
+        if self._publisher is not None and now_ns - self._told_ns > STATS_NS:
+            self._told_ns = now_ns
+            self._publisher.publish_stats(self.stats())

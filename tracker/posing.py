@@ -1,0 +1,180 @@
+"""From the state of a track to the body that is published: joints, keypoints, their uncertainty, mesh."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from numba import njit
+
+from tracker.body.camera import MIN_DEPTH_M, Camera
+from tracker.body.kinematics import HotKinematics
+from tracker.body.model import BodyModel
+from tracker.body.skeleton import NUM_JOINTS
+from tracker.latent.filtering import PersonState
+
+Floats = npt.NDArray[np.float64]
+FloatArray = npt.NDArray[np.float32]
+
+_PROBES = 6
+"""Random poses over which the sensitivity of the joints is averaged."""
+_PROBE_STEP = 0.05
+
+
+class LatentDecoder(Protocol):
+    """Latent poses (P, D) to rotations (P, 21, 3, 3); see `tracker.latent.decode.FlowDecoder`."""
+
+    dim: int
+
+    def decode(self, latent: FloatArray) -> FloatArray:
+        """Local rotations of joints 1 to 21."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class PosedBody:
+    """One posed person.
+
+    Attributes:
+        joint_quats_wxyz: (21, 4) local rotations.
+        joints_cam_m: (24, 3).
+        joint_std_m: (24,) along the worst axis.
+        keypoints_cam_m: (23, 3).
+        vertices_cam_m: (V, 3), None unless asked for.
+    """
+
+    joint_quats_wxyz: FloatArray
+    joints_cam_m: FloatArray
+    joint_std_m: FloatArray
+    keypoints_cam_m: FloatArray
+    vertices_cam_m: FloatArray | None = None
+
+    def keypoints_px(self, camera: Camera) -> FloatArray:
+        """The keypoints in the picture, (23, 2); those behind the camera as if just before it."""
+        points = self.keypoints_cam_m.astype(np.float64)
+        points[:, 2] = np.maximum(points[:, 2], 2 * MIN_DEPTH_M)
+        if camera.distortion:
+            return camera.project(points).astype(np.float32)
+        plane = points[:, :2] / points[:, 2:]
+        return np.asarray(plane * camera.focal_px + camera.center_px, np.float32)
+
+
+class BodyPoser:
+    """Poses a body by latent states. Not thread-safe."""
+
+    def __init__(self, body: BodyModel, decoder: LatentDecoder, *, vertices: bool = False) -> None:
+        """Take a body and the decoder of its latent poses; with ``vertices`` give the mesh as well."""
+        self._body = body
+        self._decoder = decoder
+        self._vertices = vertices
+        self._kinematics = HotKinematics.from_model(body)
+        self._joint_variance_per_latent = self._sensitivity()
+        _quats(np.tile(np.eye(3), (1, NUM_JOINTS, 1, 1)))  # compile now, not at the first person
+
+    def pose(self, states: Sequence[PersonState]) -> list[PosedBody]:
+        """One body for each state."""
+        if not states:
+            return []
+        local = self._rotations(states)
+        quats = _quats(local)[:, 1:22]
+        meshes = self._meshes(states, local) if self._vertices else [None] * len(states)
+        bodies = []
+        for state, rotations, joint_quats, mesh in zip(states, local, quats, meshes, strict=True):
+            self._kinematics.set_shape(state.betas)
+            joints, keypoints = self._kinematics.pose(rotations, state.translation_m)
+            std = self._joint_std(state, joints)
+            bodies.append(
+                PosedBody(joint_quats, joints.astype(np.float32), std, keypoints.astype(np.float32), mesh)
+            )
+        return bodies
+
+    def _rotations(self, states: Sequence[PersonState]) -> Floats:
+        """Local rotations (P, 24, 3, 3), the first in the camera frame, hands straight."""
+        local = np.empty((len(states), NUM_JOINTS, 3, 3))
+        for rotations, state in zip(local, states, strict=True):
+            rotations[0] = _matrix(*state.root_quat_wxyz.tolist())
+        local[:, 1:22] = self._decoder.decode(np.stack([state.z for state in states]))
+        local[:, 22:] = np.eye(3)
+        return local
+
+    def _joint_std(self, state: PersonState, joints: Floats) -> FloatArray:
+        """Standard deviation (24,) of the joints to first order: latent, turn about the pelvis, place."""
+        lever2 = np.square(joints - joints[0]).sum(1)
+        variance = (
+            self._joint_variance_per_latent @ np.square(state.z_std)
+            + lever2 * state.root_std_rad**2
+            + np.square(state.translation_std_m).max()
+        )
+        return np.asarray(np.sqrt(variance), np.float32)
+
+    def _sensitivity(self) -> Floats:
+        """Mean squared movement (24, D) of each joint, in m, per unit of each latent."""
+        dim = self._decoder.dim
+        centers = np.random.default_rng(0).normal(size=(_PROBES, dim)).astype(np.float32)
+        centers[0] = 0
+        total = np.zeros((NUM_JOINTS, dim))
+        straight = np.tile(np.eye(3), (NUM_JOINTS, 1, 1))
+        for center in centers:
+            rotations = self._decoder.decode(
+                np.concatenate([center[None], center + _PROBE_STEP * np.eye(dim, dtype="f")])
+            )
+            moved = np.empty((dim + 1, NUM_JOINTS, 3))
+            for i, local in enumerate(rotations):
+                straight[1:22] = local
+                moved[i] = self._kinematics.pose(straight, np.zeros(3))[0]
+            total += np.square((moved[1:] - moved[0]) / _PROBE_STEP).sum(-1).T
+        return total / _PROBES
+
+    def _meshes(self, states: Sequence[PersonState], local: Floats) -> list[FloatArray | None]:
+        with torch.inference_mode():
+            output = self._body(
+                torch.from_numpy(np.stack([state.betas for state in states])),
+                torch.from_numpy(local.astype(np.float32)),
+                torch.from_numpy(np.stack([state.translation_m for state in states])),
+            )
+        return list(output.vertices_m.numpy())
+
+
+def _matrix(w: float, x: float, y: float, z: float) -> list[list[float]]:
+    """Rotation of a unit quaternion."""
+    return [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+
+
+@njit(cache=True)
+def _quats(rotations: Floats) -> FloatArray:
+    """Unit quaternions (P, 24, 4), w >= 0, of rotations (P, 24, 3, 3), as `quat_from_matrix` gives them.
+
+    By the largest component first (Shepperd 1978), so that no rotation divides by little.
+    """
+    persons, joints = rotations.shape[:2]
+    quats = np.empty((persons, joints, 4), np.float32)
+    squares = np.empty(4)
+    q = np.empty(4)
+    for p in range(persons):
+        for j in range(joints):
+            r = rotations[p, j]
+            squares[0] = 1 + r[0, 0] + r[1, 1] + r[2, 2]
+            squares[1] = 1 + r[0, 0] - r[1, 1] - r[2, 2]
+            squares[2] = 1 - r[0, 0] + r[1, 1] - r[2, 2]
+            squares[3] = 1 - r[0, 0] - r[1, 1] + r[2, 2]
+            largest = np.argmax(squares)
+            if largest == 0:
+                q[:] = squares[0], r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]
+            elif largest == 1:
+                q[:] = r[2, 1] - r[1, 2], squares[1], r[0, 1] + r[1, 0], r[0, 2] + r[2, 0]
+            elif largest == 2:
+                q[:] = r[0, 2] - r[2, 0], r[0, 1] + r[1, 0], squares[2], r[1, 2] + r[2, 1]
+            else:
+                q[:] = r[1, 0] - r[0, 1], r[0, 2] + r[2, 0], r[1, 2] + r[2, 1], squares[3]
+            scale = 1 / np.sqrt((q * q).sum())
+            if q[0] < 0:
+                scale = -scale
+            for k in range(4):
+                quats[p, j, k] = q[k] * scale
+    return quats

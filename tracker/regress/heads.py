@@ -1,0 +1,65 @@
+"""Dense heads: keypoint heat maps and part maps, and how keypoints are read out of the heat maps."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tracker.body.skeleton import NUM_KEYPOINTS, NUM_PARTS
+
+READOUT_SHARPNESS = 2.0
+"""Heat maps are read at this power, so that a second, weaker mode draws the mean less."""
+
+
+class DenseHead(nn.Module):
+    """Features at stride 8 -> heat map and part logits at stride 4 (sub-pixel convolution)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.logits = nn.Conv2d(width, 4 * (NUM_KEYPOINTS + 1 + NUM_PARTS), 1)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, width, h, w) -> heat maps (B, 23, 2h, 2w) and part logits (B, 16, 2h, 2w), 0 = background."""
+        logits = nn.functional.pixel_shuffle(self.logits(features), 2)
+        return logits[:, :NUM_KEYPOINTS], logits[:, NUM_KEYPOINTS:]
+
+
+class KeypointReading(NamedTuple):
+    """What the heat maps say; positions are crop coordinates, -1..1 from edge to edge."""
+
+    points: Tensor  # (B, 23, 2)
+    spread: Tensor  # (B, 23, 2) standard deviation of the map in the same unit
+    peak: Tensor  # (B, 23) largest probability of one cell
+
+
+def read_keypoints(heatmaps: Tensor) -> KeypointReading:
+    """Mean and spread of the sharpened distribution over the cells (integral regression, Sun et al. 2018)."""
+    height, width = heatmaps.shape[-2:]
+    flat = (READOUT_SHARPNESS * heatmaps.float().flatten(2)).softmax(-1)
+    x, y = cell_centers(width, heatmaps.device), cell_centers(height, heatmaps.device)
+    grid = torch.stack([x.repeat(height), y.repeat_interleave(width)], -1)  # (h w, 2)
+    mean = flat @ grid
+    variance = (flat @ (grid * grid) - mean * mean).clamp_min(0.0)
+    return KeypointReading(mean, torch.sqrt(variance + 1e-6), flat.amax(-1))
+
+
+def cell_centers(count: int, device: torch.device | None = None) -> Tensor:
+    """Crop coordinates of the centres of ``count`` cells that tile the crop."""
+    return (torch.arange(count, device=device, dtype=torch.float32) + 0.5) * (2.0 / count) - 1.0
+
+
+class ConfidenceHead(nn.Module):
+    """How far to trust each keypoint, and whether the crop holds a person at all."""
+
+    def __init__(self, pooled: int) -> None:
+        super().__init__()
+        self.confidence = nn.Linear(3 * NUM_KEYPOINTS + pooled, NUM_KEYPOINTS)
+        self.presence = nn.Linear(pooled, 1)
+
+    def forward(self, reading: KeypointReading, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of confidence (B, 23) and of presence (B,).
+
+        The heat maps get no gradient from here: they are to be right, not to look certain.
+        """
+        shape = torch.cat([reading.spread.flatten(1), reading.peak], 1).detach()
+        return self.confidence(torch.cat([shape, pooled], 1)), self.presence(pooled)[:, 0]
