@@ -213,10 +213,14 @@ def _rasterise(
         hit = False
         for y in range(y0, y1 + 1):
             r0, r1, r2 = b0 * y + c0, b1 * y + c1, b2 * y + c2
+            entered = False
             for x in range(x0, x1 + 1):
                 e0, e1, e2 = a0 * x + r0, a1 * x + r1, a2 * x + r2
                 if not (e0 >= least0 and e1 >= least1 and e2 >= least2):
+                    if entered:  # a row of a triangle is in one piece
+                        break
                     continue
+                entered = True
                 inverse = 1.0 / (e0 + e1 + e2)
                 z = size * inverse
                 if z < near or not np.float32(z - bias) < depth[y, x]:

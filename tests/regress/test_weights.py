@@ -1,0 +1,42 @@
+"""Weight files: what is written is read again; foreign, broken and unfitting files are refused by name."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tracker.regress.weights import WeightsError, fill, read_weights, save_weights
+
+KIND = "test.net.v1"
+
+
+def network() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.BatchNorm1d(5))
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "w.safetensors"
+    save_weights(path, network(), kind=KIND, config={"width": 5}, notes={"data": "none"})
+    config, tensors = read_weights(path, kind=KIND)
+    assert config == {"width": 5}
+    other = network()
+    fill(other, tensors, path=path)
+    for a, b in zip(other.state_dict().values(), network().state_dict().values(), strict=True):
+        assert a.dtype == b.dtype
+        torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3)
+
+
+def test_errors_name_the_file_and_the_cause(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    with pytest.raises(FileNotFoundError, match="w.safetensors"):
+        read_weights(path, kind=KIND)
+    path.write_bytes(b"not weights")
+    with pytest.raises(WeightsError, match="w.safetensors"):
+        read_weights(path, kind=KIND)
+    save_weights(path, network(), kind="other.v1", config={})
+    with pytest.raises(WeightsError, match="other.v1"):
+        read_weights(path, kind=KIND)
+    save_weights(path, network(), kind=KIND, config={})
+    with pytest.raises(WeightsError, match="do not fit"):
+        fill(torch.nn.Linear(3, 4), read_weights(path, kind=KIND)[1], path=path)

@@ -1,0 +1,82 @@
+"""The sheets that people look at, and the maker of the demo clip."""
+
+import numpy as np
+import pytest
+
+from tools.contact_sheet import CELL_PX, CELLS, part_colours, render_cell, tile
+from tools.make_demo_clip import find_motion, ground_truth, write_video
+from tools.scene_sheet import crop_cells, draw_keypoints, draw_parts, frame_cell
+from tracker.body.model import BodyModel
+from trainer.data.clip import MotionClip
+from trainer.data.mocap_cache import MocapCache
+from trainer.scenes.generator import SceneGenerator
+from trainer.scenes.knobs import SceneKnobs
+from trainer.scenes.poses import ClipPoses
+from trainer.scenes.sample import HIDDEN, OUTSIDE, SEEN
+from trainer.scenes.stage import SceneAssets
+
+
+def test_body_cells_show_a_body_in_every_pose() -> None:
+    model = BodyModel.load()
+    assert len({cell.title for cell in CELLS}) == len(CELLS)
+    for cell in (CELLS[0], CELLS[7]):
+        plain, parts = render_cell(model, cell), render_cell(model, cell, parts=True)
+        assert plain.shape == parts.shape == (CELL_PX, CELL_PX, 3)
+        drawn = (plain != 244).any(-1)
+        assert 0.03 < drawn.mean() < 0.5
+        shades = np.unique(parts.reshape(-1, 3), axis=0)
+        assert len(shades) > len(np.unique(plain.reshape(-1, 3), axis=0)) / 4
+
+
+def test_every_part_has_its_colour() -> None:
+    colours = part_colours()
+    assert colours.shape == (16, 3) and (colours[0] == 0).all()
+    assert len(np.unique(colours, axis=0)) == 16
+
+
+def test_tiles_fill_the_last_row_with_white() -> None:
+    cells = [np.full((4, 6, 3), value, np.uint8) for value in (10, 20, 30)]
+    sheet = tile(cells, columns=2)
+    assert sheet.shape == (8, 12, 3)
+    assert sheet[0, 11, 0] == 20 and sheet[7, 0, 0] == 30 and sheet[7, 11, 0] == 255
+
+
+def test_labels_are_drawn_where_they_are() -> None:
+    image = np.zeros((60, 60, 3), np.uint8)
+    keypoints, visibility = np.full((23, 2), 50.0), np.full(23, OUTSIDE)
+    keypoints[0], visibility[0] = (10, 20), SEEN
+    keypoints[9], visibility[9] = (30, 40), HIDDEN
+    draw_keypoints(image, keypoints, visibility)
+    assert image[20, 10].argmax() == 1 and image[40, 30].argmax() == 2
+    assert not image[45:].any()
+    parts = np.zeros((60, 60), np.uint8)
+    parts[5, 5] = 3
+    changed = (draw_parts(image, parts) != image).any(-1)
+    assert changed[5, 5] and changed.sum() == 1
+
+
+def test_scene_cells(assets: SceneAssets, poses: ClipPoses) -> None:
+    generator = SceneGenerator(assets, poses, SceneKnobs(crop_px=64, image_sizes_px=((160, 120),)))
+    plain, labelled = (crop_cells(generator, 3, 2, labels=labels) for labels in (False, True))
+    assert len(plain) == 2 and (plain[0] != labelled[0]).any()
+    cell = frame_cell(generator.frame(1), (80, 80), labels=True)
+    assert cell.shape == (80, 80, 3) and (cell[61:] == 30).all() and (cell[:60] != 30).any()
+
+
+def test_demo_motion_is_found_by_name(motion_clip: MotionClip) -> None:
+    cache = MocapCache.from_clips([motion_clip])
+    assert find_motion(cache, "walk", 0.5, 1.0).duration_s == pytest.approx(1.0, abs=0.02)
+    with pytest.raises(ValueError, match=r"no motion 'run'.*walk"):
+        find_motion(cache, "run", 0, 1)
+    with pytest.raises(ValueError, match=r"lasts 2\.0 s; asked for 9\.0 s"):
+        find_motion(cache, "walk", 0, 9)
+
+
+def test_demo_truth_has_a_row_per_frame(assets: SceneAssets, poses: ClipPoses, tmp_path) -> None:
+    knobs = SceneKnobs(image_sizes_px=((960, 540),), clip_frames=3, samples=1)
+    frames = list(SceneGenerator(assets, poses, knobs).clip(1))
+    truth = ground_truth(frames, {"motion": "walk"})
+    assert truth["joints_cam_m"].shape == (3, 24, 3) and truth["rotations"].dtype == np.float16
+    np.testing.assert_array_equal(truth["intrinsics"], frames[0].camera.K)
+    write_video(tmp_path / "clip.mp4", frames, crf=30)
+    assert (tmp_path / "clip.mp4").stat().st_size > 1000

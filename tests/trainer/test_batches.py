@@ -1,0 +1,36 @@
+"""Batches belong to steps: the same step gives the same batch, whoever makes it."""
+
+import numpy as np
+import pytest
+import torch
+
+from tracker.body.skeleton import NUM_KEYPOINTS
+from trainer.data.batches import step_batches
+from trainer.data.crop_sample import CropSample
+
+
+class Noise:
+    """Crops of noise without labels."""
+
+    def sample(self, rng: np.random.Generator) -> CropSample:
+        return CropSample(
+            rng.integers(0, 256, (32, 32, 3), np.uint8),
+            np.zeros((NUM_KEYPOINTS, 3), np.float32),
+            np.zeros(NUM_KEYPOINTS, np.bool_),
+            np.zeros((8, 8), np.uint8),
+            presence=False,
+        )
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_step_has_its_batch(workers: int) -> None:
+    whole = list(step_batches(Noise(), 3, first=0, last=5, seed=1, workers=0))
+    later = list(step_batches(Noise(), 3, first=2, last=5, seed=1, workers=workers))
+    assert len(whole) == 5
+    assert len(later) == 3
+    for a, b in zip(whole[2:], later, strict=True):
+        assert a.images.shape == (3, 3, 32, 32)
+        torch.testing.assert_close(a.images, b.images)
+    other = next(step_batches(Noise(), 3, first=0, last=1, seed=2))
+    assert not torch.equal(other.images, whole[0].images)
+    assert not torch.equal(whole[0].images, whole[1].images)

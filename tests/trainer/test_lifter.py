@@ -1,0 +1,107 @@
+"""Lifter samples hold together, their errors are those announced, and training goes on where it stopped."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tracker.body.model import BodyModel
+from tracker.body.rotation import matrix_from_axis_angle
+from tracker.body.skeleton import NUM_KEYPOINTS
+from tracker.latent.flow import FlowConfig, PoseFlow
+from tracker.regress.lifter import Lifter
+from trainer.data.lift_samples import lift_samples, noisy_evidence
+from trainer.losses.body import in_half_extents, with_hands
+from trainer.losses.keypoints import TRUST_RADIUS
+from trainer.train_lifter import LifterTrainer, train
+from trainer.training_state import TrainingRun, learning_rate
+
+
+@pytest.fixture(scope="module")
+def body() -> BodyModel:
+    return BodyModel.load()
+
+
+@pytest.fixture(scope="module")
+def poses() -> torch.Tensor:
+    return matrix_from_axis_angle(0.3 * torch.randn(20, 22, 3, generator=torch.Generator().manual_seed(1)))
+
+
+def test_samples_are_seen_near_their_bodies(body: BodyModel, poses: torch.Tensor) -> None:
+    batch = lift_samples(poses, body, 200, torch.Generator().manual_seed(0))
+    _, keypoints = body.skeleton(batch.betas, with_hands(batch.rotations), batch.translation_m)
+    true = in_half_extents(keypoints, batch.log_extent)
+    distance = (batch.points - true).norm(dim=-1)
+    sure = batch.confidence > 0.8
+    assert sure.float().mean() > 0.5
+    assert distance[sure].median() < 0.5 * TRUST_RADIUS
+    assert (keypoints[..., 2] > 0.2).all()
+    assert (true.abs() < 1).all(-1).float().mean() > 0.85
+    torch.testing.assert_close(
+        batch.rotations @ batch.rotations.mT, torch.eye(3).expand_as(batch.rotations), atol=1e-4, rtol=0
+    )
+
+
+def test_samples_follow_their_generator(body: BodyModel, poses: torch.Tensor) -> None:
+    a, b, c = (lift_samples(poses, body, 8, torch.Generator().manual_seed(s)) for s in (4, 4, 5))
+    torch.testing.assert_close(a.points, b.points)
+    assert not torch.equal(a.points, c.points)
+
+
+def test_confidence_is_the_chance_to_be_right() -> None:
+    generator = torch.Generator().manual_seed(0)
+    true = 0.6 * torch.randn(6000, NUM_KEYPOINTS, 2, generator=generator)
+    points, confidence = noisy_evidence(true, generator)
+    inside = (true.abs() < 1).all(-1)
+    right = ((points - true).norm(dim=-1) < TRUST_RADIUS).float()
+    for low, high in ((0.05, 0.3), (0.3, 0.6), (0.6, 0.9), (0.9, 1.0)):
+        chosen = inside & (confidence >= low) & (confidence < high)
+        assert right[chosen].mean() == pytest.approx(confidence[chosen].mean().item(), abs=0.2)
+    assert confidence[~inside].max() < 0.16
+
+
+def test_learning_rate_rises_holds_and_falls() -> None:
+    rates = [learning_rate(s, peak=1.0, steps=100, warmup=10, decay_share=0.3) for s in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[10] == rates[60] == 1.0
+    assert 0 < rates[99] < 0.1
+
+
+def run_of(folder: Path, flow: PoseFlow, body: BodyModel) -> tuple[LifterTrainer, TrainingRun]:
+    torch.manual_seed(0)
+    lifter = Lifter(flow.dim, hidden=32, depth=1)
+    state = TrainingRun(folder, lifter, torch.optim.AdamW(lifter.parameters(), lr=1e-3))
+    return LifterTrainer(lifter, flow, body), state
+
+
+def test_training_resumes_exactly(tmp_path: Path, body: BodyModel, poses: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    flow = PoseFlow(FlowConfig(depth=2, hidden=16)).eval().requires_grad_(False)
+    validation = lift_samples(poses, body, 16, torch.Generator().manual_seed(9))
+    options = {"batch_size": 16, "peak_rate": 1e-3, "evaluate_every": 3}
+
+    trainer, whole = run_of(tmp_path / "whole", flow, body)
+    train(trainer, whole, poses, validation, steps=6, **options)
+
+    trainer, first = run_of(tmp_path / "parts", flow, body)
+    train(trainer, first, poses, validation, steps=6, stop_after=3, **options)
+    trainer, second = run_of(tmp_path / "parts", flow, body)
+    assert second.resume()
+    assert second.step == 3
+    train(trainer, second, poses, validation, steps=6, **options)
+
+    for a, b in zip(whole.network.state_dict().values(), second.network.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b)
+    log = (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
+    assert '"pa_mpjpe_mm"' in log[-1]
+
+
+def test_a_loss_that_is_not_finite_changes_nothing(tmp_path: Path) -> None:
+    network = torch.nn.Linear(2, 1)
+    state = TrainingRun(tmp_path, network, torch.optim.SGD(network.parameters(), lr=1.0))
+    before = network.weight.detach().clone()
+    assert not state.update(network(torch.full((1, 2), torch.inf)).sum(), learning_rate=1.0)
+    torch.testing.assert_close(network.weight.detach(), before)
+    assert state.update(network(torch.ones(1, 2)).sum(), learning_rate=0.1)
+    assert not torch.equal(network.weight.detach(), before)
+    assert not TrainingRun(tmp_path / "empty", network, state.optimizer).resume()

@@ -1,0 +1,228 @@
+"""Trajectories, simulated observations, the unrolled filter and its training, on small made-up motion."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tracker.body.rotation import matrix_from_axis_angle, matrix_from_quat
+from tracker.latent.dynamics import DynamicsConfig, LatentDynamics
+from tracker.latent.flow import FlowConfig, PoseFlow
+from trainer.data.clip import MotionClip, forward_joints
+from trainer.data.latent_clips import LatentClips, held_out_halves, multiply, random_cameras, rotate
+from trainer.data.latent_noise import OUTLIERS, SWAPS, WHITE, NoiseModel, frame_times, observe
+from trainer.latent_rollout import draw_batch, unroll, unrolled_losses
+from trainer.latent_rollout import forward_joints as torch_joints
+from trainer.train_dynamics import Run, TrainConfig, calibrate, evaluate, train
+
+CONFIG = TrainConfig(
+    dynamics=DynamicsConfig(hidden=16), steps=40, batch=8, frames=10, warmup=2, ema=0.5, learning_rate=3e-3
+)
+
+
+def motion(name: str, *, frames: int = 150, fps: float = 60.0, seed: int = 0) -> MotionClip:
+    """Limbs that swing, and a pelvis that walks and turns."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(frames)[:, None, None] / fps
+    swing = 0.5 * rng.standard_normal((22, 3)) * np.sin(2 * np.pi * rng.uniform(0.3, 1.2, (22, 1)) * t)
+    place = np.stack([0.9 * t[:, 0, 0], 0.9 + 0 * t[:, 0, 0], 0.1 * np.sin(3 * t[:, 0, 0])], -1)
+    return MotionClip(name, matrix_from_axis_angle(swing), place, fps)
+
+
+@pytest.fixture(scope="module")
+def flow() -> PoseFlow:
+    torch.manual_seed(0)
+    return PoseFlow(FlowConfig(depth=1, hidden=8)).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def clips(flow: PoseFlow) -> LatentClips:
+    return LatentClips([motion("a"), motion("b", fps=30.0, seed=1), motion("c", frames=90, seed=2)], flow)
+
+
+# ------------------------------------------------------------------ trajectories
+
+
+def test_at_frame_times_a_trajectory_is_the_clip(clips: LatentClips, flow: PoseFlow) -> None:
+    clip = motion("b", fps=30.0, seed=1)
+    frames = np.array([3, 40, 120])
+    states = clips.at(np.array([1]), frames[None] / 30.0)
+    wanted = torch.from_numpy(clip.rotations[frames, 1:].astype(np.float32))
+    assert flow.decode(torch.from_numpy(states.z[0])).numpy() == pytest.approx(wanted.numpy(), abs=1e-4)
+    roots = matrix_from_quat(states.root_quat_wxyz[0])
+    assert roots == pytest.approx(clip.rotations[frames, 0].astype(np.float32), abs=1e-5)
+    assert states.translation_m[0] == pytest.approx(clip.root_translation_m[frames], abs=1e-5)
+
+
+def test_a_mirrored_trajectory_is_the_mirrored_clip(clips: LatentClips, flow: PoseFlow) -> None:
+    at = np.array([[0.5, 1.0]])
+    states = clips.at(np.array([0]), at, mirrored=np.array([True]))
+    clip = motion("a").mirrored()
+    frames = np.array([30, 60])
+    wanted = clip.rotations[frames]
+    assert flow.decode(torch.from_numpy(states.z[0])).numpy() == pytest.approx(wanted[:, 1:], abs=1e-4)
+    assert matrix_from_quat(states.root_quat_wxyz[0]) == pytest.approx(wanted[:, 0], abs=1e-5)
+    assert states.translation_m[0] == pytest.approx(clip.root_translation_m[frames], abs=1e-5)
+    plain = clips.at(np.array([0]), at)
+    np.testing.assert_allclose(plain.swapped_z, states.z)
+
+
+def test_beyond_the_ends_the_motion_is_held(clips: LatentClips) -> None:
+    states = clips.at(np.array([2]), np.array([[-1.0, 0.0, 89 / 60, 99.0]]))
+    np.testing.assert_allclose(states.z[0, 0], states.z[0, 1], atol=1e-6)
+    np.testing.assert_allclose(states.z[0, 2], states.z[0, 3], atol=1e-5)
+
+
+def test_cameras_see_their_target_in_front_and_turn_rigidly(clips: LatentClips) -> None:
+    world = clips.at(np.array([0, 1]), np.tile(np.arange(10) / 10, (2, 1)))
+    cameras = random_cameras(world.translation_m[:, 0], np.random.default_rng(0))
+    seen = cameras.apply(world)
+    assert seen.translation_m[:, 0, :2] == pytest.approx(np.zeros((2, 2)), abs=1e-5)
+    assert seen.translation_m[:, 0, 2] == pytest.approx(cameras.distance_m, abs=1e-5)
+    length = np.linalg.norm(np.diff(world.translation_m, axis=1), axis=-1)
+    assert np.linalg.norm(np.diff(seen.translation_m, axis=1), axis=-1) == pytest.approx(length, abs=1e-5)
+    up = rotate(cameras.quat_wxyz, np.tile(np.array([0, 1, 0], np.float32), (2, 1)))
+    assert (up[:, 1] < -0.8).all()  # the camera's y points down
+
+
+def test_halves_are_disjoint_and_take_each_motion_once() -> None:
+    names = ["02_01.amc", "02_01.bvh", "02_02.bvh", "08_01.bvh#0", "08_01.bvh#90", "11_01.bvh"]
+    first, second = held_out_halves([motion(name, frames=8) for name in names])
+    assert [clip.name for clip in first] == ["02_01.amc", "08_01.bvh#0", "08_01.bvh#90"]
+    assert [clip.name for clip in second] == ["02_02.bvh", "11_01.bvh"]
+
+
+def test_clips_that_are_too_short_are_no_data(flow: PoseFlow) -> None:
+    with pytest.raises(ValueError, match="at least one clip"):
+        LatentClips([motion("tiny", frames=3)], flow)
+
+
+# ------------------------------------------------------------------ simulated observations
+
+
+def test_white_noise_has_the_reported_size(clips: LatentClips) -> None:
+    rng = np.random.default_rng(0)
+    times = frame_times(60, np.full(40, 30.0), np.full(40, 0.2), rng)
+    truth = clips.at(rng.integers(0, 3, 40), times)
+    seen = observe(truth, times, WHITE, rng)
+    ratio = (seen.z - truth.z) / seen.std[..., :63]
+    assert np.square(ratio).mean() == pytest.approx(1.0, abs=0.06)
+    away = (seen.translation_m - truth.translation_m).std((0, 1))
+    assert away[2] == pytest.approx(4 * away[0], rel=0.15)
+    assert not seen.missing.any() and not seen.gross.any()
+
+
+def test_correlated_noise_repeats_itself(clips: LatentClips) -> None:
+    rng = np.random.default_rng(0)
+    times = frame_times(60, np.full(40, 30.0), np.zeros(40), rng)
+    truth = clips.at(rng.integers(0, 3, 40), times)
+    noise = replace(WHITE, correlated_share=1.0, correlation_s=0.2, spread=0.0)
+    error = observe(truth, times, noise, rng).z - truth.z
+    repeat = (error[:, 1:] * error[:, :-1]).mean() / np.square(error).mean()
+    assert repeat == pytest.approx(np.exp(-1 / 30 / 0.2), abs=0.02)
+
+
+@pytest.mark.parametrize(("noise", "share"), [(SWAPS, 0.03), (OUTLIERS, 0.04)])
+def test_gross_errors_come_as_often_as_asked(clips: LatentClips, noise: NoiseModel, share: float) -> None:
+    rng = np.random.default_rng(1)
+    times = frame_times(90, np.full(120, 30.0), np.zeros(120), rng)
+    seen = observe(clips.at(np.zeros(120, int), times), times, noise, rng)
+    assert seen.gross.mean() == pytest.approx(share, rel=0.35)
+
+
+def test_a_swap_mirrors_the_pose_and_turns_it_about(clips: LatentClips) -> None:
+    rng = np.random.default_rng(2)
+    times = frame_times(90, np.full(20, 30.0), np.zeros(20), rng)
+    truth = clips.at(np.zeros(20, int), times)
+    seen = observe(truth, times, SWAPS.scaled(1e-4), rng)
+    at = np.argwhere(seen.gross)[0]
+    row = tuple(at)
+    assert seen.z[row] == pytest.approx(truth.swapped_z[row], abs=1e-3)
+    half_turn = multiply(truth.root_quat_wxyz[row], np.array([0, 0, 1, 0], np.float32))
+    assert abs(float(seen.root_quat_wxyz[row] @ half_turn)) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_measured_noise_is_read_and_checked(tmp_path: Path) -> None:
+    path = tmp_path / "noise.json"
+    path.write_text('{"z_std": 0.6, "correlated_share": 0.8}')
+    assert NoiseModel.load(path) == NoiseModel(z_std=0.6, correlated_share=0.8)
+    path.write_text('{"z_sdt": 0.6}')
+    with pytest.raises(ValueError, match="found z_sdt"):
+        NoiseModel.load(path)
+
+
+def test_frame_times_keep_the_rate_and_never_go_back() -> None:
+    rng = np.random.default_rng(0)
+    times = frame_times(200, np.array([12.0, 60.0]), np.array([0.0, 0.4]), rng)
+    assert (np.diff(times) > 0).all() and np.all(times[:, 0] == 0)
+    assert np.diff(times).mean(1) == pytest.approx([1 / 12, 1 / 60], rel=0.05)
+
+
+# ------------------------------------------------------------------ the unrolled filter
+
+
+def test_joints_in_torch_are_those_in_numpy() -> None:
+    rotations = motion("x", frames=6).rotations
+    wanted = forward_joints(rotations, np.zeros((6, 3)))
+    found = torch_joints(torch.from_numpy(rotations[:, 1:]), torch.from_numpy(rotations[:, 0]))
+    assert found.numpy() == pytest.approx(wanted, abs=1e-9)
+
+
+def test_missed_frames_leave_the_state_alone(clips: LatentClips) -> None:
+    data = draw_batch(clips, batch=4, steps=8, rng=np.random.default_rng(0))
+    data.missing[:, 1:] = True
+    torch.manual_seed(0)
+    rollout = unroll(LatentDynamics(DynamicsConfig(hidden=8)), data)
+    held = data.observed.z[:, :1].expand(-1, 7, -1).flatten(0, 1)
+    torch.testing.assert_close(rollout.estimate.pose.z, held)
+    torch.testing.assert_close(
+        rollout.age_s, (data.times_s[:, 1:] - data.times_s[:, :1]).float().flatten(), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_a_run_repeats_itself_and_resumes(clips: LatentClips, flow: PoseFlow, tmp_path: Path) -> None:
+    whole = train(Run(clips, flow, replace(CONFIG, steps=4)), clips)
+    path = tmp_path / "run.ckpt"
+    train(Run(clips, flow, replace(CONFIG, steps=4)), clips, checkpoint=path, stop_after=2)
+    parts = train(Run(clips, flow, replace(CONFIG, steps=4)), clips, checkpoint=path)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(parts.state_dict()[name], value)
+    with pytest.raises(ValueError, match="another configuration or flow"):
+        Run(clips, flow, replace(CONFIG, steps=5)).resume(path)
+
+
+def test_training_improves(clips: LatentClips, flow: PoseFlow) -> None:
+    run = Run(clips, flow, CONFIG)
+    before = evaluate(run.averaged(), flow, clips, batch=64, frames=10, batches=1)
+    for _ in range(CONFIG.steps):
+        run.advance()
+    after = evaluate(run.averaged(), flow, clips, batch=64, frames=10, batches=1)
+    assert after["total"] < 0.9 * before["total"]
+
+
+def test_calibrated_intervals_cover_nine_of_ten(clips: LatentClips, flow: PoseFlow) -> None:
+    torch.manual_seed(0)
+    dynamics = LatentDynamics(DynamicsConfig(hidden=8)).requires_grad_(False)
+    calibrate(dynamics, clips, batches=3)
+    data = draw_batch(clips, batch=128, steps=40, rng=np.random.default_rng(5))
+    (_, error, variance, valid), _ = unroll(dynamics, data).residuals(data)
+    inside = error.abs() <= 1.645 * variance.sqrt() * dynamics.std_scale[0]
+    assert float(inside[valid].float().mean()) == pytest.approx(0.9, abs=0.06)
+
+
+def test_losses_are_those_of_a_perfect_filter_at_zero(clips: LatentClips, flow: PoseFlow) -> None:
+    rng = np.random.default_rng(0)
+    data = draw_batch(clips, batch=4, steps=8, rng=rng)
+    perfect = replace(
+        data, observed=data.truth, missing=torch.zeros_like(data.missing), std=0 * data.std + 1e-4
+    )
+    torch.manual_seed(0)
+    dynamics = LatentDynamics(DynamicsConfig(hidden=8))
+    with torch.no_grad():
+        dynamics.head.weight.zero_()
+        dynamics.head.bias.zero_()
+    losses = unrolled_losses(dynamics, flow, perfect, rng)
+    numbers = losses.numbers()
+    assert numbers["mpjpe_m"] < 2e-3 < numbers["ahead_mpjpe_m"]

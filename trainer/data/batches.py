@@ -1,0 +1,47 @@
+"""Batches for numbered steps, made here or by worker processes: the same step always gives the same batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from trainer.data.crop_sample import CropBatch, CropSource, collate
+
+
+class StepBatches(IterableDataset[CropBatch]):
+    """Batches of steps ``first`` to ``last - 1``; worker w of n makes every n-th from ``first + w`` on."""
+
+    def __init__(self, source: CropSource, batch_size: int, *, first: int, last: int, seed: int) -> None:
+        self._source, self._batch_size = source, batch_size
+        self._first, self._last, self._seed = first, last, seed
+
+    def __iter__(self) -> Iterator[CropBatch]:
+        worker = get_worker_info()
+        start, stride = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        for step in range(self._first + start, self._last, stride):
+            rng = np.random.default_rng((self._seed, step))
+            yield collate([self._source.sample(rng) for _ in range(self._batch_size)])
+
+
+def step_batches(
+    source: CropSource, batch_size: int, *, first: int, last: int, seed: int, workers: int = 0
+) -> Iterator[CropBatch]:
+    """Batches of steps ``first`` to ``last - 1`` in order, made by ``workers`` processes (0: by this one)."""
+    dataset = StepBatches(source, batch_size, first=first, last=last, seed=seed)
+    loader: DataLoader[CropBatch] = DataLoader(
+        dataset,
+        batch_size=None,
+        num_workers=workers,
+        worker_init_fn=_single_threaded,
+        pin_memory=torch.cuda.is_available(),
+    )
+    return iter(loader)
+
+
+def _single_threaded(_worker: int) -> None:
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)

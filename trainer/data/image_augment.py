@@ -1,0 +1,132 @@
+"""Random crops and photometric damage, the same for photos and rendered people."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Image = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.float64]
+
+
+def random_similarity(
+    rng: np.random.Generator,
+    points_px: npt.ArrayLike,
+    *,
+    crop_px: int,
+    margin: float = 1.25,
+    turn_std_rad: float = 0.25,
+    truncate: float = 0.15,
+) -> FloatArray:
+    """A map (2, 3) from picture pixels to crop pixels that frames the points as a tracker's box might.
+
+    Scale, place and turn are jittered; with probability ``truncate`` a part of the person is cut off.
+    """
+    points = np.asarray(points_px, np.float64)
+    low, high = points.min(0), points.max(0)
+    extent = max(float((high - low).max()), 8.0)
+    side = extent * margin * math.exp(rng.normal(0, 0.12))
+    center = (low + high) / 2 + rng.normal(0, 0.05, 2) * extent
+    if rng.random() < truncate:
+        side *= rng.uniform(0.5, 0.85)
+        center = points[rng.integers(len(points))] * 0.5 + center * 0.5
+    turn = rng.normal(0, turn_std_rad) if rng.random() < 0.6 else 0.0
+    scale = crop_px / side
+    cosine, sine = scale * math.cos(turn), scale * math.sin(turn)
+    linear = np.array([[cosine, -sine], [sine, cosine]])
+    offset = (crop_px - 1) / 2 - linear @ center
+    return np.concatenate([linear, offset[:, None]], 1)
+
+
+def turn_of(matrix: FloatArray) -> FloatArray:
+    """The rotation (3, 3) of the camera about its axis that a similarity (2, 3) of its picture amounts to."""
+    linear = matrix[:, :2] / math.sqrt(abs(np.linalg.det(matrix[:, :2])))
+    turn = np.eye(3)
+    turn[:2, :2] = linear
+    return turn
+
+
+def map_matrix(matrix: FloatArray, *, picture_scale: float = 1.0, stride: int) -> FloatArray:
+    """The map (2, 3) from a label picture to the crop's label map.
+
+    Args:
+        matrix: picture -> crop.
+        picture_scale: pixels of the picture per pixel of the label picture.
+        stride: crop pixels per pixel of the label map.
+
+    """
+    result = np.empty((2, 3))
+    result[:, :2] = matrix[:, :2] * (picture_scale / stride)
+    shift = (picture_scale - 1) / 2
+    result[:, 2] = (matrix @ [shift, shift, 1.0] + 0.5) / stride - 0.5
+    return result
+
+
+def warp(image: npt.NDArray[np.uint8], matrix: FloatArray, crop_px: int, *, border: int | None = 0) -> Image:
+    """The crop of an image; ``border=None`` repeats the picture's edge."""
+    mode = cv2.BORDER_REPLICATE if border is None else cv2.BORDER_CONSTANT
+    size = (crop_px, crop_px)
+    warped = cv2.warpAffine(
+        image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=mode, borderValue=(border or 0,) * 4
+    )
+    return np.asarray(warped, np.uint8)
+
+
+def damage(rng: np.random.Generator, image: Image) -> Image:
+    """Colour, contrast, blur, noise, low resolution and compression, each now and then."""
+    if rng.random() < 0.8:
+        image = _recoloured(rng, image)
+    if rng.random() < 0.25:
+        gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        share = rng.uniform(0, 0.7)
+        image = np.asarray(cv2.addWeighted(image, share, gray, 1 - share, 0), np.uint8)
+    if rng.random() < 0.25:
+        side = max(24, int(image.shape[0] * rng.uniform(0.25, 0.7)))
+        small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+        image = np.asarray(cv2.resize(small, image.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
+    elif rng.random() < 0.2:
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.6)), np.uint8)
+    if rng.random() < 0.3:
+        image = _noisy(rng, image)
+    if rng.random() < 0.15:
+        _, packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 80))])
+        image = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
+    return image
+
+
+def occlude(rng: np.random.Generator, image: Image, filler: Image) -> npt.NDArray[np.bool_]:
+    """Cover an ellipse or a box of ``image`` by ``filler``, in place; returns the mask of what is covered."""
+    side = image.shape[0]
+    mask = np.zeros((side, side), np.uint8)
+    center = rng.uniform(0.1, 0.9, 2) * side
+    axes = rng.uniform(0.05, 0.22, 2) * side
+    if rng.random() < 0.5:
+        middle, size = (float(center[0]), float(center[1])), (float(2 * axes[0]), float(2 * axes[1]))
+        cv2.ellipse(mask, (middle, size, rng.uniform(0, 180)), 1, -1)
+    else:
+        low, high = np.maximum(center - axes, 0).astype(int), (center + axes).astype(int)
+        mask[low[1] : high[1], low[0] : high[0]] = 1
+    cv2.copyTo(filler, mask, image)
+    return mask.astype(bool)
+
+
+def _recoloured(rng: np.random.Generator, image: Image) -> Image:
+    """Contrast, brightness, white balance and gamma by one table per channel."""
+    levels = np.arange(256, dtype=np.float64)
+    pivot = float(cv2.mean(image)[1])
+    levels = (levels - pivot) * math.exp(rng.normal(0, 0.25)) + pivot + rng.normal(0, 12)
+    levels = 255 * np.clip(levels / 255, 0, 1) ** math.exp(rng.normal(0, 0.2))
+    gain = math.exp(rng.normal(0, 0.2)) * np.exp(rng.normal(0, 0.08, 3))
+    table = np.clip(levels[:, None] * gain, 0, 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(image, table[None]), np.uint8)
+
+
+def _noisy(rng: np.random.Generator, image: Image) -> Image:
+    """Sensor noise; a coarse draw is repeated over the picture, which is enough and much cheaper."""
+    tile = rng.normal(0, rng.uniform(2, 10), (64, 64, 3)).astype(np.int16)
+    repeats = (-(-image.shape[0] // 64), -(-image.shape[1] // 64), 1)
+    noise = np.tile(tile, repeats)[: image.shape[0], : image.shape[1]]
+    return np.asarray(np.clip(image.astype(np.int16) + noise, 0, 255), np.uint8)

@@ -1,0 +1,1 @@
+"""Losses by what they teach: keypoints, parts, bodies, detection."""

@@ -1,0 +1,66 @@
+"""Weak supervision of the body state: where only 2D keypoints are known, the body must project onto them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tracker.body.rotation import matrix_from_sixd
+from tracker.regress.lifter import BodyState
+from tracker.regress.state_head import to_plane
+from trainer.losses.body import BodyLoss, in_half_extents
+
+_ROBUST = 0.1
+_MAX_DISTANCE = 2.0
+
+
+@dataclass(frozen=True)
+class WeakLossWeights:
+    """Weights of the terms; distances are in half extents of the crop."""
+
+    reprojection: float = 1.0
+    prior: float = 0.002
+    shape: float = 0.002
+
+
+def weak_body_loss(
+    body_loss: BodyLoss,
+    state: BodyState,
+    *,
+    keypoints: Tensor,
+    to_virtual: Tensor,
+    log_extent: Tensor,
+    weights: WeakLossWeights | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Confidence-weighted reprojection (pseudo-Huber), latent prior and shape prior.
+
+    The camera of such photos is unknown; the one assumed only decides how depth and size trade off.
+
+    Args:
+        body_loss: knows the flow and the body.
+        state: of B people.
+        keypoints: (B, 23, 3) crop coordinates and weight.
+        to_virtual: (B, 3, 3) crop coordinates -> virtual plane.
+        log_extent: (B,).
+        weights: of the terms.
+
+    Returns:
+        Loss and unweighted terms, scalars.
+
+    """
+    weights = weights or WeakLossWeights()
+    root = matrix_from_sixd(state.root_sixd)
+    _, body_keypoints, _ = body_loss.posed(state, root, log_extent)
+    gap = in_half_extents(body_keypoints, log_extent) - to_plane(keypoints[..., :2], to_virtual)
+    squared = gap.clamp(-_MAX_DISTANCE, _MAX_DISTANCE).square().sum(-1)
+    robust = torch.sqrt(squared + _ROBUST**2) - _ROBUST
+    trust = keypoints[..., 2]
+    terms = {
+        "reprojection": (trust * robust).sum() / trust.sum().clamp_min(1.0),
+        "prior": 0.5 * state.z.square().sum(1).mean(),
+        "shape": 0.5 * state.betas.square().sum(1).mean(),
+    }
+    total = torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()
+    return total, {name: value.detach() for name, value in terms.items()}

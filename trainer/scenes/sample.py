@@ -1,0 +1,104 @@
+"""What a scene gives: pictures and exact labels."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from tracker.body.camera import Camera
+from tracker.body.crop import CropTransform
+
+OUTSIDE: Final = 0
+HIDDEN: Final = 1
+SEEN: Final = 2
+"""Visibility of a keypoint: outside of the picture, hidden by something, seen."""
+
+
+@dataclass(frozen=True, repr=False)
+class PersonLabels:
+    """Ground truth of one person. Camera frame: OpenCV, metres. Pixels: those of the full picture."""
+
+    rotations: npt.NDArray[np.float32]  # (24, 3, 3); [0] camera from pelvis, the rest relative to the parent
+    betas: npt.NDArray[np.float32]  # (10,)
+    translation_m: npt.NDArray[np.float32]  # (3,) pelvis joint in the camera frame
+    joints_cam_m: npt.NDArray[np.float32]  # (24, 3)
+    keypoints_cam_m: npt.NDArray[np.float32]  # (23, 3)
+    keypoints_px: npt.NDArray[np.float32]  # (23, 2); NaN behind the camera
+    visibility: npt.NDArray[np.uint8]  # (23,) OUTSIDE, HIDDEN or SEEN
+    box_xyxy_px: npt.NDArray[np.float32]  # (4,) of the whole body as far as it is inside of the picture
+
+    def __repr__(self) -> str:
+        return f"PersonLabels({_shapes(self)})"
+
+
+@dataclass(frozen=True, repr=False)
+class Sample:
+    """A person crop with labels.
+
+    image (S, S, 3) u8 RGB; part_map (S, S) u8: 0 background or another person, else part + 1.
+    camera: of the full picture; crop: where the crop lies in it.
+    """
+
+    image: npt.NDArray[np.uint8]
+    part_map: npt.NDArray[np.uint8]
+    person: PersonLabels
+    camera: Camera
+    crop: CropTransform
+    seed: int
+
+    @property
+    def keypoints_crop_px(self) -> npt.NDArray[np.float32]:
+        """Keypoints (23, 2) in crop pixels."""
+        return self.crop.to_crop(self.person.keypoints_px).astype(np.float32)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything as arrays, for shards and batches.
+
+        image, part_map, rotations, betas, translation_m, joints_cam_m, keypoints_cam_m, keypoints_px (full
+        picture), keypoints_crop_px, visibility, box_xyxy_px, camera (6,): width, height, fx, fy, cx, cy in
+        pixels of the full picture; crop (3,): centre x, y and side in pixels of the full picture; seed.
+        """
+        camera, crop = self.camera, self.crop
+        return {
+            "image": self.image,
+            "part_map": self.part_map,
+            **vars(self.person),
+            "keypoints_crop_px": self.keypoints_crop_px,
+            "camera": np.array(
+                [camera.width_px, camera.height_px, *camera.focal_px, *camera.center_px], np.float32
+            ),
+            "crop": np.array([*crop.center_px, crop.side_px], np.float32),
+            "seed": np.array(self.seed, np.int64),
+        }
+
+    def __repr__(self) -> str:
+        return f"Sample({_shapes(self)})"
+
+
+@dataclass(frozen=True, repr=False)
+class Frame:
+    """A full picture with everyone in it.
+
+    image (H, W, 3) u8 RGB; part_map (H, W) u8: 0 background, else part + 1; person_map (H, W) u8: 0
+    background, else index into people + 1.
+    """
+
+    image: npt.NDArray[np.uint8]
+    part_map: npt.NDArray[np.uint8]
+    person_map: npt.NDArray[np.uint8]
+    people: tuple[PersonLabels, ...]
+    camera: Camera
+    seed: int
+    t_ns: int = 0
+
+    def __repr__(self) -> str:
+        return f"Frame({_shapes(self)})"
+
+
+def _shapes(value: object) -> str:
+    parts = (
+        f"{name}={item.shape}" if isinstance(item, np.ndarray) else f"{name}={item!r}"
+        for name, item in vars(value).items()
+    )
+    return ", ".join(parts)

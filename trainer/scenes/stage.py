@@ -1,0 +1,79 @@
+"""The loaded assets, and how actors are drawn before a backdrop."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from kernels.raster import Target, cpu
+from kernels.raster.normals import vertex_normals
+from tracker.body.arrays import load_body_arrays
+from tracker.body.model import DEFAULT_BODY_PATH
+from trainer.scenes.assets import require
+from trainer.scenes.backgrounds import Backdrop, Backgrounds
+from trainer.scenes.cast import Actor, keypoint_depths_m
+from trainer.scenes.library import CharacterLibrary
+from trainer.scenes.lighting import vertex_light
+from trainer.scenes.shadows import ShadowMap, floor_shadow
+from trainer.scenes.viewpoint import View
+
+_Array = npt.NDArray[Any]
+
+_FEET: Final = (7, 8, 10, 11)
+
+
+class SceneAssets:
+    """Characters and backgrounds, loaded once and shared by generators."""
+
+    def __init__(self, library: CharacterLibrary, backgrounds: Backgrounds) -> None:
+        """Keep what was loaded."""
+        self.library, self.backgrounds = library, backgrounds
+        self.keypoint_depths_m = keypoint_depths_m(library)
+
+    @classmethod
+    def load(cls, data: Path, *, photos: bool = True) -> "SceneAssets":
+        """Load `characters` and `backgrounds` of a data folder; `photos=False` keeps to free panoramas.
+
+        Raises AssetError naming what is missing or damaged.
+        """
+        body = load_body_arrays(DEFAULT_BODY_PATH)
+        library = CharacterLibrary(require(data / "characters"), body)
+        return cls(library, Backgrounds(require(data / "backgrounds"), photos=photos))
+
+
+def draw_actors(
+    target: Target, actors: list[Actor], view: View, K: _Array, backdrop: Backdrop, *, shadow: bool
+) -> npt.NDArray[np.uint8]:
+    """Draw actors, lit like the backdrop and with shadows if asked for, into an empty target.
+
+    K (3, 3) is the camera of the target, of which `view` may show more. Returns the picture (H, W, 3);
+    the target keeps parts, people (index in `actors` + 1) and depth.
+    """
+    light, up = backdrop.light, view.up
+    size_px = (target.width_px, target.height_px)
+    background = backdrop.image
+    for number, actor in enumerate(actors):
+        vertices = actor.posed.vertices_m
+        shadows, lit = None, np.ones(len(vertices), np.float32)
+        if shadow:
+            if light.lamp.max() > 0:
+                shadows = ShadowMap.of(vertices, actor.character.coarse_faces, light.lamp_direction)
+                lit = shadows.lit(vertices)
+            factor = floor_shadow(
+                shadows,
+                K,
+                size_px,
+                up=up,
+                floor_point_m=up * actor.height_m(up),
+                lamp_share=light.lamp_share(up),
+                contacts_m=actor.posed.joints_m[list(_FEET)],
+            )
+            background = np.asarray(
+                cv2.multiply(background, cv2.merge([factor] * 3), dtype=cv2.CV_8U), np.uint8
+            )
+        normals = vertex_normals(vertices, actor.character.faces)
+        mesh = actor.character.mesh(vertices, vertex_light(normals, lit, light), person=number)
+        cpu.draw(target, mesh, K)
+    return cpu.resolve(target, background, tone=light.tone)

@@ -1,0 +1,157 @@
+"""Train the person detector: `python -m trainer.train_detector --data DATA --pool POOL --run FOLDER`."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import torch
+import typer
+from torch import Tensor
+
+from tracker.detect.detector import DETECTOR_FORMAT, box_overlap, peaks, suppress
+from tracker.detect.network import STRIDE, DetectorConfig, DetectorNetwork, DetectorOutput
+from tracker.regress.weights import save_weights
+from trainer.data.backdrops import Backdrops
+from trainer.data.detection_frames import DetectionFrames, PhotoCutOuts, PoolCutOuts
+from trainer.data.photos import FREE_PHOTO_SETS
+from trainer.data.pseudo import PseudoLabels
+from trainer.losses.detection import box_loss, center_loss, center_target
+from trainer.training_state import TrainingRun, learning_rate
+
+_logger = logging.getLogger(__name__)
+
+SHAPES = ((192, 320), (256, 320), (320, 320), (320, 192))
+"""Heights and widths of training frames: the letterboxed forms of 16:9, 4:3, square and portrait."""
+
+EVALUATION_FRAMES = 96
+EVALUATION_SCORE = 0.3
+MATCH_OVERLAP = 0.5
+
+Frame = tuple[
+    "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]", "np.ndarray[tuple[int, ...], np.dtype[np.float32]]"
+]
+
+
+def to_batch(frames: list[Frame]) -> tuple[Tensor, Tensor, Tensor]:
+    """Images (B, 3, H, W) uint8, centre maps (B, h, w) and box maps (B, 4, h, w) of frames of one shape."""
+    images = torch.from_numpy(np.stack([image for image, _ in frames])).permute(0, 3, 1, 2)
+    height, width = images.shape[2] // STRIDE, images.shape[3] // STRIDE
+    targets = [center_target(torch.from_numpy(boxes), height, width) for _, boxes in frames]
+    return images, torch.stack([t for t, _ in targets]), torch.stack([b for _, b in targets])
+
+
+@torch.no_grad()
+def evaluate(network: torch.nn.Module, frames: list[Frame]) -> dict[str, float]:
+    """Recall and precision at overlap 0.5 and score 0.3."""
+    network.eval()
+    found, true, hits = 0, 0, 0
+    for image, boxes in frames:
+        output: DetectorOutput = network(torch.from_numpy(image)[None].permute(0, 3, 1, 2))
+        guesses, scores = peaks(output, EVALUATION_SCORE)
+        guesses = guesses[suppress(guesses, scores, 0.55)]
+        overlap = box_overlap(boxes, guesses)
+        hits += int((overlap.max(1) >= MATCH_OVERLAP).sum()) if overlap.size else 0
+        found, true = found + len(guesses), true + len(boxes)
+    return {"recall": hits / max(true, 1), "precision": min(hits / max(found, 1), 1.0)}
+
+
+def train(
+    frames: DetectionFrames,
+    validation: list[Frame],
+    run: TrainingRun,
+    *,
+    steps: int,
+    batch_size: int,
+    peak_rate: float,
+    warmup: int = 200,
+    seed: int = 0,
+    stop_after: int | None = None,
+    bfloat16: bool = True,
+    evaluate_every: int = 300,
+) -> None:
+    """Run until ``steps`` (or pause at ``stop_after``); every step has frames of one of :data:`SHAPES`."""
+    while run.step < min(steps, stop_after or steps):
+        rng = run.generator(seed)
+        shape = SHAPES[int(rng.integers(len(SHAPES)))]
+        images, centers, boxes = to_batch([frames.sample(rng, shape=shape) for _ in range(batch_size)])
+        run.network.train()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            output: DetectorOutput = run.network(images.contiguous(memory_format=torch.channels_last))
+        terms = {
+            "center": center_loss(output.center_logit, centers),
+            "box": box_loss(output.boxes_xyxy_px, boxes, centers),
+        }
+        rate = learning_rate(run.step, peak=peak_rate, steps=steps, warmup=warmup, decay_share=0.3)
+        run.update(terms["center"] + terms["box"], learning_rate=rate)
+        if run.step % 50 == 0:
+            _logger.info("%s", run.log(rate=rate, **{n: v.detach() for n, v in terms.items()}))
+        if run.step % evaluate_every == 0 or run.step == steps:
+            _logger.info("%s", run.log(validation="composed", **evaluate(run.average.module, validation)))
+            run.save()
+
+
+def detection_frames(data: Path, pool: Path | None, split: str, *, frame_px: int) -> DetectionFrames:
+    """Frames of the rendered people of ``pool/<split>`` (4 parts of 5) and of the free photo sets."""
+    backdrops = Backdrops.load(data / "backgrounds" / "hdri", side_px=frame_px)
+    sources: list[tuple[PoolCutOuts | PhotoCutOuts, float]] = []
+    if pool is not None:
+        sources.append((PoolCutOuts(pool / split), 0.8))
+    labels = {name: PseudoLabels.load(data / "pseudo" / f"{name}.npz") for name in FREE_PHOTO_SETS}
+    total = sum(map(len, labels.values()))
+    for name, entry in labels.items():
+        sources.append((PhotoCutOuts(data / "images" / name, entry), 0.2 * len(entry) / total))
+    return DetectionFrames(sources, backdrops, frame_px=frame_px)
+
+
+def main(
+    run: Annotated[Path, typer.Option(help="folder of the run: checkpoint, log, weights")],
+    data: Annotated[Path, typer.Option(envvar="KINESTREAM_DATA", help="data folder")],
+    pool: Annotated[Path | None, typer.Option(help="folder with crop pools train/ and val/")] = None,
+    backbone: str = "tiny",
+    steps: int = 6000,
+    batch_size: int = 16,
+    peak_rate: float = 2e-3,
+    seed: int = 0,
+    threads: int = 1,
+    bfloat16: bool = True,
+) -> None:
+    """Train, then write ``detector.safetensors`` (averaged weights) into the run's folder."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+    torch.manual_seed(seed)
+    network = DetectorNetwork(DetectorConfig(backbone=backbone))
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    config = network.config
+    state = TrainingRun(
+        run, network, torch.optim.AdamW(network.parameters(), lr=peak_rate, weight_decay=1e-2)
+    )
+    state.resume()
+    held_out = detection_frames(data, pool, "val", frame_px=config.frame_px)
+    rng = np.random.default_rng(12345)
+    validation = [held_out.sample(rng, shape=SHAPES[i % len(SHAPES)]) for i in range(EVALUATION_FRAMES)]
+    train(
+        detection_frames(data, pool, "train", frame_px=config.frame_px),
+        validation,
+        state,
+        steps=steps,
+        batch_size=batch_size,
+        peak_rate=peak_rate,
+        seed=seed,
+        bfloat16=bfloat16,
+    )
+    save_weights(
+        run / "detector.safetensors",
+        state.average.module,
+        kind=DETECTOR_FORMAT,
+        config=config.to_dict(),
+        notes={"steps": str(state.step)},
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

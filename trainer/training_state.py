@@ -1,0 +1,120 @@
+"""What every training run keeps: step, weights, averaged weights, optimiser, random state; and its log."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+_CHECKPOINT = "checkpoint.pt"
+_LOG = "metrics.jsonl"
+
+
+class TrainingRun:
+    """A run folder with a checkpoint that is replaced atomically and a log of one JSON object per line.
+
+    Attributes:
+        step: number of finished steps.
+        average: exponential moving average of the weights, the model to evaluate and ship.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        average_decay: float = 0.999,
+    ) -> None:
+        self.folder, self.network, self.optimizer = Path(folder), network, optimizer
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.step = 0
+        self.average = AveragedModel(network, multi_avg_fn=_ramped_average(average_decay), use_buffers=True)
+        self._started = time.monotonic()
+
+    def resume(self) -> bool:
+        """Continue from the folder's checkpoint; False when there is none."""
+        path = self.folder / _CHECKPOINT
+        if not path.exists():
+            return False
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        self.step = int(content["step"])
+        self.network.load_state_dict(content["network"])
+        self.average.load_state_dict(content["average"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        return True
+
+    def save(self) -> None:
+        """Write the checkpoint; an interruption leaves the old one."""
+        partial = self.folder / f"{_CHECKPOINT}.partial"
+        content = {
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        torch.save(content, partial)
+        partial.replace(self.folder / _CHECKPOINT)
+
+    def log(self, **values: Any) -> dict[str, Any]:
+        """Append one line to the log; returns what was written."""
+        record = {"step": self.step, "elapsed_s": round(time.monotonic() - self._started, 1)}
+        record |= {name: _plain(value) for name, value in values.items()}
+        with (self.folder / _LOG).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        return record
+
+    def update(self, loss: Tensor, *, learning_rate: float, clip_norm: float = 5.0) -> bool:
+        """One optimiser step; a loss that is not finite is skipped and gives False."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        if not torch.isfinite(loss):
+            return False
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), clip_norm)
+        if not torch.isfinite(norm):
+            return False
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()
+        self.average.update_parameters(self.network)
+        return True
+
+    def generator(self, seed: int) -> np.random.Generator:
+        """Random numbers of the next step: a run that was interrupted draws what it would have drawn."""
+        return np.random.default_rng((seed, self.step))
+
+
+def learning_rate(step: int, *, peak: float, steps: int, warmup: int, decay_share: float) -> float:
+    """Linear warm-up, constant, then linear decay to 2 % over the last ``decay_share`` of the steps."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    left = (steps - step) / max(decay_share * steps, 1.0)
+    return peak * min(1.0, max(left, 0.02))
+
+
+def _ramped_average(decay: float) -> Any:
+    """Averaging that follows quickly at first and slowly later."""
+
+    @torch.no_grad()
+    def average(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+        keep = min(decay, (1 + int(count)) / (10 + int(count)))
+        for mean, value in zip(averaged, current, strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value.to(mean.dtype), 1 - keep)
+            else:
+                mean.copy_(value)
+
+    return average
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return round(float(value), 5)
+    return round(value, 5) if isinstance(value, float) else value
