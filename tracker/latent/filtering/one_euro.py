@@ -32,9 +32,9 @@ class OneEuroSettings:
             )
 
 
-LATENT = OneEuroSettings(min_cutoff_hz=1.5, beta=0.6)
+LATENT = OneEuroSettings(min_cutoff_hz=3.0, beta=0.2)
 ROOT = OneEuroSettings(min_cutoff_hz=1.5, beta=1.0)
-TRANSLATION = OneEuroSettings(min_cutoff_hz=1.0, beta=2.0)
+TRANSLATION = OneEuroSettings(min_cutoff_hz=1.5, beta=3.0)
 
 LONGEST_FORECAST_S = 0.1
 """How long a velocity is trusted."""
