@@ -56,7 +56,7 @@ class FitConfig:
     shape_weight: float = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fit:
     """Best fit of each of B persons.
 
@@ -77,6 +77,10 @@ class Fit:
     points_px: Tensor
     mean_error: Tensor
     energy: Tensor
+
+    def __repr__(self) -> str:
+        """The shapes of all fields."""
+        return f"Fit({', '.join(f'{name}={tuple(value.shape)}' for name, value in vars(self).items())})"
 
 
 def person_size_px(keypoints_px: Tensor, confidence: Tensor) -> Tensor:
