@@ -151,6 +151,15 @@ def test_of_two_looks_at_one_body_the_better_counts() -> None:
     assert track.keypoints_px is not None and track.keypoints_px[0, 2] == np.float32(0.9)
 
 
+def test_of_three_looks_at_one_body_one_counts() -> None:
+    tracks = TrackList(TrackSettings())
+    tracks.offer(0, np.array([box(100), box(300), box(500)]), np.full(3, 0.9))
+    looks = np.array([body(100, confidence=confidence) for confidence in (0.5, 0.7, 0.9)])
+    owners = tracks.judge(0, looks, np.full(3, 0.95))
+    assert [owner is not None for owner in owners] == [False, False, True]
+    assert tracks.tracks == [owners[2]]
+
+
 def test_no_more_than_max_people() -> None:
     scene = Scene(max_people=2)
     found = scene.step({"a": 100, "b": 300, "c": 500}, detect=True)

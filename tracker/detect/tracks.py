@@ -255,8 +255,9 @@ class TrackList:
         if looked[younger].shown:
             return
         self.tracks.remove(looked[younger])
-        if points[younger, :, 2].sum() > points[older, :, 2].sum():
-            owners[older], owners[younger] = None, looked[older]
+        held = next((row for row, owner in enumerate(owners) if owner is looked[older]), None)
+        if held is not None and points[younger, :, 2].sum() > points[held, :, 2].sum():
+            owners[held], owners[younger] = None, looked[older]
 
     def _promote_and_bury(self, t_ns: int) -> None:
         settings = self.settings
