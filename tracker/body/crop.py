@@ -90,7 +90,7 @@ class CropTransform:
         """
         matrix, shrink = self.matrix, int(1 / self.scale)
         if shrink >= 2:
-            image, matrix = _shrunk(image, matrix, shrink)
+            image, matrix = _shrunk(image, matrix, shrink, self.crop_px)
         size = (self.crop_px, self.crop_px)
         return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderValue=(border,) * 4)
 
@@ -103,12 +103,19 @@ def _affine(matrix: FloatArray, points_px: npt.ArrayLike) -> FloatArray:
     return mapped
 
 
-def _shrunk(image: npt.NDArray[Any], matrix: FloatArray, factor: int) -> tuple[npt.NDArray[Any], FloatArray]:
-    """The image reduced by a whole factor and the crop map that goes with it."""
+def _shrunk(
+    image: npt.NDArray[Any], matrix: FloatArray, factor: int, crop_px: int
+) -> tuple[npt.NDArray[Any], FloatArray]:
+    """The part of the image under the crop, reduced by a whole factor, and the crop map that goes with it."""
     height, width = (max(1, side // factor) for side in image.shape[:2])
-    small = cv2.resize(
-        image[: height * factor, : width * factor], (width, height), interpolation=cv2.INTER_AREA
-    )
     # x_full = factor * x_small + (factor - 1) / 2
+    linear = matrix[:, :2] * factor
     offset = matrix[:, 2] + matrix[:, :2] @ np.full(2, (factor - 1) / 2)
-    return small, np.concatenate([matrix[:, :2] * factor, offset[:, None]], 1)
+    ends = np.array([[x, y] for x in (0, crop_px - 1) for y in (0, crop_px - 1)])
+    corners = (ends - offset) @ np.linalg.inv(linear).T
+    limit = np.array([width, height])
+    x0, y0 = np.clip(np.floor(corners.min(0)).astype(int) - 2, 0, limit - 1).tolist()
+    x1, y1 = np.clip(np.ceil(corners.max(0)).astype(int) + 3, (x0 + 1, y0 + 1), limit).tolist()
+    window = image[y0 * factor : y1 * factor, x0 * factor : x1 * factor]
+    small = cv2.resize(window, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
+    return small, np.concatenate([linear, (offset + linear @ [x0, y0])[:, None]], 1)
