@@ -24,6 +24,7 @@ OPTIONAL_IN_RUNTIME = {
     "pickle",
     "onnxruntime",
     "openvino",
+    "mcap",
 }
 """Libraries that tracker/ and kernels/ may import only inside the function that needs them."""
 MAX_LINES = 420

@@ -3,6 +3,7 @@
 kinestream run 0                          webcam to tcp://127.0.0.1:5556
 kinestream run clip.mp4 --npz poses.npz --save-video overlay.mp4
 kinestream listen                         what is on the stream
+kinestream record 0 walk.mcap             the stream as a file, for replay and export
 kinestream doctor                         what this computer can do
 """
 
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from tools.commands import cameras, demo, doctor, listen, run
+from tools.commands import cameras, demo, doctor, listen, record, replay, run
 
 app = typer.Typer(
     name="kinestream",
@@ -24,6 +25,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
+app.command("record")(record.record)
+app.command("replay")(replay.replay)
 app.command("demo")(demo.demo)
 app.command("listen")(listen.listen)
 app.command("cameras")(cameras.cameras)

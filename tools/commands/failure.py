@@ -25,7 +25,7 @@ def told_plainly() -> Iterator[None]:
     except BrokenPipeError:
         # Whoever read our output has had enough, as `| head` does: no fault, and nothing more to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (CaptureError, StreamTimeoutError, OSError, ValueError) as error:
+    except (CaptureError, StreamTimeoutError, OSError, ValueError, ImportError) as error:
         log.debug("", exc_info=True)
         Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(str(error))}")
         raise typer.Exit(EXIT_FAILURE) from error

@@ -89,6 +89,13 @@ def run(
         Path | None,
         typer.Option(help="Write a video with the bodies drawn over it.", rich_help_panel="Files"),
     ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Record the stream (MCAP; docs/recording.md).", rich_help_panel="Files"),
+    ] = None,
+    record_video: Annotated[
+        bool, typer.Option("--record-video", help="Record the pictures as well.", rich_help_panel="Files")
+    ] = False,
     policy: Annotated[
         str | None,
         typer.Option(
@@ -147,7 +154,7 @@ def run(
     """
     from tools.commands.status import StatusLine, summary
     from tools.commands.threads import use_few_threads
-    from tools.sinks import SinkGroup
+    from tools.sinks import SinkGroup, record_stream
     from tracker.body.camera import Camera
     from tracker.capture import CameraMode, open_source
     from tracker.pipeline import Tracker
@@ -155,14 +162,15 @@ def run(
 
     console = Console(stderr=True, highlight=False)
     with told_plainly(), ExitStack() as stack:
-        _stop_on_signals()
+        stop_on_signals()
         use_few_threads()
         width, height = (int(side) for side in (size or "1280x720").split("x"))
         camera = Camera.load(intrinsics) if intrinsics else None
         publisher = None
-        if publish:
+        if publish or record is not None:
+            address = bind if publish else f"inproc://{record}"
             publisher = stack.enter_context(
-                Publisher(bind, source=source, insecure=insecure, on_busy="retry")
+                Publisher(address, source=source, insecure=insecure, on_busy="retry")
             )
         frame_source = stack.enter_context(
             open_source(
@@ -186,10 +194,14 @@ def run(
                 rate_hz=rate,
             )
         )
-        if publisher is not None and publisher.bound:
+        if publisher is not None and publisher.bound and publish:
             console.print(f"publishing on {publisher.endpoint}; Ctrl-C stops")
-        sinks = SinkGroup(_sinks(json, npz, save_video, faces=tracker.faces, fps=frame_source.info.fps))
-        stack.enter_context(sinks)
+        files = _sinks(json, npz, save_video, faces=tracker.faces, fps=frame_source.info.fps)
+        if record is not None and publisher is not None:
+            files.append(
+                record_stream(record, publisher, wait=frame_source.policy == "every", pictures=record_video)
+            )
+        sinks = stack.enter_context(SinkGroup(files))
         try:
             with StatusLine(tracker, console) as status:
                 for count, (frame, poses) in enumerate(tracker.frames(), start=1):
@@ -223,7 +235,7 @@ def _sinks(
     return sinks
 
 
-def _stop_on_signals() -> None:
+def stop_on_signals() -> None:
     """Let a polite kill end the run as Ctrl-C does, so that files are completed."""
 
     def stop(number: int, frame: FrameType | None) -> None:

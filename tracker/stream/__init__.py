@@ -2,6 +2,8 @@
 
 from tracker.stream.message import HeartbeatMessage, MessageError, PoseMessage, StatsMessage, decode, encode
 from tracker.stream.publisher import DEFAULT_ENDPOINT, BindError, InsecureBindError, Publisher
+from tracker.stream.recorder import Recorder, RecordingError
+from tracker.stream.recording import RecordedMessage, read_messages, read_pictures, read_poses
 from tracker.stream.subscriber import StreamTimeoutError, Subscriber
 
 __all__ = [
@@ -12,9 +14,15 @@ __all__ = [
     "MessageError",
     "PoseMessage",
     "Publisher",
+    "RecordedMessage",
+    "Recorder",
+    "RecordingError",
     "StatsMessage",
     "StreamTimeoutError",
     "Subscriber",
     "decode",
     "encode",
+    "read_messages",
+    "read_pictures",
+    "read_poses",
 ]

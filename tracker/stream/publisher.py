@@ -6,6 +6,7 @@ import re
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal
@@ -56,7 +57,8 @@ class Publisher:
         source: str = "",
         insecure: bool = False,
         on_busy: Literal["raise", "retry"] = "raise",
-        heartbeat_s: float = HEARTBEAT_S,
+        heartbeat_s: float | None = HEARTBEAT_S,
+        on_message: Callable[[Message, bytes], None] | None = None,
     ) -> None:
         """Bind the address.
 
@@ -66,7 +68,9 @@ class Publisher:
             insecure: allow an address that other computers reach. Anybody there can read the poses.
             on_busy: what to do when another program has the address: raise, or say so once, go on without
                 subscribers and try again at each heartbeat.
-            heartbeat_s: seconds between heartbeats.
+            heartbeat_s: seconds between heartbeats, None for none.
+            on_message: gets every message with its bytes as it is sent, also while nobody can connect
+                (`Recorder.add`).
 
         Raises ``BindError``.
         """
@@ -88,9 +92,11 @@ class Publisher:
                 self._socket.close()
                 raise
             log.warning("%s; tracking goes on without subscribers until it is free", error)
+        self.on_message = on_message
         self._heartbeat_s = heartbeat_s
         self._thread = threading.Thread(target=self._beat, name="kinestream heartbeat", daemon=True)
-        self._thread.start()
+        if heartbeat_s is not None:
+            self._thread.start()
 
     @property
     def bound(self) -> bool:
@@ -129,10 +135,17 @@ class Publisher:
         with self._lock:
             self._send(StatsMessage(identity=self.identity, t_publish_ns=time.monotonic_ns(), values=values))
 
+    def publish_encoded(self, data: bytes) -> None:
+        """Send a message that is encoded already, as it is."""
+        with self._lock:
+            if self._bound:
+                self._socket.send(data, zmq.NOBLOCK)
+
     def close(self) -> None:
         """Stop the heartbeat and free the address."""
         self._stop.set()
-        self._thread.join(2)
+        if self._thread.is_alive():
+            self._thread.join(2)
         with self._lock:
             self._bound = False
             self._socket.close()
@@ -147,8 +160,13 @@ class Publisher:
 
     def _send(self, message: Message) -> None:
         """Call with the lock held; ZeroMQ sockets are not made for several threads at once."""
+        if not self._bound and self.on_message is None:
+            return
+        data = encode(message)
         if self._bound:
-            self._socket.send(encode(message), zmq.NOBLOCK)
+            self._socket.send(data, zmq.NOBLOCK)
+        if self.on_message is not None:
+            self.on_message(message, data)
 
     def _bind(self) -> None:
         try:

@@ -9,7 +9,7 @@ for message in Subscriber("tcp://127.0.0.1:5556"):
 
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 
 import zmq
@@ -18,6 +18,7 @@ import zmq.asyncio
 from tracker.stream.message import (
     MAX_MESSAGE_BYTES,
     HeartbeatMessage,
+    Message,
     MessageError,
     PoseMessage,
     StatsMessage,
@@ -52,6 +53,7 @@ class Subscriber:
         latest: bool = False,
         timeout_ms: float | None = None,
         raise_malformed: bool = False,
+        on_message: Callable[[Message, bytes], None] | None = None,
     ) -> None:
         """Connect to a publisher, which need not run yet.
 
@@ -60,6 +62,7 @@ class Subscriber:
             latest: skip to the newest message whenever several wait.
             timeout_ms: longest wait for a message, None for ever.
             raise_malformed: raise ``MessageError`` instead of counting.
+            on_message: gets every good message of any topic with its bytes as received (`Recorder.add`).
 
         Raises ``ValueError`` for an impossible address.
         """
@@ -70,6 +73,7 @@ class Subscriber:
         self._latest = latest
         self._timeout_ms = timeout_ms
         self._raise = raise_malformed
+        self._on_message = on_message
         self._stream_id = ""
         self._expected = 0
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
@@ -154,6 +158,8 @@ class Subscriber:
             if self._raise:
                 raise
             return None
+        if self._on_message is not None:
+            self._on_message(message, data)
         if isinstance(message, HeartbeatMessage):
             self.heartbeat = message
             return None

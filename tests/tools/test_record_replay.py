@@ -1,0 +1,270 @@
+"""Recording and replaying as a user does it: real processes, a real kill, a real full disk, real sockets."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from tools.cli import app
+from tools.commands.replay import paced
+from tracker.models import Models
+from tracker.pose import PoseFrame
+from tracker.stream import (
+    PoseMessage,
+    Publisher,
+    RecordedMessage,
+    Recorder,
+    StreamTimeoutError,
+    Subscriber,
+    decode,
+    read_messages,
+    read_pictures,
+    read_poses,
+)
+
+Video = Callable[..., Path]
+WALK = [{0: (40 + 2 * i, 60, 50, 120), 1: (200, 40, 40, 100)} for i in range(15)]
+ROOT = Path(__file__).parents[2]
+TRACKING = """
+import resource, sys
+sys.path.insert(0, {tests!r})
+import conftest
+from tracker.body.model import BodyModel
+from tracker.latent.decode import FlowDecoder
+from tracker.latent.flow import FlowConfig, PoseFlow
+from tracker.models import Models
+from tools.cli import app
+
+body, decoder = BodyModel.load(), FlowDecoder(PoseFlow(FlowConfig(depth=2, hidden=16)).eval())
+models = Models(conftest.BlockDetector(), conftest.BlockRegressor(body, decoder), decoder, body)
+Models.load = classmethod(lambda cls, body=None: models)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+app()
+"""
+"""The whole command, with stand-ins for the models, on a disk that takes files up to a limit only."""
+PUBLISHING = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from tracker.stream import Publisher, Recorder, decode
+
+frame = decode(Path("tests/golden/wire_v1_pose.bin").read_bytes()).frame
+picture = np.zeros((240, 320, 3), np.uint8)
+with Publisher(sys.argv[1]) as publisher, Recorder(sys.argv[2]) as recorder:
+    publisher.on_message = recorder.add
+    while True:
+        publisher.publish(frame, clock="monotonic")
+        recorder.add_picture(picture, time.monotonic_ns())
+        time.sleep(0.01)
+"""
+
+
+def start(script: str, *arguments: object) -> "subprocess.Popen[str]":
+    """A script in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *[str(argument) for argument in arguments]],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+
+
+def kinestream(*arguments: object, typed: str = "") -> tuple[int, str]:
+    """Exit code and standard error of the command in this process."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=typed)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, " ".join(result.stderr.split())
+
+
+@pytest.fixture
+def stand_ins(block_models: Models, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(Models, "load", classmethod(lambda cls, body=None: block_models))
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def free_address() -> str:
+    with Publisher("tcp://127.0.0.1:0") as probe:
+        return probe.endpoint
+
+
+@pytest.fixture
+def frame() -> PoseFrame:
+    message = decode((ROOT / "tests/golden/wire_v1_pose.bin").read_bytes())
+    assert isinstance(message, PoseMessage)
+    return message.frame
+
+
+@pytest.fixture
+def recording(tmp_path: Path, frame: PoseFrame) -> Path:
+    """Twelve frames at 10 fps of a file, with statistics between them."""
+    path = tmp_path / "walk.mcap"
+    with Publisher("inproc://walk", heartbeat_s=None) as publisher, Recorder(path, wait=True) as recorder:
+        publisher.on_message = recorder.add
+        for i in range(12):
+            publisher.publish(replace(frame, frame_index=i, t_capture_ns=i * 100_000_000), clock="media")
+            if i % 5 == 0:
+                publisher.publish_stats({"frames": i})
+    return path
+
+
+class Listener:
+    """Takes in every message of an address until told to stop."""
+
+    def __init__(self, address: str) -> None:
+        self.data: list[bytes] = []
+        self.sent_ns: list[int] = []
+        self._stop = threading.Event()
+        self._subscriber = Subscriber(address, timeout_ms=50, on_message=self._take)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._subscriber.close()
+
+    def wait_for(self, count: int, *, timeout_s: float = 60) -> None:
+        deadline = time.monotonic() + timeout_s
+        while len(self.data) < count and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+    def _take(self, message: Any, data: bytes) -> None:
+        self.data.append(data)
+        self.sent_ns.append(message.t_publish_ns)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            with contextlib.suppress(StreamTimeoutError):
+                self._subscriber.receive()
+
+
+def test_a_killed_recording_lacks_no_more_than_200_ms(tmp_path: Path, free_address: str) -> None:
+    path = tmp_path / "killed.mcap"
+    listener = Listener(free_address)
+    process = start(PUBLISHING, free_address, path)
+    try:
+        listener.wait_for(150)
+        killed_ns = time.monotonic_ns()
+        process.kill()
+        process.communicate()
+        time.sleep(0.2)
+    finally:
+        process.kill()
+        listener.stop()
+    recorded = [message.data for message in read_messages(path)]
+    due = [
+        data
+        for data, sent_ns in zip(listener.data, listener.sent_ns, strict=True)
+        if sent_ns < killed_ns - 200_000_000
+    ]
+    assert len(due) > 50 and set(due) <= set(recorded)
+    sequence = [message.sequence for message in read_poses(path)]
+    assert sequence == list(range(sequence[0], sequence[0] + len(sequence))), "in order, none missing"
+    assert len(list(read_pictures(path))) > 20
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no limit on the size of files")
+def test_tracking_goes_on_when_the_disk_is_full(block_video: Video, tmp_path: Path) -> None:
+    path, limit = tmp_path / "full.mcap", 80_000
+    process = start(
+        TRACKING.format(tests=str(ROOT / "tests"), limit=limit),
+        "run", block_video(WALK * 4), "--no-publish", "--json", "-", "--record", path, "--record-video",
+    )  # fmt: skip
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 1, "something that was asked for is not there"
+    assert [json.loads(line)["frame_index"] for line in out.splitlines()] == list(range(60))
+    said = " ".join(err.split())
+    assert said.count("File too large; tracking goes on without it") == 1 and "Traceback" not in said
+    assert path.stat().st_size <= limit
+    indices = [message.frame.frame_index for message in read_poses(path)]
+    assert indices == list(range(len(indices))) and 3 < len(indices) < 60
+
+
+def test_a_file_is_recorded_with_its_pictures(stand_ins: None, block_video: Video, tmp_path: Path) -> None:
+    path = tmp_path / "walk.mcap"
+    code, err = kinestream("record", block_video(WALK), path, "--video")
+    assert code == 0 and "15 frames" in err and "publishing" not in err
+    poses = list(read_poses(path))
+    assert [len(message.frame) for message in poses] == [2] * 15
+    assert len(list(read_pictures(path))) == 15
+    assert poses[0].identity.source.endswith("blocks.mp4")
+    code, err = kinestream("record", block_video(WALK), path)
+    assert code == 1 and "exists, and a recording is never overwritten" in err
+    assert list(read_poses(path)) == poses
+
+
+def test_a_running_stream_is_recorded(tmp_path: Path, frame: PoseFrame) -> None:
+    path, sent, stop = tmp_path / "live.mcap", [], threading.Event()
+    with Publisher("tcp://127.0.0.1:0", heartbeat_s=0.05) as publisher:
+        publisher.on_message = lambda message, data: sent.append(data)
+
+        def publish() -> None:
+            while not stop.wait(0.01):
+                publisher.publish(frame, clock="monotonic")
+
+        thread = threading.Thread(target=publish)
+        thread.start()
+        code, err = kinestream("record", publisher.endpoint, path, "--max-frames", 10)
+        stop.set()
+        thread.join()
+    assert code == 0 and "10 frames, 0 missed" in err
+    recorded = [message.data for message in read_messages(path)]
+    assert recorded and set(recorded) <= set(sent)
+    assert kinestream("record", "tcp://127.0.0.1:9", tmp_path / "x.mcap", "--video")[0] == 2
+
+
+def test_a_replay_sends_the_same_bytes(recording: Path, free_address: str) -> None:
+    listener = Listener(free_address)
+    code, err = kinestream("replay", recording, "--bind", free_address, "--speed", 4)
+    listener.wait_for(15, timeout_s=10)
+    listener.stop()
+    assert code == 0 and "12 frames" in err
+    assert listener.data == [message.data for message in read_messages(recording)]
+
+
+def test_a_replay_goes_step_by_step(recording: Path) -> None:
+    code, err = kinestream("replay", recording, "--bind", "tcp://127.0.0.1:0", "--step", typed="\n\n\nq\n")
+    assert code == 0 and "3 frames" in err and "0.300 s Enter: send" in err
+    code, err = kinestream("replay", recording, "--bind", "tcp://127.0.0.1:0", "--step", typed="\n" * 12)
+    assert code == 0 and "12 frames" in err
+
+
+def test_a_replay_keeps_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock of its own, which a slow reader moves as well."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    messages = [RecordedMessage("pose", 10**18 + i * 100_000_000, b"") for i in range(5)]
+    sent_s = []
+    for i, _ in enumerate(paced(iter(messages), speed=2.0)):
+        sent_s.append(now[0] - 100)
+        now[0] += 0.12 if i == 1 else 0.01
+    assert sent_s == pytest.approx([0, 0.05, 0.17, 0.18, 0.2], abs=1e-6), "late once, then in time again"
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [(None, "No such file"), (b"text", "not a recording"), ("empty", "holds no message of a pose stream")],
+)
+def test_what_cannot_be_replayed_is_said(tmp_path: Path, content: Any, complaint: str) -> None:
+    path = tmp_path / "file.mcap"
+    if content == "empty":
+        with Recorder(path):
+            pass
+    elif content is not None:
+        path.write_bytes(content)
+    code, err = kinestream("replay", path, "--bind", "tcp://127.0.0.1:0")
+    assert code == 1 and complaint in err

@@ -1,0 +1,79 @@
+"""``kinestream record SOURCE FILE``: the stream as a file.
+
+kinestream record 0 walk.mcap                        webcam
+kinestream record clip.mp4 clip.mcap --video         file, with its pictures
+kinestream record tcp://127.0.0.1:5556 live.mcap     what a running tracker publishes
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tools.commands.failure import told_plainly
+from tools.commands.run import run
+
+STREAMS = ("tcp://", "ipc://")
+
+
+def record(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="What to track, as in kinestream run; or the address of a running tracker (tcp://, ipc://)."
+        ),
+    ],
+    file: Annotated[Path, typer.Argument(help="Recording to write (MCAP); must not exist.")],
+    video: Annotated[bool, typer.Option("--video", help="Record the pictures as well.")] = False,
+    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after this many frames.")] = None,
+    policy: Annotated[str | None, typer.Option(help="As in kinestream run.")] = None,
+    filter_name: Annotated[str, typer.Option("--filter", help="As in kinestream run.")] = "kalman",
+    intrinsics: Annotated[Path | None, typer.Option(help="As in kinestream run.")] = None,
+    fov_deg: Annotated[float, typer.Option(min=1, max=170, help="As in kinestream run.")] = 65.0,
+) -> None:
+    """Record the people in SOURCE, or the stream of a running tracker, until its end or Ctrl-C.
+
+    The file is complete up to the last 0.2 s even when this program is killed. With more options:
+    kinestream run SOURCE --record FILE.
+    """
+    if source.startswith(STREAMS):
+        if video:
+            raise typer.BadParameter("a stream of poses holds no pictures", param_hint="--video")
+        _record_stream(source, file, max_frames=max_frames)
+        return
+    run(
+        source,
+        publish=False,
+        record=file,
+        record_video=video,
+        max_frames=max_frames,
+        policy=policy,
+        filter_name=filter_name,
+        intrinsics=intrinsics,
+        fov_deg=fov_deg,
+    )
+
+
+def _record_stream(address: str, file: Path, *, max_frames: int | None) -> None:
+    """Record what arrives, of every topic, byte for byte."""
+    from tools.commands.run import stop_on_signals
+    from tracker.stream import Recorder, Subscriber
+
+    console = Console(stderr=True, highlight=False)
+    with (
+        told_plainly(),
+        Recorder(file, source=address) as recorder,
+        Subscriber(address, on_message=recorder.add) as subscriber,
+    ):
+        stop_on_signals()
+        console.print(f"recording {address}; Ctrl-C stops")
+        try:
+            for _ in subscriber:
+                if recorder.error is not None:
+                    raise recorder.error
+                if subscriber.received == max_frames:
+                    break
+        except KeyboardInterrupt:
+            console.print("stopped")
+        console.print(f"{subscriber.received} frames, {subscriber.missed} missed")
