@@ -7,9 +7,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from numba import njit
 
 from tracker.body.camera import MIN_DEPTH_M, Camera
+from tracker.body.hot_rotation import quat_from_matrix
 from tracker.body.kinematics import HotKinematics
 from tracker.body.model import BodyModel
 from tracker.body.skeleton import NUM_JOINTS
@@ -71,14 +71,14 @@ class BodyPoser:
         self._vertices = vertices
         self._kinematics = HotKinematics.from_model(body)
         self._joint_variance_per_latent = self._sensitivity()
-        _quats(np.tile(np.eye(3), (1, NUM_JOINTS, 1, 1)))  # compile now, not at the first person
+        quat_from_matrix(np.eye(3)[None])  # compile now, not at the first person
 
     def pose(self, states: Sequence[PersonState]) -> list[PosedBody]:
         """One body for each state."""
         if not states:
             return []
         local = self._rotations(states)
-        quats = _quats(local)[:, 1:22]
+        quats = quat_from_matrix(local.reshape(-1, 3, 3)).reshape(len(states), NUM_JOINTS, 4)[:, 1:22]
         meshes = self._meshes(states, local) if self._vertices else [None] * len(states)
         bodies = []
         for state, rotations, joint_quats, mesh in zip(states, local, quats, meshes, strict=True):
@@ -144,37 +144,3 @@ def _matrix(w: float, x: float, y: float, z: float) -> list[list[float]]:
         [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
         [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
     ]
-
-
-@njit(cache=True)
-def _quats(rotations: Floats) -> FloatArray:
-    """Unit quaternions (P, 24, 4), w >= 0, of rotations (P, 24, 3, 3), as `quat_from_matrix` gives them.
-
-    By the largest component first (Shepperd 1978), so that no rotation divides by little.
-    """
-    persons, joints = rotations.shape[:2]
-    quats = np.empty((persons, joints, 4), np.float32)
-    squares = np.empty(4)
-    q = np.empty(4)
-    for p in range(persons):
-        for j in range(joints):
-            r = rotations[p, j]
-            squares[0] = 1 + r[0, 0] + r[1, 1] + r[2, 2]
-            squares[1] = 1 + r[0, 0] - r[1, 1] - r[2, 2]
-            squares[2] = 1 - r[0, 0] + r[1, 1] - r[2, 2]
-            squares[3] = 1 - r[0, 0] - r[1, 1] + r[2, 2]
-            largest = np.argmax(squares)
-            if largest == 0:
-                q[:] = squares[0], r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]
-            elif largest == 1:
-                q[:] = r[2, 1] - r[1, 2], squares[1], r[0, 1] + r[1, 0], r[0, 2] + r[2, 0]
-            elif largest == 2:
-                q[:] = r[0, 2] - r[2, 0], r[0, 1] + r[1, 0], squares[2], r[1, 2] + r[2, 1]
-            else:
-                q[:] = r[1, 0] - r[0, 1], r[0, 2] + r[2, 0], r[1, 2] + r[2, 1], squares[3]
-            scale = 1 / np.sqrt((q * q).sum())
-            if q[0] < 0:
-                scale = -scale
-            for k in range(4):
-                quats[p, j, k] = q[k] * scale
-    return quats

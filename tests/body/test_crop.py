@@ -2,13 +2,14 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracker.body.camera import Camera
-from tracker.body.crop import CropTransform
+from tracker.body.crop import CropTransform, halved
 
 crops = st.builds(
     CropTransform,
@@ -83,3 +84,14 @@ def test_impossible_crops_are_refused(arguments: tuple[tuple[float, float], floa
 def test_wrong_point_shape() -> None:
     with pytest.raises(ValueError, match=r"expected points \(\.\.\., 2\), found \(3,\)"):
         CropTransform((0.0, 0.0), 10.0, 8).to_crop([1, 2, 3])
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_halving_equals_one_reduction_over_areas(times: int) -> None:
+    image = np.random.default_rng(times).integers(0, 256, (97, 132, 3)).astype(np.uint8)
+    factor = 2**times
+    height, width = image.shape[0] // factor, image.shape[1] // factor
+    whole = image[: factor * height, : factor * width]
+    at_once = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
+    assert np.abs(halved(whole, times).astype(int) - at_once).max() <= 1
+    assert halved(image, times).shape == (height, width, 3)

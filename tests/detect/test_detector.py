@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -137,3 +138,10 @@ def test_errors() -> None:
         Detections(np.zeros((2, 4), np.float32), np.zeros(3, np.float32))
     with pytest.raises(ValueError, match="frame_px"):
         DetectorConfig(frame_px=100)
+
+
+def test_letterbox_of_a_large_picture_equals_one_reduction() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (720, 1280, 3)).astype(np.uint8)
+    frame, _ = letterbox(image, 320)
+    at_once = cv2.resize(image, (320, 180), interpolation=cv2.INTER_AREA)
+    assert np.abs(frame[:180].astype(int) - at_once).max() <= 1

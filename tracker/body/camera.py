@@ -130,13 +130,14 @@ class Camera:
         pixels = np.asarray(points_px, np.float64)
         if pixels.shape[-1:] != (2,):
             raise ValueError(f"Camera.unproject: expected points_px (..., 2), found {pixels.shape}")
-        flat = np.ascontiguousarray(pixels.reshape(-1, 1, 2))
-        if flat.size:
+        plane = (pixels - self.center_px) / self.focal_px
+        if self.distortion and pixels.size:
+            flat = np.ascontiguousarray(pixels.reshape(-1, 1, 2))
             criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-12)
-            coefficients = np.array(self.distortion, np.float64) if self.distortion else None
+            coefficients = np.array(self.distortion, np.float64)
             undistorted = cv2.undistortPoints(flat, self.K, coefficients, criteria=criteria)
-            flat = np.asarray(undistorted, np.float64)
-        rays = np.concatenate([flat.reshape(pixels.shape), np.ones((*pixels.shape[:-1], 1))], -1)
+            plane = np.asarray(undistorted, np.float64).reshape(pixels.shape)
+        rays = np.concatenate([plane, np.ones((*pixels.shape[:-1], 1))], -1)
         scaled: FloatArray = rays * np.asarray(depth_m, np.float64)[..., None]
         return scaled
 

@@ -11,6 +11,7 @@ import av
 import av.container
 import av.error
 import cv2
+import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
@@ -176,7 +177,10 @@ class AvDecoder(Decoder):
             log.debug("%s: nothing left in the decoder: %s", self.name, error)
 
     def _upright_rgb(self, frame: VideoFrame) -> Image:
-        image = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
+        plane = rgb.planes[0]  # kept alive by the array, which saves a copy of the whole picture
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        image = np.ascontiguousarray(rows[: rgb.height, : 3 * rgb.width]).reshape(rgb.height, rgb.width, 3)
         turn = _TURNS.get(frame.rotation)
         upright: Image = image if turn is None else cv2.rotate(image, turn)  # type: ignore[assignment]
         return upright

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from tracker.body.crop import halved
 from tracker.detect.network import DetectorConfig, DetectorNetwork, DetectorOutput
 from tracker.regress.backbone import fold
 from tracker.regress.weights import fill, read_weights
@@ -132,6 +133,10 @@ def letterbox(image: npt.NDArray[np.uint8], longer_px: int) -> tuple[npt.NDArray
     scale = longer_px / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    while min(image.shape[0] / size[1], image.shape[1] / size[0]) >= 2 and not any(
+        side % 2 for side in image.shape[:2]
+    ):
+        image = halved(image)
     small = cv2.resize(image, size, interpolation=method)
     frame = np.full((-(-size[1] // 32) * 32, -(-size[0] // 32) * 32, 3), _PAD_GRAY, np.uint8)
     frame[: size[1], : size[0]] = small

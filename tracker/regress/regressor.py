@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tracker.body.camera import Camera
 from tracker.body.crop import CropTransform
-from tracker.body.rotation import matrix_from_sixd, quat_from_matrix
+from tracker.body.hot_rotation import matrix_from_sixd, quat_from_matrix
 from tracker.body.skeleton import NUM_BETAS, NUM_KEYPOINTS
 from tracker.regress.backbone import fold
 from tracker.regress.network import RegressorConfig, RegressorNetwork, RegressorOutput
@@ -52,6 +52,7 @@ class Regressor:
         """Take a network that maps crops to :class:`RegressorOutput`, compiled or not."""
         self.config = config
         self._network = network
+        matrix_from_sixd(np.zeros((1, 6)))  # compile now, not at the first person
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> "Regressor":
@@ -107,7 +108,7 @@ def observations(output: RegressorOutput, crops: list[CropTransform], view: Virt
         keypoints_px=_float32(keypoints),
         z=_float32(_float64(state.z)),
         z_std=_float32(np.exp(_float64(state.z_log_std))),
-        root_quat_wxyz=_float32(quat_from_matrix(root)),
+        root_quat_wxyz=quat_from_matrix(root),
         root_std_rad=_float32(np.exp(_float64(state.root_log_std)[:, 0])),
         translation_m=_float32(translation),
         translation_std_m=_float32(translation_std),
