@@ -20,21 +20,27 @@ import typer
 from kernels.raster import Target, cpu
 from kernels.raster.normals import vertex_normals
 from tracker.body.crop import CropTransform
+from tracker.latent.flow import PoseFlow
 from trainer.data.clip import NUM_BODY_JOINTS
 from trainer.data.crop_pool import create_pool
 from trainer.scenes.cast import Actor, world_pose
 from trainer.scenes.character import Character
+from trainer.scenes.flow_poses import FlowPoses
 from trainer.scenes.knobs import SceneKnobs
 from trainer.scenes.lighting import vertex_light
 from trainer.scenes.outfit import random_outfit
-from trainer.scenes.poses import ClipPoses, PoseSource
+from trainer.scenes.poses import ClipPoses, MixedPoses, PoseSource
 from trainer.scenes.stage import SceneAssets
+from trainer.scenes.varied_poses import VariedPoses
 from trainer.scenes.viewpoint import random_shot, turn
 
 _logger = logging.getLogger(__name__)
 
 ANY_TURN_SHARE = 0.15
 """How often a person is turned at random (lying, inverted, seen from above)."""
+FLOW_SHARE = 0.15
+"""How often a training pose is a sample of the pose flow instead of a captured one."""
+FLOW_TEMPERATURE = 1.15
 _PEOPLE_PER_OUTFIT = 6
 _MIN_COVERAGE = 0.02
 _MARGIN = (1.25, 1.75)
@@ -43,8 +49,16 @@ _MARGIN = (1.25, 1.75)
 class PoolRenderer:
     """Draws people one after the other, each outfit in a few poses."""
 
-    def __init__(self, assets: SceneAssets, poses: PoseSource, *, side_px: int) -> None:
+    def __init__(
+        self,
+        assets: SceneAssets,
+        poses: PoseSource,
+        *,
+        side_px: int,
+        any_turn_share: float = ANY_TURN_SHARE,
+    ) -> None:
         self._assets, self._poses, self._side_px = assets, poses, side_px
+        self._any_turn_share = any_turn_share
         self._knobs = SceneKnobs(crop_px=side_px)
         self._target = Target(side_px, side_px, samples=self._knobs.samples)
 
@@ -58,7 +72,7 @@ class PoolRenderer:
         """One row of a pool; None where hardly anything of the person is in the crop."""
         shot = random_shot(self._knobs, rng)
         pose = world_pose(self._poses.pose(rng), shot.view, turn(1, float(rng.uniform(-np.pi, np.pi))))
-        if rng.random() < ANY_TURN_SHARE:
+        if rng.random() < self._any_turn_share:
             pose[0] = _random_turn(rng) @ pose[0]
         actor = Actor.place(character, pose, shot.pelvis_m)
         keypoints = actor.posed.keypoints_m
@@ -144,13 +158,20 @@ def main(
     val_count: int = 600,
     side_px: int = 224,
     seed: int = 1,
+    any_turn_share: Annotated[float, typer.Option(help="training people turned at random")] = ANY_TURN_SHARE,
 ) -> None:
-    """Build both splits."""
+    """Build both splits; a count of 0 leaves one out."""
     logging.basicConfig(level=logging.INFO)
     assets = SceneAssets.load(data, photos=False)
-    for split, size, split_seed in (("train", count, seed), ("val", val_count, seed + 1)):
-        renderer = PoolRenderer(assets, ClipPoses.load(mocap, split=split), side_px=side_px)
-        build(renderer, out / split, count=size, side_px=side_px, seed=split_seed)
+    varied = VariedPoses.load(mocap, split="train")
+    flow = FlowPoses(PoseFlow.load(), varied, temperature=FLOW_TEMPERATURE)
+    training = MixedPoses([(1 - FLOW_SHARE, varied), (FLOW_SHARE, flow)])
+    if count:
+        renderer = PoolRenderer(assets, training, side_px=side_px, any_turn_share=any_turn_share)
+        build(renderer, out / "train", count=count, side_px=side_px, seed=seed)
+    if val_count:
+        renderer = PoolRenderer(assets, ClipPoses.load(mocap, split="val"), side_px=side_px)
+        build(renderer, out / "val", count=val_count, side_px=side_px, seed=seed + 1)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tracker.detect.detector import DETECTOR_FORMAT, box_overlap, peaks, suppress
 from tracker.detect.network import STRIDE, DetectorConfig, DetectorNetwork, DetectorOutput
+from tracker.regress.regressor import load_network
 from tracker.regress.weights import save_weights
 from trainer.data.backdrops import Backdrops
 from trainer.data.detection_frames import DetectionFrames, PhotoCutOuts, PoolCutOuts
@@ -112,6 +113,9 @@ def main(
     data: Annotated[Path, typer.Option(envvar="KINESTREAM_DATA", help="data folder")],
     pool: Annotated[Path | None, typer.Option(help="folder with crop pools train/ and val/")] = None,
     backbone: str = "tiny",
+    backbone_from: Annotated[
+        Path | None, typer.Option(help="regressor whose backbone, of the same size, to start from")
+    ] = None,
     steps: int = 6000,
     batch_size: int = 16,
     peak_rate: float = 2e-3,
@@ -125,6 +129,8 @@ def main(
     cv2.setNumThreads(threads)
     torch.manual_seed(seed)
     network = DetectorNetwork(DetectorConfig(backbone=backbone))
+    if backbone_from is not None:
+        network.backbone.load_state_dict(load_network(backbone_from).backbone.state_dict())
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     config = network.config
     state = TrainingRun(

@@ -17,10 +17,12 @@ from tracker.body.model import BodyModel
 from tracker.body.rotation import matrix_from_sixd
 from tracker.latent.flow import PoseFlow
 from tracker.regress.lifter import BodyState, Lifter, split_state
+from tracker.regress.regressor import load_network
 from tracker.regress.weights import save_weights
 from trainer.data.clip import mirror_rotations
 from trainer.data.lift_samples import LiftBatch, lift_samples
 from trainer.data.mocap_cache import MocapCache
+from trainer.data.poses import thin_by_arc_length
 from trainer.losses.body import BodyLoss, BodyTarget
 from trainer.metrics import aligned_error
 from trainer.training_state import TrainingRun, learning_rate
@@ -32,12 +34,11 @@ POSED_ROWS = 96
 """Rows of each batch whose joints are compared; the likelihoods see all."""
 
 
-def load_poses(cache: Path, split: str, *, every_s: float = 0.1) -> Tensor:
-    """Poses (N, 22, 3, 3) of a split, thinned in time, with their mirror images."""
+def load_poses(cache: Path, split: str, *, step_rad: float = 0.05) -> Tensor:
+    """Poses (N, 22, 3, 3) of a split, an equal amount of motion apart, with their mirror images."""
     chosen = []
     for clip in MocapCache.load(cache).clips(split):
-        step = max(1, round(every_s * clip.fps))
-        chosen.append(torch.from_numpy(clip.rotations[::step]).float())
+        chosen.append(torch.from_numpy(clip.rotations[thin_by_arc_length(clip, step_rad)]).float())
     if not chosen:
         raise ValueError(f"{cache} has no clip in split {split!r}")
     poses = torch.cat(chosen)
@@ -119,6 +120,7 @@ def main(
     run: Annotated[Path, typer.Option(help="folder of the run: checkpoint, log, weights")],
     mocap: Annotated[Path, typer.Option(help="mocap cache (npz) of trainer.build_mocap")],
     flow: Annotated[Path | None, typer.Option(help="pose flow; default: the shipped one")] = None,
+    init: Annotated[Path | None, typer.Option(help="regressor whose lifter to start from")] = None,
     steps: int = 15000,
     batch_size: int = 512,
     peak_rate: float = 1e-3,
@@ -132,6 +134,8 @@ def main(
     pose_flow = PoseFlow.load(flow).eval().requires_grad_(False)
     body = BodyModel.load()
     lifter = Lifter(pose_flow.dim)
+    if init is not None:
+        lifter.load_state_dict(load_network(init).head.lifter.state_dict())
     optimizer = torch.optim.AdamW(lifter.parameters(), lr=peak_rate, weight_decay=1e-2)
     state = TrainingRun(run, lifter, optimizer)
     state.resume()

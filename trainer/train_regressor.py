@@ -7,6 +7,7 @@ keypoints and silhouettes) and ``empty`` (no person). A run goes on where its fo
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -173,19 +174,29 @@ def train(
 
 
 def crop_sources(
-    data: Path, pool: Path | None, *, crop_px: int, full: float, weak: float, empty: float
+    data: Path,
+    pools: list[Path],
+    *,
+    crop_px: int,
+    full: float,
+    weak: float,
+    empty: float,
+    photos: Sequence[str] = FREE_PHOTO_SETS,
 ) -> tuple[CropSource, dict[str, list[CropSample]]]:
-    """The training mix, and fixed validation crops by name. ``pool`` holds folders ``train`` and ``val``."""
+    """The training mix, and fixed validation crops by name. Pools hold ``train`` and maybe ``val``."""
     backdrops = Backdrops.load(data / "backgrounds" / "hdri")
     mix: list[tuple[CropSource, float]] = [(EmptyCrops(backdrops, crop_px=crop_px), empty)]
     validation: dict[str, list[CropSample]] = {}
-    if pool is not None:
-        mix.append((CropPool(pool / "train", backdrops, crop_px=crop_px), full))
-        validation["rendered"] = _fixed(CropPool(pool / "val", backdrops, crop_px=crop_px))
-    sets = [PhotoCrops.load(data, name, crop_px=crop_px, backdrops=backdrops) for name in FREE_PHOTO_SETS]
+    rendered = [CropPool(pool / "train", backdrops, crop_px=crop_px) for pool in pools]
+    people = sum(len(pool) for pool in rendered)
+    mix += [(pool, full * len(pool) / people) for pool in rendered]
+    for pool in pools:
+        if (pool / "val").exists():
+            validation["rendered"] = _fixed(CropPool(pool / "val", backdrops, crop_px=crop_px))
+    sets = [PhotoCrops.load(data, name, crop_px=crop_px, backdrops=backdrops) for name in photos]
     total = sum(len(entry) for entry in sets)
     mix += [(entry, weak * len(entry) / total) for entry in sets]
-    held_out = [PhotoCrops.load(data, name, crop_px=crop_px, split="val") for name in FREE_PHOTO_SETS]
+    held_out = [PhotoCrops.load(data, name, crop_px=crop_px, split="val") for name in photos]
     validation["photos"] = _fixed(MixedCrops([(entry, len(entry)) for entry in held_out]))
     return MixedCrops(mix), validation
 
@@ -198,10 +209,16 @@ def _fixed(source: CropSource) -> list[CropSample]:
 def main(
     run: Annotated[Path, typer.Option(help="folder of the run: checkpoint, log, weights")],
     data: Annotated[Path, typer.Option(envvar="KINESTREAM_DATA", help="data folder")],
-    pool: Annotated[Path | None, typer.Option(help="folder with crop pools train/ and val/")] = None,
+    pool: Annotated[
+        list[Path] | None, typer.Option(help="folder with crop pools train/ and val/; repeatable")
+    ] = None,
+    photos: Annotated[
+        list[str] | None, typer.Option(help="photo sets (DATA/images, DATA/pseudo); repeatable")
+    ] = None,
     flow: Annotated[Path | None, typer.Option(help="pose flow; default: the shipped one")] = None,
     latent_size: Annotated[int, typer.Option(help="of the flow")] = 63,
     backbone: str = "small",
+    pyramid_width: Annotated[int, typer.Option(help="channels of the fused feature map")] = 48,
     crop_px: Annotated[int, typer.Option(help="may differ between runs of one training")] = 192,
     body: Annotated[bool, typer.Option(help="train the latent head too (needs the flow)")] = True,
     init: Annotated[Path | None, typer.Option(help="weights to start from")] = None,
@@ -224,7 +241,11 @@ def main(
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     torch.manual_seed(seed)
-    network = RegressorNetwork(RegressorConfig(latent_size=latent_size, backbone=backbone, crop_px=crop_px))
+    network = RegressorNetwork(
+        RegressorConfig(
+            latent_size=latent_size, backbone=backbone, crop_px=crop_px, pyramid_width=pyramid_width
+        )
+    )
     if init is not None:
         fill(network, read_weights(init, kind=REGRESSOR_FORMAT)[1], path=init)
     if lifter is not None:
@@ -236,7 +257,15 @@ def main(
     if state.resume():
         _logger.info("going on at step %d", state.step)
     config = network.config
-    mix, validation = crop_sources(data, pool, crop_px=config.crop_px, full=full, weak=weak, empty=empty)
+    mix, validation = crop_sources(
+        data,
+        pool or [],
+        crop_px=config.crop_px,
+        full=full,
+        weak=weak,
+        empty=empty,
+        photos=photos or FREE_PHOTO_SETS,
+    )
     train(
         sources=mix,
         validation=validation,

@@ -20,7 +20,7 @@ from trainer.data.crop_sample import (
     collate,
 )
 from trainer.data.detection_frames import DetectionFrames, PhotoCutOuts, PoolCutOuts
-from trainer.data.image_augment import map_matrix, random_similarity, turn_of, warp
+from trainer.data.image_augment import map_matrix, patterned, random_similarity, turn_of, warp
 from trainer.data.lspet import LIMB_JOINTS, load_lspet
 from trainer.data.photos import PhotoCrops, crop_keypoints, mirrored
 from trainer.data.pseudo import HIP_WEIGHT, LANDMARK_OF_KEYPOINT, PseudoLabels, keypoints_from_landmarks
@@ -267,3 +267,47 @@ def test_lspet_layout(tmp_path: Path) -> None:
     expected = np.mean([np.hypot(7, 14), np.hypot(5, 10)])
     assert photo.torso_px == pytest.approx(expected)
     assert len(load_lspet(tmp_path, split=None)) == 2
+
+
+def test_a_pattern_repaints_parts_and_leaves_the_rest() -> None:
+    rgba = np.zeros((64, 64, 4), np.uint8)
+    rgba[8:56, 8:56] = (90, 100, 110, 255)
+    rgba[8, 8:56] = (45, 50, 55, 128)  # an edge, half covered
+    labels = np.zeros((32, 32), np.uint8)
+    labels[4:28, 4:28] = np.repeat(np.arange(1, 13, dtype=np.uint8), 2)[:, None]
+    changed_anywhere = np.zeros((64, 64), bool)
+    for seed in range(12):
+        result = patterned(np.random.default_rng(seed), rgba, labels)
+        np.testing.assert_array_equal(result[..., 3], rgba[..., 3])
+        assert (result[..., :3] <= result[..., 3:]).all()  # colour stays multiplied by coverage
+        changed = (result != rgba).any(-1)
+        assert changed.any()
+        assert not changed[8:12, 12:52].any()  # the head keeps its face
+        changed_anywhere |= changed
+    assert not changed_anywhere[:8].any()
+
+
+def test_any_turn_turns_pictures_over() -> None:
+    points = np.array([[10.0, 10.0], [30.0, 60.0]])
+    rng = np.random.default_rng(0)
+    turns = [random_similarity(rng, points, crop_px=64, any_turn=1.0) for _ in range(50)]
+    upside_down = sum(matrix[1, 1] < 0 for matrix in turns)
+    assert 10 < upside_down < 40
+    upright = [random_similarity(rng, points, crop_px=64, any_turn=0.0) for _ in range(50)]
+    assert all(matrix[1, 1] > 0 for matrix in upright)
+
+
+def test_whole_photos_keep_their_boxes(data: Path, backdrops: Backdrops) -> None:
+    photos = PhotoCutOuts(data / "images" / "walks", PseudoLabels.load(data / "pseudo" / "walks.npz"))
+    image, box = photos.whole(np.random.default_rng(0))
+    assert image.shape == (160, 100, 3)
+    np.testing.assert_allclose(box, [37.5, 10.0, 62.5, 150.0])
+    frames = DetectionFrames([(photos, 1.0)], backdrops, frame_px=96)
+    rng = np.random.default_rng(3)
+    for _ in range(30):
+        frame, boxes = frames._whole_photo(rng, photos, (64, 96))
+        assert frame.shape == (64, 96, 3)
+        assert len(boxes) <= 1
+        if len(boxes):
+            x, y = ((boxes[0, :2] + boxes[0, 2:]) / 2).astype(int)
+            assert frame[y, x].mean() > 60  # the bright bar is there

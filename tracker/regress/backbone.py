@@ -24,7 +24,7 @@ class BackboneSpec:
 BACKBONES: Final[dict[str, BackboneSpec]] = {
     "tiny": BackboneSpec((12, 24, 32, 64, 96), (1, 1, 1, 2, 1)),
     "small": BackboneSpec((16, 32, 48, 96, 144), (1, 1, 2, 3, 2)),
-    "medium": BackboneSpec((24, 32, 64, 128, 192), (1, 1, 2, 4, 2)),
+    "medium": BackboneSpec((24, 32, 64, 128, 192), (1, 1, 3, 5, 3)),
     "large": BackboneSpec((32, 48, 96, 192, 256), (1, 2, 4, 6, 3)),
 }
 """Named sizes; ``tiny`` serves the detector."""

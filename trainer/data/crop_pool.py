@@ -18,7 +18,15 @@ from tracker.body.skeleton import MIRROR_KEYPOINTS, MIRROR_PARTS, NUM_BETAS, NUM
 from trainer.data.backdrops import Backdrops
 from trainer.data.clip import NUM_BODY_JOINTS, mirror_rotations
 from trainer.data.crop_sample import PART_STRIDE, PART_UNKNOWN, BodyLabel, CropSample
-from trainer.data.image_augment import damage, map_matrix, occlude, random_similarity, turn_of, warp
+from trainer.data.image_augment import (
+    damage,
+    map_matrix,
+    occlude,
+    patterned,
+    random_similarity,
+    turn_of,
+    warp,
+)
 from trainer.data.photos import crop_keypoints
 
 FIELDS: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
@@ -29,8 +37,9 @@ FIELDS: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
     "camera": ((4,), np.float32),
 }
 _MIRROR_LABELS = np.array([0] + [part + 1 for part in MIRROR_PARTS], np.uint8)
-_NEIGHBOUR_RATE = 0.15
-_OCCLUSION_RATE = 0.3
+_NEIGHBOUR_RATE = 0.1
+_OCCLUSION_RATE = 0.2
+_PATTERN_RATE = 0.25
 
 
 def create_pool(folder: Path, count: int, side_px: int) -> dict[str, npt.NDArray[np.generic]]:
@@ -72,8 +81,10 @@ class CropPool:
         label = {name: values[row] for name, values in self._fields.items()}
         if rng.random() < 0.5:
             rgba, parts, label = _mirrored(rgba, parts, label)
+        if rng.random() < _PATTERN_RATE:
+            rgba = patterned(rng, rgba, parts)
         keypoints, camera = label["keypoints"], label["camera"].astype(np.float64)
-        matrix = random_similarity(rng, keypoints[:, :2], crop_px=self._crop_px, truncate=0.1)
+        matrix = random_similarity(rng, keypoints[:, :2], crop_px=self._crop_px, truncate=0.1, any_turn=0.05)
         image = self._composed(rng, warp(rgba, matrix, self._crop_px))
         map_px = self._crop_px // PART_STRIDE
         to_map = map_matrix(matrix, picture_scale=rgba.shape[0] / parts.shape[0], stride=PART_STRIDE)
@@ -121,9 +132,9 @@ class EmptyCrops:
 
 def over(rgba: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Premultiplied ``rgba`` (S, S, 4) in front of ``image`` (S, S, 3)."""
-    remaining = 255 - rgba[..., 3:].astype(np.uint16)
-    behind = (image * remaining + 127) // 255
-    return np.minimum(rgba[..., :3] + behind, 255).astype(np.uint8)
+    remaining = cv2.cvtColor(255 - rgba[..., 3], cv2.COLOR_GRAY2RGB)
+    behind = cv2.multiply(image, remaining, scale=1 / 255)
+    return np.asarray(cv2.add(rgba[..., :3], behind), np.uint8)
 
 
 def _body(

@@ -19,11 +19,13 @@ def random_similarity(
     crop_px: int,
     margin: float = 1.25,
     turn_std_rad: float = 0.25,
+    any_turn: float = 0.15,
     truncate: float = 0.15,
 ) -> FloatArray:
     """A map (2, 3) from picture pixels to crop pixels that frames the points as a tracker's box might.
 
-    Scale, place and turn are jittered; with probability ``truncate`` a part of the person is cut off.
+    Scale, place and turn are jittered; with probability ``truncate`` a part of the person is cut off, with
+    probability ``any_turn`` the picture is turned by any angle, so that up is not always up.
     """
     points = np.asarray(points_px, np.float64)
     low, high = points.min(0), points.max(0)
@@ -34,6 +36,8 @@ def random_similarity(
         side *= rng.uniform(0.5, 0.85)
         center = points[rng.integers(len(points))] * 0.5 + center * 0.5
     turn = rng.normal(0, turn_std_rad) if rng.random() < 0.6 else 0.0
+    if rng.random() < any_turn:
+        turn = rng.uniform(-math.pi, math.pi)
     scale = crop_px / side
     cosine, sine = scale * math.cos(turn), scale * math.sin(turn)
     linear = np.array([[cosine, -sine], [sine, cosine]])
@@ -111,6 +115,66 @@ def occlude(rng: np.random.Generator, image: Image, filler: Image) -> npt.NDArra
         mask[low[1] : high[1], low[0] : high[0]] = 1
     cv2.copyTo(filler, mask, image)
     return mask.astype(bool)
+
+
+def patterned(rng: np.random.Generator, rgba: Image, labels: Image) -> Image:
+    """Repaint some parts of a rendered person: another colour with stripes, checks or blotches on it.
+
+    The folds and shadows of the cloth stay, so that only its print changes. Without this a network learns the
+    few dozen textures of the wardrobe.
+
+    Args:
+        rng: of the draw.
+        rgba: (S, S, 4), colour already multiplied by coverage.
+        labels: (S', S') part map, 0 background.
+
+    """
+    side = rgba.shape[0]
+    chosen = np.zeros(256, np.uint8)
+    groups = _PATTERN_GROUPS[int(rng.integers(len(_PATTERN_GROUPS)))]
+    chosen[[part + 1 for part in groups]] = 1
+    mask = cv2.resize(chosen[labels], (side, side), interpolation=cv2.INTER_NEAREST)
+    brightness = cv2.cvtColor(rgba[..., :3], cv2.COLOR_RGB2GRAY)
+    mean = max(float(cv2.mean(brightness, mask)[0]), 8.0)
+    shade = cv2.cvtColor(cv2.convertScaleAbs(brightness, alpha=127 / mean), cv2.COLOR_GRAY2RGB)
+    alpha = np.ascontiguousarray(rgba[..., 3])
+    painted = cv2.multiply(_print(rng, side), shade, scale=1 / 127)
+    painted = cv2.min(painted, cv2.cvtColor(alpha, cv2.COLOR_GRAY2RGB))  # stays multiplied by coverage
+    result = rgba.copy()
+    cv2.copyTo(cv2.merge([*cv2.split(painted), alpha]), mask, result)
+    return result
+
+
+_TORSO = (1, 2)
+_PATTERN_GROUPS: tuple[tuple[int, ...], ...] = (
+    _TORSO, (*_TORSO, 3, 4), (*_TORSO, 3, 4, 5, 6), (1, 3, 4), (2, 9, 10), (2, 9, 10, 11, 12),
+    (9, 10, 11, 12),
+    (1, 2, 9, 10), tuple(range(1, 15)), (3, 4, 5, 6), (11, 12),
+)  # fmt: skip
+"""Parts that one piece of clothing may cover: shirts, trousers, dresses, overalls, sleeves, stockings."""
+
+
+def _print(rng: np.random.Generator, side: int) -> Image:
+    """Two colours (side, side, 3) in a random print."""
+    colors = rng.uniform(0, 255, (2, 3)).astype(np.float32)
+    if rng.random() < 0.5:
+        colors[1] = colors[0] + rng.normal(0, 25, 3)
+    kind, small = rng.random(), side // 2
+    if kind < 0.35:
+        cells = int(rng.integers(4, 24))
+        share = cv2.resize(rng.random((cells, cells), np.float32), (small, small))
+        if rng.random() < 0.5:
+            share = (share > 0.5).astype(np.float32)
+    else:
+        angle, frequency = rng.uniform(0, math.pi), 2 * math.pi / rng.uniform(2, 20)
+        along = np.arange(small, dtype=np.float32) * np.float32(frequency * math.cos(angle))
+        across = np.arange(small, dtype=np.float32) * np.float32(frequency * math.sin(angle))
+        wave = np.sin(along[None, :] + across[:, None])
+        if kind > 0.7:
+            wave *= np.sin(along[:, None] - across[None, :])
+        share = np.clip(0.5 + rng.uniform(0.6, 4) * wave, 0, 1)
+    mixed = np.clip(colors[0] + share[..., None] * (colors[1] - colors[0]), 0, 255).astype(np.uint8)
+    return np.asarray(cv2.resize(mixed, (side, side), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def _recoloured(rng: np.random.Generator, image: Image) -> Image:

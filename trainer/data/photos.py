@@ -16,7 +16,7 @@ from trainer.data.image_augment import damage, map_matrix, occlude, random_simil
 from trainer.data.image_file import decode, packed_image
 from trainer.data.pseudo import PseudoLabels
 
-FREE_PHOTO_SETS = ("gym_exercises", "home_fall_video", "workout_video")
+FREE_PHOTO_SETS = ("gym_exercises", "home_fall_video")
 """The sets whose licence (Unlicense, MIT) allows what is made from them to be used freely."""
 
 VAL_SHARE = 0.1
@@ -71,7 +71,7 @@ class PhotoCrops:
         if rng.random() < 0.5:
             image, keypoints, mask = mirrored(image, keypoints, mask)
         labelled = keypoints[:, 2] > 0
-        matrix = random_similarity(rng, keypoints[labelled, :2], crop_px=self._crop_px)
+        matrix = random_similarity(rng, keypoints[labelled, :2], crop_px=self._crop_px, any_turn=0.1)
         size = (image.shape[1], image.shape[0])
         stretch = np.array([[size[0] / 64, 0, size[0] / 128 - 0.5], [0, size[1] / 64, size[1] / 128 - 0.5]])
         alpha = mask.astype(np.uint8) * 255
@@ -81,7 +81,7 @@ class PhotoCrops:
             backdrop = self._backdrops.crop(rng, self._crop_px)
             if rng.random() < 0.3:
                 crop = blend(crop, backdrop, warp(alpha, _chained(matrix, stretch), self._crop_px))
-            if rng.random() < 0.3:
+            if rng.random() < 0.2:
                 covered = occlude(rng, crop, backdrop)
                 parts[covered[PART_STRIDE // 2 :: PART_STRIDE, PART_STRIDE // 2 :: PART_STRIDE]] = 0
         return CropSample(damage(rng, crop), *crop_keypoints(keypoints, matrix, self._crop_px, size), parts)
