@@ -44,7 +44,7 @@ MIRROR_LANDMARKS: Final = (0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9) + tuple(
 """The landmark that each becomes in the mirror."""
 
 VISIBLE: Final = 0.5
-_BOX_SLACK: Final = 0.2
+_BOX_SLACK: Final = 0.12
 
 
 @dataclass(frozen=True, eq=False)

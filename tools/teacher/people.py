@@ -33,16 +33,19 @@ _STRIP: Final = 0.6
 _FORGET_FRAMES: Final = 12
 """A person unseen for so many labelled frames gets a new number when seen again."""
 
+_EDGE_PX: Final = 2.0
+
 Window = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """One person in one picture."""
+    """One person in one picture; ``cut`` where the window, not the picture, ends in the person."""
 
     person: int
     landmarks: Landmarks
     flip_error: float
+    cut: bool = False
 
 
 def look(teacher: Teacher, image: Image, window: Window) -> Seen | None:
@@ -59,7 +62,15 @@ def look(teacher: Teacher, image: Image, window: Window) -> Seen | None:
     landmarks[:, 2] *= (right - left) / width
     mask = np.zeros((height, width), np.float32)
     mask[top:bottom, left:right] = seen.mask
-    return Seen(-1, Landmarks(landmarks, seen.world_m, mask), error)
+    whole = Landmarks(landmarks, seen.world_m, mask)
+    ends, picture = np.array(window), np.array([0, 0, width, height])
+    touched = np.abs(person_box(whole) - ends) <= _EDGE_PX
+    return Seen(-1, whole, error, cut=bool((touched & (ends != picture)).any()))
+
+
+def _doubt(seen: Seen) -> float:
+    """Of several looks at one person the whole one counts, then the one that agrees with its mirror image."""
+    return seen.cut + seen.flip_error - 0.2 * float(seen.landmarks.image[:, 3].mean())
 
 
 def distance(first: Landmarks, second: Landmarks) -> float:
@@ -82,8 +93,7 @@ class PeopleLabeller:
     def __call__(self, image: Image) -> list[Seen]:
         """Label the next picture (H, W, 3); the most reliable looks are kept, best first."""
         looks = [seen for window in self._windows(image) if (seen := look(self._teacher, image, window))]
-        # of several looks at one person the one that agrees best with its mirror image counts
-        looks.sort(key=lambda seen: seen.flip_error - 0.2 * float(seen.landmarks.image[:, 3].mean()))
+        looks.sort(key=_doubt)
         chosen: list[Seen] = []
         for seen in looks:
             if all(distance(seen.landmarks, other.landmarks) > SAME_PERSON for other in chosen):
