@@ -101,6 +101,8 @@ class Tracker:
             poser = BodyPoser(self._models.body, self._models.decoder, vertices=vertices)
             self._people = People(poser, new_filter, max_people=max_people)
             self._cadence = self._fixed_rate(rate_hz, publisher)
+            if self.source is not None:
+                self._warm_up(self.source.info.width_px, self.source.info.height_px)
         except BaseException:
             self.close()
             raise
@@ -235,6 +237,13 @@ class Tracker:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _warm_up(self, width_px: int, height_px: int) -> None:
+        """Run the networks on a blank picture: the first run is slow, and a live source does not wait."""
+        image = np.zeros((height_px, width_px, 3), np.uint8)
+        self._models.detector(image)
+        whole = np.array([[0, 0, width_px, height_px]], np.float32)
+        self._models.regressor(image, whole, Camera.from_fov(width_px, height_px, fov_deg=self._fov_deg))
 
     def _camera_of(self, image: npt.NDArray[np.uint8]) -> Camera:
         """Intrinsics for pictures of this size."""
