@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from tools.commands import cameras, demo, doctor, listen, record, replay, run
+from tools.commands import cameras, demo, doctor, export, listen, record, replay, run
 
 app = typer.Typer(
     name="kinestream",
@@ -27,6 +27,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("record")(record.record)
 app.command("replay")(replay.replay)
+app.command("export")(export.export)
 app.command("demo")(demo.demo)
 app.command("listen")(listen.listen)
 app.command("cameras")(cameras.cameras)

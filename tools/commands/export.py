@@ -1,0 +1,77 @@
+"""``kinestream export FILE --to FORMAT``: recordings and archives for other programs.
+
+kinestream export walk.mcap --to bvh
+kinestream export poses.npz --to glb --to csv --output exported/
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tools.commands.failure import told_plainly
+
+FORMATS = ("bvh", "amass", "trc", "csv", "jsonl", "glb")
+OTHER_BODY_M = 0.02
+"""Joints that are further from those of the body than this belong to another one."""
+
+
+def _formats(values: list[str]) -> list[str]:
+    for value in values:
+        if value not in FORMATS:
+            raise typer.BadParameter(f"expected {', '.join(FORMATS)}, found {value!r}")
+    return values
+
+
+def export(
+    file: Annotated[Path, typer.Argument(help="Recording (.mcap), or archive of kinestream run --npz.")],
+    to: Annotated[
+        list[str],
+        typer.Option("--to", callback=_formats, help=f"{', '.join(FORMATS)}; may be given several times."),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write to; default: beside the file.")
+    ] = None,
+    track: Annotated[
+        list[int] | None, typer.Option(help="Only this track; may be given several times.")
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(min=1, max=1000, help="Frame rate of BVH, AMASS and TRC; default: that of the file."),
+    ] = None,
+    max_gap: Annotated[
+        float,
+        typer.Option(min=0.001, help="Bridge gaps in a track up to this many seconds; longer ones cut it."),
+    ] = 0.5,
+    body: Annotated[
+        Path | None, typer.Option(help="Body model with which the file was tracked; default: the free body.")
+    ] = None,
+) -> None:
+    """Convert tracks to BVH, AMASS, TRC, CSV, JSON lines or glTF. Files that exist are replaced.
+
+    docs/recording.md lists axes and units.
+    """
+    from tools.export import Options, joint_error_m, read_tracks
+    from tools.export import export as write
+    from tracker.body.model import load_body
+
+    console = Console(stderr=True, highlight=False)
+    with told_plainly():
+        found = read_tracks(file)
+        chosen = [one for one in found if not track or one.track_id in track]
+        if not chosen:
+            known = ", ".join(str(one.track_id) for one in found)
+            raise ValueError(f"{file}: no such track; it has {known}")
+        model = load_body(body)
+        worst_m = max(joint_error_m(model, one) for one in chosen)
+        if worst_m > OTHER_BODY_M:
+            console.print(
+                f"[yellow]warning:[/] the joints in {file} are {1000 * worst_m:.0f} mm away from those of "
+                "this body; was another one tracked? Give it with --body"
+            )
+        folder = output or file.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        for format_name in to:
+            for path in write(file, folder, format_name, chosen, model, Options(fps, max_gap)):
+                console.print(str(path))

@@ -1,0 +1,74 @@
+"""Tracks in the formats of other programs: BVH, AMASS, TRC, CSV, JSON lines, glTF (docs/recording.md)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.export.amass import write_amass
+from tools.export.bvh import write_bvh
+from tools.export.gltf import write_glb
+from tools.export.motion import frame_rate, joint_error_m, mean_betas, resample, rest_joints, takes_of
+from tools.export.tables import write_csv, write_json_lines
+from tools.export.tracks import ExportError, Track, read_tracks
+from tools.export.trc import write_trc
+from tracker.body.model import BodyModel
+
+SUFFIXES = {"bvh": ".bvh", "amass": ".npz", "trc": ".trc", "csv": ".csv", "jsonl": ".jsonl", "glb": ".glb"}
+"""The formats, and how their files end."""
+PER_TAKE = ("bvh", "amass", "trc")
+"""Formats that hold one person at a fixed frame rate: a file for each take of each track."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to export.
+
+    Attributes:
+        fps: frame rate of the formats that have one; None takes that of the input.
+        max_gap_s: longer stretches without a pose are left open, shorter ones bridged.
+    """
+
+    fps: float | None = None
+    max_gap_s: float = 0.5
+
+
+def export(
+    source: Path, folder: Path, format_name: str, tracks: Sequence[Track], body: BodyModel, options: Options
+) -> list[Path]:
+    """Write tracks of the file ``source`` into ``folder``; returns the files, named after the source.
+
+    Raises ``ExportError``, ``OSError``, and ``ImportError`` naming the extra where a library is missing.
+    """
+    suffix = SUFFIXES[format_name]
+    start_ns = min(int(track.t_ns[0]) for track in tracks)
+    if format_name not in PER_TAKE:
+        path = folder / f"{_stem(source)}{suffix}"
+        if format_name == "csv":
+            write_csv(path, tracks)
+        elif format_name == "jsonl":
+            write_json_lines(path, source, tracks)
+        else:
+            write_glb(path, tracks, body, start_ns=start_ns, max_gap_s=options.max_gap_s)
+        return [path]
+    fps = options.fps or frame_rate(tracks, options.max_gap_s)
+    paths = []
+    for track in tracks:
+        rest_joints_m = rest_joints(body, mean_betas(track))
+        for take in takes_of(track, options.max_gap_s):
+            path = folder / f"{_stem(source)}.{take.name}{suffix}"
+            motion = resample(take, fps, start_ns)
+            if format_name == "bvh":
+                write_bvh(path, motion, rest_joints_m)
+            elif format_name == "amass":
+                write_amass(path, motion, rest_joints_m)
+            else:
+                write_trc(path, motion)
+            paths.append(path)
+    return paths
+
+
+def _stem(source: Path) -> str:
+    return source.name.removesuffix(".npy").removesuffix(".rows") if source.suffix == ".npy" else source.stem
+
+
+__all__ = ["SUFFIXES", "ExportError", "Options", "Track", "export", "joint_error_m", "read_tracks"]
