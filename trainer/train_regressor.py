@@ -1,14 +1,16 @@
 """Train the regressor: `python -m trainer.train_regressor --data DATA --run FOLDER --steps 20000`.
 
 Regimes are mixed by weights: ``full`` (rendered people with exact bodies), ``weak`` (photos with machine
-keypoints and silhouettes) and ``empty`` (no person). A run goes on where its folder's checkpoint ends.
+keypoints and silhouettes), ``self`` (photos and video without labels; the averaged network's answers on a
+clean view are targets for a damaged one, and the latent dynamics tie frames together) and ``empty`` (no
+person). A run goes on where its folder's checkpoint ends. Under `torchrun` the batch is split over processes.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -29,10 +31,13 @@ from trainer.data.batches import step_batches
 from trainer.data.crop_pool import CropPool, EmptyCrops
 from trainer.data.crop_sample import CropBatch, CropSample, CropSource, MixedCrops, collate
 from trainer.data.photos import FREE_PHOTO_SETS, PhotoCrops
+from trainer.data.unlabelled import ViewBatch
 from trainer.losses.body import BodyLoss, BodyTarget
 from trainer.losses.keypoints import confidence_loss, correct_share, heatmap_loss, presence_loss
 from trainer.losses.parts import part_iou, part_loss
-from trainer.losses.weak import weak_body_loss
+from trainer.losses.weak import WeakLossWeights, weak_body_loss
+from trainer.processes import Processes
+from trainer.self_regime import SelfRegime, matching_dynamics, unlabelled_views
 from trainer.training_state import TrainingRun, learning_rate
 
 _logger = logging.getLogger(__name__)
@@ -50,17 +55,23 @@ class LossWeights:
     presence: float = 0.1
     body: float = 0.5
     weak_body: float = 0.2
+    temporal: float = 0.0
+    weak: WeakLossWeights = field(default_factory=WeakLossWeights)
 
 
 def regressor_loss(
-    output: RegressorOutput, batch: CropBatch, body_loss: BodyLoss | None, targets: BodyTarget | None
+    output: RegressorOutput,
+    batch: CropBatch,
+    body_loss: BodyLoss | None,
+    targets: BodyTarget | None,
+    weights: LossWeights | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Total and named terms.
 
     Exact bodies are taught where ``targets`` (of the rows with a body) is given; people without one by
-    reprojection, where ``body_loss`` is.
+    reprojection (and part alignment, if it has a weight), where ``body_loss`` is.
     """
-    weights = LossWeights()
+    weights = weights or LossWeights()
     terms = {
         "heatmap": heatmap_loss(output.heatmaps, batch.keypoints),
         "confidence": confidence_loss(output.confidence_logit, output.points, batch.keypoints, batch.known),
@@ -81,6 +92,9 @@ def regressor_loss(
             keypoints=batch.keypoints[weak],
             to_virtual=batch.to_virtual[weak],
             log_extent=batch.log_extent[weak],
+            parts=batch.parts[weak],
+            part_logits=output.parts[weak],
+            weights=weights.weak,
         )
         total = total + weights.weak_body * value
         terms |= {f"weak_{name}": term for name, term in named.items()}
@@ -148,26 +162,42 @@ def train(
     workers: int = 0,
     log_every: int = 50,
     evaluate_every: int = 500,
+    weights: LossWeights | None = None,
+    unlabelled: SelfRegime | None = None,
 ) -> None:
     """Run until ``steps`` (or pause at ``stop_after``), with a checkpoint and an evaluation now and then.
 
-    It runs where the network is; on a GPU, give enough ``workers`` to feed it.
+    It runs where the network is; on a GPU, give enough ``workers`` to feed it. ``batch_size`` counts the
+    crops of all processes, the unlabelled ones included.
     """
     device = next(run.network.parameters()).device
     last = min(steps, stop_after or steps)
-    for batch in step_batches(sources, batch_size, first=run.step, last=last, seed=seed, workers=workers):
+    weights = weights or LossWeights()
+    size = run.processes.share(batch_size)
+    steps_of = {"first": run.step, "last": last, "seed": seed * run.processes.world + run.processes.rank}
+    views_of_steps: Iterator[ViewBatch] = iter(())
+    if unlabelled is not None:
+        views_of_steps = unlabelled.batches(size, workers=workers, **steps_of)
+        size = max(1, size - unlabelled.sequences(size) * unlabelled.frames)
+    for batch in step_batches(sources, size, workers=workers, **steps_of):
         batch = batch.to(device)
+        if unlabelled is not None:
+            views = next(views_of_steps).to(device)
+            batch = unlabelled.extended(batch, views, run.average.module)
         targets = teacher.targets(batch) if teacher else None
         run.network.train()
         images = batch.images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             output = run.network(images, batch.to_virtual, batch.log_extent)
-        loss, terms = regressor_loss(output, batch, teacher.loss if teacher else None, targets)
+        loss, terms = regressor_loss(output, batch, teacher.loss if teacher else None, targets, weights)
+        if unlabelled is not None and weights.temporal > 0:
+            terms["temporal"] = unlabelled.temporal(output, views)
+            loss = loss + weights.temporal * terms["temporal"]
         rate = learning_rate(run.step, peak=peak_rate, steps=steps, warmup=warmup, decay_share=decay_share)
         run.update(loss, learning_rate=rate)
         if run.step % log_every == 0:
             _logger.info("%s", run.log(loss=loss.detach(), rate=rate, **terms))
-        if run.step % evaluate_every == 0 or run.step == steps:
+        if run.processes.first and (run.step % evaluate_every == 0 or run.step == steps):
             for name, samples in validation.items():
                 _logger.info("%s", run.log(validation=name, **evaluate(run.average.module, samples, teacher)))
             run.save()
@@ -226,6 +256,14 @@ def main(
     full: float = 0.6,
     weak: float = 0.35,
     empty: float = 0.05,
+    self_share: Annotated[float, typer.Option("--self", help="share of the batch without labels")] = 0.0,
+    unlabelled: Annotated[list[Path] | None, typer.Option(help="videos and folders of photos")] = None,
+    labels: Annotated[Path | None, typer.Option(help="label files with boxes of the videos")] = None,
+    frames: Annotated[int, typer.Option(help="frames of a run of unlabelled video")] = 4,
+    reprojection: Annotated[float, typer.Option(help="weight of keypoints for weak bodies")] = 1.0,
+    alignment: Annotated[float, typer.Option(help="weight of body parts for weak bodies")] = 0.0,
+    prior: Annotated[float, typer.Option(help="weight of the latent prior for weak bodies")] = 0.002,
+    temporal: Annotated[float, typer.Option(help="weight of the latent dynamics for unlabelled video")] = 0.0,
     steps: int = 20000,
     batch_size: int = 32,
     peak_rate: float = 2e-3,
@@ -250,10 +288,11 @@ def main(
         fill(network, read_weights(init, kind=REGRESSOR_FORMAT)[1], path=init)
     if lifter is not None:
         fill(network.head.lifter, read_weights(lifter, kind="kinestream.lifter.v1")[1], path=lifter)
-    place = torch.device(device)
+    processes = Processes.join(cuda=device.startswith("cuda"))
+    place = processes.device(device)
     network = network.to(device=place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), lr=peak_rate, weight_decay=1e-2)
-    state = TrainingRun(run, network, optimizer)
+    state = TrainingRun(run, network, optimizer, processes=processes)
     if state.resume():
         _logger.info("going on at step %d", state.step)
     config = network.config
@@ -266,11 +305,22 @@ def main(
         empty=empty,
         photos=photos or FREE_PHOTO_SETS,
     )
+    teacher = Teacher(flow, place) if body else None
+    regime: SelfRegime | None = None
+    if self_share > 0:
+        dynamics = matching_dynamics(teacher.flow, place) if teacher and temporal > 0 else None
+        views = unlabelled_views(unlabelled or [], labels, crop_px=config.crop_px, frames=frames)
+        regime = SelfRegime(views, self_share, frames, dynamics)
     train(
         sources=mix,
         validation=validation,
         run=state,
-        teacher=Teacher(flow, place) if body else None,
+        teacher=teacher,
+        weights=LossWeights(
+            temporal=temporal,
+            weak=WeakLossWeights(reprojection=reprojection, alignment=alignment, prior=prior),
+        ),
+        unlabelled=regime,
         steps=steps,
         batch_size=batch_size,
         peak_rate=peak_rate,
@@ -279,13 +329,15 @@ def main(
         bfloat16=bfloat16,
         workers=workers,
     )
-    save_weights(
-        run / "regressor.safetensors",
-        state.average.module.cpu(),
-        kind=REGRESSOR_FORMAT,
-        config=config.to_dict(),
-        notes={"steps": str(state.step)},
-    )
+    if processes.first:
+        save_weights(
+            run / "regressor.safetensors",
+            state.average.module.cpu(),
+            kind=REGRESSOR_FORMAT,
+            config=config.to_dict(),
+            notes={"steps": str(state.step)},
+        )
+    processes.leave()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from trainer.processes import Processes
+
 _CHECKPOINT = "checkpoint.pt"
 _LOG = "metrics.jsonl"
 
@@ -31,8 +33,11 @@ class TrainingRun:
         optimizer: torch.optim.Optimizer,
         *,
         average_decay: float = 0.999,
+        processes: Processes | None = None,
     ) -> None:
+        """Take what is trained; with several ``processes`` each calls every method, and the first writes."""
         self.folder, self.network, self.optimizer = Path(folder), network, optimizer
+        self.processes = processes or Processes()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.step = 0
         self.average = AveragedModel(network, multi_avg_fn=_ramped_average(average_decay), use_buffers=True)
@@ -52,6 +57,8 @@ class TrainingRun:
 
     def save(self) -> None:
         """Write the checkpoint; an interruption leaves the old one."""
+        if not self.processes.first:
+            return
         partial = self.folder / f"{_CHECKPOINT}.partial"
         content = {
             "step": self.step,
@@ -63,20 +70,23 @@ class TrainingRun:
         partial.replace(self.folder / _CHECKPOINT)
 
     def log(self, **values: Any) -> dict[str, Any]:
-        """Append one line to the log; returns what was written."""
+        """Append one line to the log; returns it."""
         record = {"step": self.step, "elapsed_s": round(time.monotonic() - self._started, 1)}
         record |= {name: _plain(value) for name, value in values.items()}
+        if not self.processes.first:
+            return record
         with (self.folder / _LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         return record
 
     def update(self, loss: Tensor, *, learning_rate: float, clip_norm: float = 5.0) -> bool:
-        """One optimiser step; a loss that is not finite is skipped and gives False."""
+        """One optimiser step; a loss that is not finite (in any process) is skipped and gives False."""
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        if not torch.isfinite(loss):
+        if not self.processes.all_true(bool(torch.isfinite(loss)), loss.device):
             return False
         loss.backward()  # type: ignore[no-untyped-call]
+        self.processes.average(self.network)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), clip_norm)
         if not torch.isfinite(norm):
             return False

@@ -1,12 +1,14 @@
 """Accuracy of the shipped (or of given) weights on rendered people, photos and calibrated video.
 
-    python -m tools.bench.accuracy --data DATA [--pool POOL] [--weights FILE] [--report FILE.json]
+    python -m tools.bench.accuracy --data DATA [--pool POOL] [--labels LABELS] [--weights FILE] [--report JSON]
 
-Protocols are in :mod:`tools.bench.accuracy_sets`. Sets that are not in the data folder are left out, with a
-warning.
+Protocols are in :mod:`tools.bench.accuracy_sets` and :mod:`tools.bench.accuracy_clips`. Sets that are not in the
+data folder are left out, with a warning. Clips (``DATA/clips``) need machine labels made with
+``tools/pseudo_label.py``.
 """
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,17 +17,37 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from tools.bench import accuracy_clips as videos
 from tools.bench import accuracy_sets as sets
-from tools.bench.timing import write_report
+from tools.bench.timing import environment, write_report
 from tracker.body.model import BodyModel
 from tracker.latent.flow import PoseFlow
+from tracker.models import Models
 from tracker.regress.regressor import DEFAULT_WEIGHTS, Regressor, load_network
 
 _logger = logging.getLogger(__name__)
 
 
+TRAINED_ON = {
+    "rendered": "rendered people, other ones in other clothes and motions",
+    "lspet": "nothing of it",
+    "bodypose3d": "nothing of it",
+    "rendered_clip": "rendered people",
+}
+"""What of each set, or of its kind, the shipped weights were trained on."""
+
+ASSETS = Path(__file__).resolve().parents[2] / "tracker" / "assets"
+
+
 def run(
-    weights: Path, data: Path, pool: Path | None, flow: PoseFlow, body: BodyModel, *, limit: int | None
+    weights: Path,
+    data: Path,
+    pool: Path | None,
+    labels: Path | None,
+    flow: PoseFlow,
+    body: BodyModel,
+    *,
+    limit: int | None,
 ) -> dict[str, dict[str, Any]]:
     """Metrics by set."""
     network = load_network(weights)
@@ -40,6 +62,13 @@ def run(
         results["lspet"] = sets.lspet(regressor, photos, limit=limit)
     if video.is_dir():
         results["bodypose3d"] = sets.bodypose3d(regressor, video, flow, body, limit=limit)
+    models = replace(Models.load(), regressor=regressor)
+    results["rendered_clip"] = videos.rendered_clip(ASSETS / "demo.mp4", ASSETS / "demo.npz", models)
+    if labels is not None:
+        empty = data / "backgrounds" / "photos"
+        results |= videos.clips(data / "clips", labels, empty, models, limit=limit)
+    else:
+        _logger.warning("no labels of the clips (--labels): left out")
     for folder in (photos, video):
         if not folder.is_dir():
             _logger.warning("no %s: left out", folder)
@@ -49,6 +78,7 @@ def run(
 def main(
     data: Annotated[Path, typer.Option(envvar="KINESTREAM_DATA", help="data folder")],
     pool: Annotated[Path | None, typer.Option(help="folder with a crop pool val/")] = None,
+    labels: Annotated[Path | None, typer.Option(help="folder with label files of DATA/clips")] = None,
     weights: Annotated[Path, typer.Option(help="regressor weights")] = DEFAULT_WEIGHTS,
     flow: Annotated[Path | None, typer.Option(help="pose flow; default: the shipped one")] = None,
     limit: Annotated[int | None, typer.Option(help="at most so many pictures per set")] = None,
@@ -59,15 +89,27 @@ def main(
     logging.basicConfig(level=logging.INFO)
     torch.set_num_threads(threads)
     results = run(
-        weights, data, pool, PoseFlow.load(flow).eval().requires_grad_(False), BodyModel.load(), limit=limit
+        weights,
+        data,
+        pool,
+        labels,
+        PoseFlow.load(flow).eval().requires_grad_(False),
+        BodyModel.load(),
+        limit=limit,
     )
-    table = Table("set", "metric", "value", title=f"{weights.name}, float32, {threads} thread(s)")
+    hardware = environment().get("cpu", "unknown processor")
+    title = f"{weights.name}, float32, {threads} thread(s) of {hardware}"
+    table = Table("set", "metric", "value", "trained on", title=title)
     for name, metrics in results.items():
         for metric, value in metrics.items():
-            table.add_row(name, metric, f"{value:.4g}" if isinstance(value, float) else str(value))
-    Console().print(table)
+            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+            table.add_row(name, metric, shown, TRAINED_ON.get(name, "see the model card"))
+    console = Console()
+    console.print(table)
+    console.print("Protocols:", sets.__doc__, videos.__doc__, markup=False)
     if report is not None:
-        write_report(report, "accuracy", {"weights": weights.name, "results": results})
+        content = {"weights": weights.name, "precision": "float32", "trained_on": TRAINED_ON}
+        write_report(report, "accuracy", content | {"results": results})
 
 
 if __name__ == "__main__":

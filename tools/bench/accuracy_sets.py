@@ -1,7 +1,8 @@
 """What is measured on each set, and how.
 
 * ``rendered``: crops of unseen rendered people on panoramas. MPJPE (root-aligned), PA-MPJPE (after a
-  similarity), 24 joints; PCK@0.2 of the torso (shoulder to opposite hip), keypoints in the crop only.
+  similarity) over 24 joints; PVE (vertices, root-aligned); mean IoU of the parts that occur; share of the truth
+  within the central 90 % of the stated deviations, for latents, pelvis and shape; PCK@0.2 of the torso (shoulder to opposite hip), keypoints in the crop only.
 * ``lspet``: 12 limb joints of the validation list, PCK@0.2 of the labelled torso. The crop is the whole
   photo (which was cut around the person). "all" counts a photo without presence as wrong; photos without a
   labelled torso are not scored.
@@ -32,7 +33,8 @@ from trainer.data.crop_pool import CropPool
 from trainer.data.crop_sample import collate
 from trainer.data.image_file import decode, packed_image
 from trainer.data.lspet import LIMB_JOINTS, LIMB_KEYPOINTS, load_lspet
-from trainer.losses.body import BodyLoss, with_hands
+from trainer.losses.body import BodyLoss, BodyTarget, with_hands
+from trainer.losses.parts import part_iou
 from trainer.metrics import aligned_error, root_error
 
 FloatArray = npt.NDArray[np.float64]
@@ -41,6 +43,8 @@ PRESENCE = 0.5
 PCK_SHARE = 0.2
 _SEED = 2024
 _BATCH = 64
+INTERVAL_STDS = 1.6448536269514722
+"""Half width of the central 90 % interval of a normal distribution, in standard deviations."""
 _TORSO = tuple(
     (KEYPOINT_NAMES.index(a), KEYPOINT_NAMES.index(b))
     for a, b in (("left_shoulder", "right_hip"), ("right_shoulder", "left_hip"))
@@ -62,15 +66,32 @@ def rendered(
     rng = np.random.default_rng(_SEED)
     samples = [source.crop(row, rng) for row in range(min(len(source), limit or len(source)))]
     loss = BodyLoss(flow, body)
-    errors: dict[str, list[FloatArray]] = {"mpjpe_mm": [], "pa_mpjpe_mm": [], "right": []}
+    names = ("mpjpe_mm", "pa_mpjpe_mm", "pve_mm", "right", "part_iou", "z", "pelvis", "betas")
+    errors: dict[str, list[FloatArray]] = {name: [] for name in names}
     for first in range(0, len(samples), _BATCH):
         batch = collate(samples[first : first + _BATCH])
         output = network(batch.images, batch.to_virtual, batch.log_extent)
         state = BodyState(*output.state)
-        joints, _, _ = loss.posed(state, matrix_from_sixd(state.root_sixd), batch.log_extent)
-        true, _ = body.skeleton(batch.betas, with_hands(batch.rotations), batch.translation_m)
-        errors["mpjpe_mm"].append(1000 * root_error(joints.numpy(), true.numpy()))
-        errors["pa_mpjpe_mm"].append(1000 * aligned_error(joints.numpy(), true.numpy()))
+        posed_truth = body(batch.betas, with_hands(batch.rotations), batch.translation_m)
+        true = posed_truth.joints_m
+        guess = loss.surface(state, matrix_from_sixd(state.root_sixd), batch.log_extent)
+        gap = (guess.vertices_m - guess.joints_m[:, :1]) - (posed_truth.vertices_m - true[:, :1])
+        errors["pve_mm"].append(1000 * gap.norm(dim=-1).mean(1).numpy().astype(np.float64))
+        errors["part_iou"].append(np.array([float(part_iou(output.parts, batch.parts))]))
+        for name, share in _within(
+            state,
+            BodyTarget(
+                flow,
+                body,
+                rotations=batch.rotations,
+                translation_m=batch.translation_m,
+                betas=batch.betas,
+                log_extent=batch.log_extent,
+            ),
+        ).items():
+            errors[name].append(share)
+        errors["mpjpe_mm"].append(1000 * root_error(guess.joints_m.numpy(), true.numpy()))
+        errors["pa_mpjpe_mm"].append(1000 * aligned_error(guess.joints_m.numpy(), true.numpy()))
         truth = batch.keypoints.numpy().astype(np.float64)
         torso = np.mean(
             [np.linalg.norm(truth[:, a, :2] - truth[:, b, :2], axis=1) for a, b in _TORSO], axis=0
@@ -82,7 +103,25 @@ def rendered(
         "crops": len(samples),
         "mpjpe_mm": float(values["mpjpe_mm"].mean()),
         "pa_mpjpe_mm": float(values["pa_mpjpe_mm"].mean()),
+        "pve_mm": float(values["pve_mm"].mean()),
         "pck_0.2_percent": 100 * float(values["right"].mean()),
+        "part_iou": float(values["part_iou"].mean()),
+        **{
+            f"{name}_within_90_percent": 100 * float(values[name].mean()) for name in ("z", "pelvis", "betas")
+        },
+    }
+
+
+def _within(state: BodyState, target: BodyTarget) -> dict[str, FloatArray]:
+    """Which true values lie within the central 90 % interval of the stated deviations."""
+    pairs = {
+        "z": (state.z - target.z, state.z_log_std),
+        "pelvis": (state.pelvis - target.pelvis, state.pelvis_log_std),
+        "betas": (state.betas - target.betas, state.betas_log_std),
+    }
+    return {
+        name: (error.abs() <= INTERVAL_STDS * log_std.exp()).flatten().numpy().astype(np.float64)
+        for name, (error, log_std) in pairs.items()
     }
 
 

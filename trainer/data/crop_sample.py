@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,9 @@ from tracker.body.skeleton import NUM_BETAS, NUM_KEYPOINTS
 from tracker.regress.preprocess import virtual_view
 
 Floats = npt.NDArray[np.float32]
+
+S = TypeVar("S")
+S_co = TypeVar("S_co", covariant=True)
 
 PART_UNKNOWN = 255
 """Part label of a pixel about which nothing is known."""
@@ -65,12 +69,16 @@ class CropSample:
     body: BodyLabel | None = None
 
 
-class CropSource(Protocol):
-    """Anything that gives training crops; the same generator state gives the same crop."""
+class Source(Protocol[S_co]):
+    """Anything that gives samples; the same generator state gives the same sample."""
 
-    def sample(self, rng: np.random.Generator) -> CropSample:
-        """Draw one crop."""
+    def sample(self, rng: np.random.Generator) -> S_co:
+        """Draw one."""
         ...
+
+
+CropSource: TypeAlias = Source[CropSample]
+"""Anything that gives training crops."""
 
 
 class CropBatch(NamedTuple):
@@ -123,17 +131,17 @@ def collate(samples: list[CropSample]) -> CropBatch:
     )
 
 
-class MixedCrops:
+class MixedCrops(Generic[S]):
     """Draws from several sources with given weights."""
 
-    def __init__(self, sources: list[tuple[CropSource, float]]) -> None:
+    def __init__(self, sources: Sequence[tuple[Source[S], float]]) -> None:
         weights = np.array([weight for _, weight in sources], np.float64)
         if not sources or (weights < 0).any() or weights.sum() <= 0:
             raise ValueError(f"MixedCrops: expected non-negative, not all zero weights, found {weights}")
         self._sources = [source for source, _ in sources]
         self._share = weights / weights.sum()
 
-    def sample(self, rng: np.random.Generator) -> CropSample:
+    def sample(self, rng: np.random.Generator) -> S:
         """Draw one crop."""
         return self._sources[rng.choice(len(self._sources), p=self._share)].sample(rng)
 

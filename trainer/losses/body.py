@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from tracker.body.model import BodyModel
+from tracker.body.model import BodyModel, BodyOutput
 from tracker.body.rotation import geodesic_distance, matrix_from_sixd
 from tracker.body.skeleton import NUM_JOINTS
 from tracker.regress.lifter import BodyState
@@ -81,7 +81,7 @@ class BodyLoss(nn.Module):
 
     def __init__(self, flow: PoseLatent, body: BodyModel, weights: BodyLossWeights | None = None) -> None:
         super().__init__()
-        self._flow, self._body, self._weights = flow, body, weights or BodyLossWeights()
+        self._flow, self.body, self._weights = flow, body, weights or BodyLossWeights()
 
     def forward(self, state: BodyState, target: BodyTarget) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of ``state`` against exact bodies; a scalar, and its unweighted terms."""
@@ -108,8 +108,15 @@ class BodyLoss(nn.Module):
         """Joints (B, 24, 3), keypoints (B, 23, 3) and pelvis (B, 3) of a state, in the virtual camera."""
         rotations = torch.cat([root[:, None], self._flow.decode(state.z)], 1)
         pelvis_m = pelvis_from_code(state.pelvis, log_extent)
-        joints, keypoints = self._body.skeleton(state.betas, with_hands(rotations), pelvis_m)
+        joints, keypoints = self.body.skeleton(state.betas, with_hands(rotations), pelvis_m)
         return joints, keypoints, pelvis_m
+
+    def surface(self, state: BodyState, root: Tensor, log_extent: Tensor) -> BodyOutput:
+        """Vertices, joints and keypoints of a state, in the virtual camera."""
+        rotations = torch.cat([root[:, None], self._flow.decode(state.z)], 1)
+        pelvis_m = pelvis_from_code(state.pelvis, log_extent)
+        posed: BodyOutput = self.body(state.betas, with_hands(rotations), pelvis_m)
+        return posed
 
     def _reprojection(self, keypoints_m: Tensor, target: BodyTarget) -> Tensor:
         log_extent = target.log_extent[: len(keypoints_m)]

@@ -1,4 +1,4 @@
-"""Weak supervision of the body state: where only 2D keypoints are known, the body must project onto them."""
+"""Weak supervision of the body state: the body must project onto known keypoints and parts."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tracker.body.model import BodyOutput
 from tracker.body.rotation import matrix_from_sixd
 from tracker.regress.lifter import BodyState
 from tracker.regress.state_head import to_plane
+from trainer.losses.alignment import part_alignment
 from trainer.losses.body import BodyLoss, in_half_extents
 
 _ROBUST = 0.1
@@ -18,9 +20,13 @@ _MAX_DISTANCE = 2.0
 
 @dataclass(frozen=True)
 class WeakLossWeights:
-    """Weights of the terms; distances are in half extents of the crop."""
+    """Weights of the terms; distances of the reprojection are in half extents of the crop.
+
+    The alignment poses all vertices and searches neighbours, so it is only computed with a positive weight.
+    """
 
     reprojection: float = 1.0
+    alignment: float = 0.0
     prior: float = 0.002
     shape: float = 0.002
 
@@ -32,9 +38,11 @@ def weak_body_loss(
     keypoints: Tensor,
     to_virtual: Tensor,
     log_extent: Tensor,
+    parts: Tensor | None = None,
+    part_logits: Tensor | None = None,
     weights: WeakLossWeights | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Confidence-weighted reprojection (pseudo-Huber), latent prior and shape prior.
+    """Confidence-weighted reprojection (pseudo-Huber), part alignment, latent prior and shape prior.
 
     The camera of such photos is unknown; the one assumed only decides how depth and size trade off.
 
@@ -44,6 +52,8 @@ def weak_body_loss(
         keypoints: (B, 23, 3) crop coordinates and weight.
         to_virtual: (B, 3, 3) crop coordinates -> virtual plane.
         log_extent: (B,).
+        parts: (B, h, w) part labels, for the alignment.
+        part_logits: (B, 16, h, w) of the network, where labels are incomplete.
         weights: of the terms.
 
     Returns:
@@ -52,7 +62,12 @@ def weak_body_loss(
     """
     weights = weights or WeakLossWeights()
     root = matrix_from_sixd(state.root_sixd)
-    _, body_keypoints, _ = body_loss.posed(state, root, log_extent)
+    surface: BodyOutput | None = None
+    if weights.alignment > 0:
+        surface = body_loss.surface(state, root, log_extent)
+        body_keypoints = surface.keypoints_m
+    else:
+        _, body_keypoints, _ = body_loss.posed(state, root, log_extent)
     gap = in_half_extents(body_keypoints, log_extent) - to_plane(keypoints[..., :2], to_virtual)
     squared = gap.clamp(-_MAX_DISTANCE, _MAX_DISTANCE).square().sum(-1)
     robust = torch.sqrt(squared + _ROBUST**2) - _ROBUST
@@ -62,5 +77,14 @@ def weak_body_loss(
         "prior": 0.5 * state.z.square().sum(1).mean(),
         "shape": 0.5 * state.betas.square().sum(1).mean(),
     }
+    if surface is not None and parts is not None and part_logits is not None:
+        terms["alignment"] = part_alignment(
+            body_loss.body,
+            surface.vertices_m,
+            labels=parts,
+            logits=part_logits,
+            to_virtual=to_virtual,
+            log_extent=log_extent,
+        )
     total = torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()
     return total, {name: value.detach() for name, value in terms.items()}

@@ -1,0 +1,83 @@
+"""Body-part alignment of an estimated body with a part map that may be known only in part."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kernels.alignment import alignment_loss
+from tracker.body.model import BodyModel
+from trainer.data.crop_sample import PART_PERSON, PART_UNKNOWN
+
+SIGMA_CELLS = 3.0
+"""Scale of the robustifier in pixels of the part map."""
+
+_SURFACE_M = 0.08
+"""Vertices less than this behind the nearest one in their pixel count as seen."""
+
+
+def part_alignment(
+    body: BodyModel,
+    vertices_m: Tensor,
+    *,
+    labels: Tensor,
+    logits: Tensor,
+    to_virtual: Tensor,
+    log_extent: Tensor,
+) -> Tensor:
+    """Mean alignment loss of B bodies, a scalar; see :func:`kernels.alignment.alignment_loss`.
+
+    Pixels of which only "person" is known, or nothing, take the network's own part, weighted by its
+    probability; no gradient goes there.
+
+    Args:
+        body: whose vertices these are.
+        vertices_m: (B, V, 3) in the virtual camera.
+        labels: (B, h, w) part labels, ``PART_PERSON`` and ``PART_UNKNOWN`` included.
+        logits: (B, 16, h, w) of the network.
+        to_virtual: (B, 3, 3) crop coordinates -> virtual plane.
+        log_extent: (B,).
+
+    """
+    side = labels.shape[-1]
+    share = logits.detach().float().softmax(1)
+    best, guess = share.max(1)
+    part_share, part = share[:, 1:].max(1)
+    known = labels < PART_PERSON
+    part_map = torch.where(known, labels, torch.where(labels == PART_UNKNOWN, guess, part + 1))
+    confidence = torch.where(known, 1.0, torch.where(labels == PART_UNKNOWN, best, part_share))
+    points = project_to_map(vertices_m, to_virtual, log_extent, side)
+    return alignment_loss(
+        points,
+        body.part_labels,
+        part_map,
+        visibility=visible(points, vertices_m[..., 2], side),
+        confidence=confidence,
+        sigma_px=SIGMA_CELLS,
+    ).total.mean()
+
+
+def project_to_map(vertices_m: Tensor, to_virtual: Tensor, log_extent: Tensor, side: int) -> Tensor:
+    """Vertices (B, V, 3) in the virtual camera -> pixels (B, V, 2) of a map of ``side`` pixels of the crop.
+
+    Vertices behind the camera become NaN, which the alignment leaves out.
+    """
+    depth = vertices_m[..., 2:]
+    plane = vertices_m[..., :2] / depth.clamp_min(1e-3) / log_extent.exp()[:, None, None]
+    homogeneous = torch.cat([plane, torch.ones_like(depth)], -1) @ torch.linalg.inv(to_virtual).transpose(
+        1, 2
+    )
+    crop = homogeneous[..., :2] / homogeneous[..., 2:]
+    pixels = (crop + 1) * (side / 2) - 0.5
+    return torch.where(depth > 0.05, pixels, torch.nan)
+
+
+@torch.no_grad()
+def visible(points: Tensor, depth_m: Tensor, side: int) -> Tensor:
+    """Which vertices (B, V) nothing nearer hides, judged in the pixels of the map."""
+    inside = torch.isfinite(points).all(-1)
+    cell = torch.where(inside[..., None], points, 0.0).round().long().clamp(-1, side) + 1
+    index = cell[..., 1] * (side + 2) + cell[..., 0]
+    nearest = depth_m.new_full((len(points), (side + 2) ** 2), torch.inf)
+    nearest.scatter_reduce_(1, index, torch.where(inside, depth_m, torch.inf), "amin")
+    return inside & (depth_m <= nearest.gather(1, index) + _SURFACE_M)
