@@ -1,9 +1,9 @@
 """Accuracy of the shipped (or of given) weights on rendered people, photos and calibrated video.
 
-    python -m tools.bench.accuracy --data DATA [--pool POOL] [--labels LABELS] [--weights FILE] [--report JSON]
+    python -m tools.bench.accuracy --data DATA [--pool POOL] [--labels LABELS] [--report JSON]
 
-Protocols are in :mod:`tools.bench.accuracy_sets` and :mod:`tools.bench.accuracy_clips`. Sets that are not in the
-data folder are left out, with a warning. Clips (``DATA/clips``) need machine labels made with
+Protocols: :mod:`tools.bench.accuracy_sets`, :mod:`tools.bench.accuracy_clips`. Sets that are not in the data
+folder are left out, with a warning. Clips (``DATA/clips``) need machine labels made with
 ``tools/pseudo_label.py``.
 """
 

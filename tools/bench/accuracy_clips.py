@@ -1,13 +1,13 @@
 """Accuracy of the whole tracker on video, and of the detector.
 
-* ``overlay``: real clips with machine labels (``tools/pseudo_label.py``). For every person labelled in a frame,
-  the nearest tracked body of that frame: mean distance of its projected limb joints to the labels that are
+* ``overlay``: real clips with machine labels (``tools/pseudo_label.py``). For every person labelled in a
+  frame, the nearest tracked body of that frame: mean distance of its projected limb joints to the labels that are
   visible (12 joints, visibility from 0.5), over the height of the label's box. ``on_person_percent`` is the
   share of labelled people with less than 8 %; a person without any body counts as missed. The labels are a
   model's answers, not the truth; hips lie elsewhere by convention.
-* ``detector``: recall and precision at an overlap (intersection over union) of 0.5 against the boxes of the same
-  labels, and the share of photos without people in which something is found. Precision is a lower bound: people
-  without a label count as false.
+* ``detector``: recall and precision at an overlap (intersection over union) of 0.5 against the boxes of the
+  same labels, and the share of photos without people in which something is found. Precision is a lower bound:
+  people without a label count as false.
 * ``rendered_clip``: a rendered clip with known bodies; MPJPE, PA-MPJPE and acceleration error of the tracked
   body, filter included, over the frames in which one is there.
 """
@@ -157,7 +157,7 @@ def false_alarms(folder: Path, detector: Detector, *, limit: int | None) -> dict
 
 
 def rendered_clip(video: Path, truth: Path, models: Models) -> dict[str, Any]:
-    """Errors of the tracked body on a rendered clip; ``truth`` holds ``t_ns``, ``joints_cam_m``, ``intrinsics``."""
+    """Errors of the tracked body on a rendered clip, whose ``truth`` is as in ``tracker/assets/demo.npz``."""
     with np.load(truth, allow_pickle=False) as content:
         joints = content["joints_cam_m"].astype(np.float64)
         times_s = content["t_ns"].astype(np.float64) * 1e-9

@@ -1,8 +1,9 @@
 """What is measured on each set, and how.
 
-* ``rendered``: crops of unseen rendered people on panoramas. MPJPE (root-aligned), PA-MPJPE (after a
-  similarity) over 24 joints; PVE (vertices, root-aligned); mean IoU of the parts that occur; share of the truth
-  within the central 90 % of the stated deviations, for latents, pelvis and shape; PCK@0.2 of the torso (shoulder to opposite hip), keypoints in the crop only.
+* ``rendered``: crops of unseen rendered people on panoramas. MPJPE (root-aligned) and PA-MPJPE (after a
+  similarity) over 24 joints; PVE (vertices, root-aligned); mean IoU of the parts that occur; share of the
+  truth within the central 90 % of the stated deviations, for latents, pelvis and shape; PCK@0.2 of the torso
+  (shoulder to opposite hip), keypoints in the crop only.
 * ``lspet``: 12 limb joints of the validation list, PCK@0.2 of the labelled torso. The crop is the whole
   photo (which was cut around the person). "all" counts a photo without presence as wrong; photos without a
   labelled torso are not scored.
