@@ -32,6 +32,7 @@ JERK_UNIT_M = 0.04
 AHEAD_UNIT_M = 0.03
 LAG_UNIT_S = 0.1
 """What costs one nat a dimension: error of joints, of their second difference, of forecasts; lag."""
+MEASURED_SPREAD = 0.35
 SMOOTHNESS_DECADES = 1.2
 """At smoothness 1 the second difference weighs ten to this power more, and lag less; at -1 the reverse."""
 Tensors = TypeVar("Tensors", Pose, MotionCurve)
@@ -58,8 +59,18 @@ class Batch:
     smoothness: Tensor
 
 
-def draw_batch(clips: LatentClips, *, batch: int, steps: int, rng: np.random.Generator) -> Batch:
-    """Random clips (half of them mirrored), cameras, rates of 12 to 120 Hz, noise and drops."""
+def draw_batch(
+    clips: LatentClips,
+    *,
+    batch: int,
+    steps: int,
+    rng: np.random.Generator,
+    measured: NoiseModel | None = None,
+) -> Batch:
+    """Random clips (half of them mirrored), cameras, rates of 12 to 120 Hz, noise and drops.
+
+    `measured`: see :func:`random_noise`.
+    """
     share = clips.durations_s / clips.durations_s.sum()
     chosen = rng.choice(len(clips), batch, p=share)
     fps = np.exp(rng.uniform(np.log(12), np.log(120), batch))
@@ -73,7 +84,7 @@ def draw_batch(clips: LatentClips, *, batch: int, steps: int, rng: np.random.Gen
     cameras = random_cameras(world.translation_m[:, 0], rng)
     truth = cameras.apply(world)
     ahead = cameras.apply(clips.at(chosen, start[:, None] + times + lead, mirrored=mirrored))
-    seen = observe(truth, times, random_noise(batch, rng), rng)
+    seen = observe(truth, times, random_noise(batch, rng, measured), rng)
     missing = seen.missing | (seen.gross & (rng.random(times.shape) < 0.8))  # most of them would be gated
     missing[:, 0] = False
     end = (duration - start)[:, None]
@@ -99,8 +110,12 @@ def draw_batch(clips: LatentClips, *, batch: int, steps: int, rng: np.random.Gen
     )
 
 
-def random_noise(batch: int, rng: np.random.Generator) -> NoiseModel:
-    """Noise of every kind and strength, drawn anew for each of B sequences."""
+def random_noise(batch: int, rng: np.random.Generator, measured: NoiseModel | None = None) -> NoiseModel:
+    """Noise of every kind and strength, drawn anew for each of B sequences.
+
+    Where noise was measured, every other sequence has that noise, each parameter off by a factor whose
+    logarithm has the standard deviation MEASURED_SPREAD.
+    """
 
     def between(low: float, high: float) -> np.ndarray:
         return np.exp(rng.uniform(np.log(low), np.log(high), batch)).astype(np.float32)
@@ -109,7 +124,7 @@ def random_noise(batch: int, rng: np.random.Generator) -> NoiseModel:
         return (rng.uniform(0, high, batch) * (rng.random(batch) < chance)).astype(np.float32)
 
     clean = np.where(rng.random(batch) < 0.12, 0.03, 1.0).astype(np.float32)
-    return NoiseModel(
+    drawn = NoiseModel(
         z_std=clean * between(0.1, 0.8),
         root_std_rad=clean * between(0.02, 0.2),
         translation_std_m=clean * between(0.004, 0.04),
@@ -122,6 +137,21 @@ def random_noise(batch: int, rng: np.random.Generator) -> NoiseModel:
         dropout_rate=share(0.25, 0.7),
         burst_s=between(0.03, 0.35),
     )
+    return drawn if measured is None else _half_measured(drawn, measured, batch, rng)
+
+
+def _half_measured(
+    drawn: NoiseModel, measured: NoiseModel, batch: int, rng: np.random.Generator
+) -> NoiseModel:
+    """Every other sequence of `drawn` with noise like the measured one."""
+    mixed = {}
+    for entry in fields(NoiseModel):
+        near = getattr(measured, entry.name) * np.exp(MEASURED_SPREAD * rng.standard_normal(batch))
+        if entry.name.endswith(("_rate", "_share")):
+            near = np.minimum(near, 0.99 if entry.name == "correlated_share" else 0.5)
+        given = np.broadcast_to(getattr(drawn, entry.name), (batch,))
+        mixed[entry.name] = np.where(np.arange(batch) % 2 == 0, near, given).astype(np.float32)
+    return NoiseModel(**mixed)
 
 
 @dataclass(frozen=True)

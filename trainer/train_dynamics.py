@@ -26,6 +26,7 @@ from torch import Tensor
 from tracker.latent.dynamics import DynamicsConfig, LatentDynamics, flow_fingerprint
 from tracker.latent.flow import PoseFlow
 from trainer.data.latent_clips import LatentClips, held_out_halves
+from trainer.data.latent_noise import NoiseModel
 from trainer.data.mocap_cache import MocapCache
 from trainer.latent_rollout import MAX_LEAD_S, Advance, Batch, advance, draw_batch, unroll, unrolled_losses
 
@@ -43,6 +44,7 @@ class TrainConfig:
         steps, batch, frames, learning_rate, weight_decay, warmup: optimisation.
         ema: decay of the weight average that is saved.
         seed: of weights, batches and noise.
+        noise: measured noise that every other sequence has; None for noise of every kind only.
     """
 
     dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
@@ -54,6 +56,7 @@ class TrainConfig:
     warmup: int = 100
     ema: float = 0.995
     seed: int = 0
+    noise: NoiseModel | None = None
 
 
 class Run:
@@ -83,7 +86,7 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         rng = np.random.default_rng((config.seed, self.step))
-        data = draw_batch(self.clips, batch=config.batch, steps=config.frames, rng=rng)
+        data = draw_batch(self.clips, batch=config.batch, steps=config.frames, rng=rng, measured=config.noise)
         losses = unrolled_losses(self.dynamics, self.flow, data, rng, step=self._advance)
         self.optimizer.zero_grad(set_to_none=True)
         losses.total.backward()  # type: ignore[no-untyped-call]
@@ -137,19 +140,28 @@ class Run:
 
 @torch.no_grad()
 def evaluate(
-    dynamics: LatentDynamics, flow: PoseFlow, clips: LatentClips, *, batch: int, frames: int, batches: int = 3
+    dynamics: LatentDynamics,
+    flow: PoseFlow,
+    clips: LatentClips,
+    *,
+    batch: int,
+    frames: int,
+    batches: int = 3,
+    noise: NoiseModel | None = None,
 ) -> dict[str, float]:
     """Mean losses on fixed batches of clips."""
     rows = []
     for index in range(batches):
         rng = np.random.default_rng((99, index))
-        data = draw_batch(clips, batch=batch, steps=frames, rng=rng)
+        data = draw_batch(clips, batch=batch, steps=frames, rng=rng, measured=noise)
         rows.append(unrolled_losses(dynamics, flow, data, rng).numbers())
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
 @torch.no_grad()
-def calibrate(dynamics: LatentDynamics, clips: LatentClips, *, batches: int = 8) -> None:
+def calibrate(
+    dynamics: LatentDynamics, clips: LatentClips, *, batches: int = 8, noise: NoiseModel | None = None
+) -> None:
     """Set `std_scale` so that 90 % of the truth lies within +-1.645 published standard deviations.
 
     Per group of dimensions (latent, root, translation), linear in the lead.
@@ -157,7 +169,8 @@ def calibrate(dynamics: LatentDynamics, clips: LatentClips, *, batches: int = 8)
     ratios: list[Tensor] = []
     leads: list[Tensor] = []
     for index in range(batches):
-        data: Batch = draw_batch(clips, batch=128, steps=40, rng=np.random.default_rng((77, index)))
+        rng = np.random.default_rng((77, index))
+        data: Batch = draw_batch(clips, batch=128, steps=40, rng=rng, measured=noise)
         for lead, error, variance, valid in unroll(dynamics, data).residuals(data):
             ratios.append((error.abs() / variance.sqrt())[valid])
             leads.append(lead[valid])
@@ -211,10 +224,15 @@ def train(
                 run.step, f"{elapsed:.0f} s", {k: round(v, 5) for k, v in losses.items()}, soft_wrap=True
             )
         if run.step % every == 0 or run.step == last:
-            measured = {
-                "step": run.step,
-                **evaluate(run.averaged(), run.flow, validation, batch=config.batch, frames=config.frames),
-            }
+            scores = evaluate(
+                run.averaged(),
+                run.flow,
+                validation,
+                batch=config.batch,
+                frames=config.frames,
+                noise=config.noise,
+            )
+            measured = {"step": run.step, **scores}
             if console is not None:
                 console.print(measured, soft_wrap=True)
             if checkpoint is not None:
@@ -236,6 +254,9 @@ def main(
     hidden: Annotated[int, typer.Option(help="Width of the recurrent cell.")] = 160,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
     seed: Annotated[int, typer.Option(help="Of weights, batches and noise.")] = 0,
+    noise: Annotated[
+        Path | None, typer.Option(help="Report of tools.bench.residuals: the regressor's noise.")
+    ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint to resume from and write.")] = None,
     compiled: Annotated[
         bool, typer.Option(help="torch.compile the step: slow start, twice the pace.")
@@ -250,6 +271,7 @@ def main(
     config = TrainConfig(
         dynamics=DynamicsConfig(latent=pose_flow.dim, hidden=hidden),
         steps=steps, batch=batch, frames=frames, learning_rate=learning_rate, seed=seed,
+        noise=None if noise is None else NoiseModel.load(noise),
     )  # fmt: skip
     run = Run(clips, pose_flow, config, step=torch.compile(advance, dynamic=False) if compiled else advance)
     if init is not None:
@@ -257,7 +279,7 @@ def main(
     out.parent.mkdir(parents=True, exist_ok=True)
     path = checkpoint or out.with_suffix(".ckpt")
     dynamics = train(run, validation, checkpoint=path, stop_after=stop_after, console=console)
-    calibrate(dynamics, validation)
+    calibrate(dynamics, validation, noise=config.noise)
     dynamics.save(out, notes={"step": str(run.step), "seed": str(seed)})
 
 

@@ -27,7 +27,8 @@ class NoiseModel:
     Attributes:
         z_std: typical standard deviation of a latent dimension.
         root_std_rad: of each component of the root's rotation vector.
-        translation_std_m: of the translation across the view; four times as much along it.
+        translation_std_m: of the translation across the view.
+        depth_ratio: how many times as much it is along the view.
         correlated_share: share of the variance that is correlated in time.
         correlation_s: its time constant.
         spread: how much standard deviations differ between dimensions and over time (log-std).
@@ -41,6 +42,7 @@ class NoiseModel:
     z_std: float | Floats = 0.25
     root_std_rad: float | Floats = 0.06
     translation_std_m: float | Floats = 0.015
+    depth_ratio: float | Floats = 4.0
     correlated_share: float | Floats = 0.5
     correlation_s: float | Floats = 0.2
     spread: float | Floats = 0.35
@@ -54,9 +56,12 @@ class NoiseModel:
     def load(cls, path: Path) -> NoiseModel:
         """Read measured noise: a JSON object with some of the attributes; others keep their defaults.
 
+        A report of `tools.bench.residuals`, which has such an object as its "noise", will do.
+
         Raises ``ValueError`` naming what is not an attribute.
         """
         found = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = found.get("noise", found)
         known = [entry.name for entry in fields(cls)]
         foreign = sorted(set(found) - set(known))
         if foreign:
@@ -121,7 +126,7 @@ def observe(
             np.repeat(column(noise.root_std_rad), 3, 1),
             lateral,
             lateral,
-            4 * lateral,
+            column(noise.depth_ratio) * lateral,
         ],
         1,
     )[:, None]
