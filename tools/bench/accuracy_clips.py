@@ -2,9 +2,9 @@
 
 * ``overlay``: real clips with machine labels (``tools/pseudo_label.py``). For every person labelled in a
   frame, the nearest tracked body of that frame: mean distance of its projected limb joints to the labels that
-  are visible (12 joints, visibility from 0.5), over the height of the label's box. ``on_person_percent`` is the
-  share of labelled people with less than 8 %; a person without any body counts as missed. The labels are a
-  model's answers, not the truth; hips lie elsewhere by convention.
+  are visible (12 joints, visibility from 0.5), over the height of the label's box. ``on_person_percent`` is
+  the share of labelled people with less than 8 %; a person without any body counts as missed. The labels are
+  a model's answers, not the truth; hips lie elsewhere by convention.
 * ``detector``: recall and precision at an overlap (intersection over union) of 0.5 against the boxes of the
   same labels, and the share of photos without people in which something is found. Precision is a lower bound:
   people without a label count as false.
