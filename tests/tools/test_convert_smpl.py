@@ -12,11 +12,12 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from tools.convert_smpl import as_array, convert
-from tools.restricted_unpickler import PickleRefusedError, read_pickle
+from tools.convert_smpl import convert
 from tracker.body.arrays import BodyFileError
 from tracker.body.model import load_body
 from tracker.body.skeleton import PARENTS
+from trainer.data.pickled_arrays import as_array
+from trainer.data.restricted_unpickler import PickleRefusedError, read_pickle
 
 V = 6890
 

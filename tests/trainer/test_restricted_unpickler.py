@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tools.convert_smpl import as_array
-from tools.restricted_unpickler import ALLOWED_GLOBALS, PickleRefusedError, read_pickle
+from trainer.data.pickled_arrays import as_array
+from trainer.data.restricted_unpickler import ALLOWED_GLOBALS, PickleRefusedError, read_pickle
 
 
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4])
@@ -147,10 +147,10 @@ def test_truncated_pickles_are_refused(kept):
 
 def test_size_and_length_are_limited(monkeypatch):
     content = pickle.dumps(list(range(50)))
-    monkeypatch.setattr("tools.restricted_unpickler.MAX_INSTRUCTIONS", 20)
+    monkeypatch.setattr("trainer.data.restricted_unpickler.MAX_INSTRUCTIONS", 20)
     with pytest.raises(PickleRefusedError, match="more than 20 instructions"):
         read_pickle(content)
-    monkeypatch.setattr("tools.restricted_unpickler.MAX_PICKLE_BYTES", 10)
+    monkeypatch.setattr("trainer.data.restricted_unpickler.MAX_PICKLE_BYTES", 10)
     with pytest.raises(PickleRefusedError, match="more than the 10"):
         read_pickle(content)
 

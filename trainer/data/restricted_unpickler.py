@@ -7,7 +7,7 @@ no call: what a program wants imported becomes a :class:`Global`, a name from an
 wants built becomes a :class:`Built`, a record of that name with its arguments and state. Nothing is ever
 imported, called, constructed or given attributes, hence there is nothing that a pickle could make happen.
 
-What the records of arrays mean is the business of :mod:`tools.convert_smpl`.
+What the records of arrays mean is the business of :mod:`trainer.data.pickled_arrays`.
 """
 
 import pickletools
