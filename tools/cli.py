@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from tools.commands import cameras, demo, doctor, export, listen, record, replay, run
+from tools.commands import cameras, demo, doctor, export, keys, listen, record, replay, run
 
 app = typer.Typer(
     name="kinestream",
@@ -30,6 +30,7 @@ app.command("replay")(replay.replay)
 app.command("export")(export.export)
 app.command("demo")(demo.demo)
 app.command("listen")(listen.listen)
+app.command("keys")(keys.keys)
 app.command("cameras")(cameras.cameras)
 app.command("doctor")(doctor.doctor)
 

@@ -21,7 +21,7 @@ from tracker.people import People
 from tracker.pose import PoseFrame
 from tracker.posing import BodyPoser
 from tracker.stages import WINDOW, Rate, StageTimes, percentiles_ms
-from tracker.stream import Publisher
+from tracker.stream import Outlet
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Tracker:
         body: str | Path | None = None,
         vertices: bool = False,
         models: Models | None = None,
-        publisher: Publisher | None = None,
+        publisher: Outlet | None = None,
         lead_ms: float = 0.0,
         rate_hz: float | None = None,
     ) -> None:
@@ -271,7 +271,7 @@ class Tracker:
             self._detected_ns = t_ns
         return due
 
-    def _fixed_rate(self, rate_hz: float | None, publisher: Publisher | None) -> Cadence | None:
+    def _fixed_rate(self, rate_hz: float | None, publisher: Outlet | None) -> Cadence | None:
         if rate_hz is None or publisher is None:
             return None
         if self.clock != "monotonic":

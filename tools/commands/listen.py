@@ -2,11 +2,14 @@
 
 kinestream listen
 kinestream listen tcp://127.0.0.1:5556 --json | head -1
+kinestream listen tcp://tracker.local:5556 --keys robot
 """
 
 import json as json_module
 import time
 from collections import deque
+from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,6 +31,9 @@ def listen(
         bool, typer.Option("--json", help="Print every frame as a line of JSON on standard output.")
     ] = False,
     count: Annotated[int | None, typer.Option(min=1, help="Stop after this many frames.")] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="Folder of this listener's keys, for a publisher with keys.")
+    ] = None,
     timeout: Annotated[
         float | None, typer.Option(min=0.1, help="Give up after this many seconds without a frame.")
     ] = None,
@@ -41,7 +47,7 @@ def listen(
 
     console = Console(stderr=True, highlight=False)
     timeout_ms = None if timeout is None else 1000 * timeout
-    with told_plainly(), Subscriber(address, timeout_ms=timeout_ms) as subscriber:
+    with told_plainly(), Subscriber(address, timeout_ms=timeout_ms, keys=keys) as subscriber:
         console.print(f"listening to {address}; Ctrl-C stops")
         arrivals = Arrivals()
         shown_s = 0.0
@@ -62,42 +68,53 @@ def listen(
 
 
 class Arrivals:
-    """Rate, jitter and age over the newest 120 messages."""
+    """Rate, jitter, longest gap and age over the newest 120 messages."""
 
     def __init__(self) -> None:
         self._arrivals_ns: deque[int] = deque(maxlen=120)
-        self._ages_ns: deque[int] = deque(maxlen=120)
+        self._starts_ns: deque[int] = deque(maxlen=120)
         self._people = 0
 
     def take(self, message: "PoseMessage", now_ns: int) -> None:
         """Note a message that came at ``now_ns``, monotonic clock."""
         self._arrivals_ns.append(now_ns)
-        start_ns = message.frame.t_capture_ns if message.clock == "monotonic" else message.t_publish_ns
-        self._ages_ns.append(now_ns - start_ns)
+        live = message.clock == "monotonic"
+        self._starts_ns.append(message.frame.t_capture_ns if live else message.t_publish_ns)
         self._people = len(message.frame)
 
     def line(self, subscriber: "Subscriber") -> str:
-        """One line; the age is only shown where the clocks are the same."""
-        from tracker.stream.publisher import clock_id
-
+        """One line. The age counts from capture, for files from publishing."""
         if len(self._arrivals_ns) < 2:
             return f"{subscriber.received} frames"
-        gaps_ms = [
-            (later - sooner) / 1e6
-            for sooner, later in zip(self._arrivals_ns, list(self._arrivals_ns)[1:], strict=False)
-        ]
-        mean_ms = sum(gaps_ms) / len(gaps_ms)
-        jitter_ms = (sum((gap - mean_ms) ** 2 for gap in gaps_ms) / len(gaps_ms)) ** 0.5
+        arrivals_ns = list(self._arrivals_ns)
+        pauses_ms = [(b - a) / 1e6 for a, b in pairwise(arrivals_ns)]
+        mean_ms = sum(pauses_ms) / len(pauses_ms)
+        jitter_ms = (sum((pause - mean_ms) ** 2 for pause in pauses_ms) / len(pauses_ms)) ** 0.5
         parts = [
             f"{subscriber.received} frames",
             f"{1000 / max(mean_ms, 1e-6):.1f} fps",
-            f"jitter {jitter_ms:.1f} ms",
+            f"jitter {jitter_ms:.1f} ms, longest gap {max(pauses_ms):.0f} ms",
+            *self._age(subscriber),
+            f"{self._people} {'person' if self._people == 1 else 'people'}",
+            f"{subscriber.missed} missed",
         ]
-        heartbeat = subscriber.heartbeat
-        if heartbeat is not None and heartbeat.identity.clock_id == clock_id():
-            parts.append(f"age {sorted(self._ages_ns)[len(self._ages_ns) // 2] / 1e6:.1f} ms")
-        parts.append(f"{self._people} {'person' if self._people == 1 else 'people'}")
-        parts.append(f"{subscriber.missed} missed")
         if subscriber.malformed:
             parts.append(f"{subscriber.malformed} malformed")
         return ", ".join(parts)
+
+    def _age(self, subscriber: "Subscriber") -> list[str]:
+        """Median age: on the common monotonic clock, or by the wall clocks of two computers."""
+        from tracker.stream.publisher import clock_id
+
+        heartbeat = subscriber.heartbeat
+        if heartbeat is None:
+            return []
+        same = heartbeat.identity.clock_id == clock_id()
+        to_ours_ns = 0
+        if not same:
+            to_ours_ns = heartbeat.t_unix_ns - heartbeat.t_publish_ns - (time.time_ns() - time.monotonic_ns())
+        ages_ms = sorted(
+            (arrival - start - to_ours_ns) / 1e6
+            for arrival, start in zip(self._arrivals_ns, self._starts_ns, strict=True)
+        )
+        return [f"age {ages_ms[len(ages_ms) // 2]:.1f} ms{'' if same else ' by wall clocks'}"]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from tools.commands import stream_options as stream
 from tools.commands.failure import told_plainly
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def run(
         bool,
         typer.Option(
             "--insecure",
-            help="Allow an address that other computers reach; anybody there can read the poses.",
+            help="Allow an address that other computers reach, without keys: anybody can read the poses.",
             rich_help_panel="Stream",
         ),
     ] = False,
@@ -78,6 +79,12 @@ def run(
         float,
         typer.Option(min=0, max=500, help="Predict the poses this far ahead.", rich_help_panel="Stream"),
     ] = 0.0,
+    stream_format: stream.Format = "native",
+    to: stream.To = "127.0.0.1:39539",
+    axes: stream.Axes = "camera",
+    tilt_deg: stream.TiltDeg = 0.0,
+    origin: stream.OriginOption = None,
+    keys: stream.Keys = None,
     json: Annotated[
         Path | None, typer.Option(help="Write JSON lines; - is standard output.", rich_help_panel="Files")
     ] = None,
@@ -167,10 +174,23 @@ def run(
         width, height = (int(side) for side in (size or "1280x720").split("x"))
         camera = Camera.load(intrinsics) if intrinsics else None
         publisher = None
+        if record is not None and (stream_format, axes, tilt_deg, origin) != ("native", "camera", 0.0, None):
+            raise ValueError("--record: takes the native format in the camera frame; leave the others out")
         if publish or record is not None:
             address = bind if publish else f"inproc://{record}"
             publisher = stack.enter_context(
-                Publisher(address, source=source, insecure=insecure, on_busy="retry")
+                stream.open_outlet(
+                    stream_format,
+                    bind=address,
+                    to=to,
+                    source=source,
+                    insecure=insecure,
+                    keys=keys,
+                    axes=axes,
+                    tilt_deg=tilt_deg,
+                    origin=origin,
+                    rate_hz=rate,
+                )
             )
         frame_source = stack.enter_context(
             open_source(
@@ -197,7 +217,7 @@ def run(
         if publisher is not None and publisher.bound and publish:
             console.print(f"publishing on {publisher.endpoint}; Ctrl-C stops")
         files = _sinks(json, npz, save_video, faces=tracker.faces, fps=frame_source.info.fps)
-        if record is not None and publisher is not None:
+        if record is not None and isinstance(publisher, Publisher):
             files.append(
                 record_stream(record, publisher, wait=frame_source.policy == "every", pictures=record_video)
             )

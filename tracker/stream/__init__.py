@@ -1,7 +1,11 @@
-"""Poses over ZeroMQ: `Publisher`, `Subscriber` and the messages between them."""
+"""Poses over ZeroMQ: `Publisher`, `Subscriber` and the messages between them; other formats beside it."""
 
+from tracker.stream.axes import OutputFrame
+from tracker.stream.binding import DEFAULT_ENDPOINT, BindError, InsecureBindError
+from tracker.stream.keys import KeysError, create_client_keys, create_publisher_keys
 from tracker.stream.message import HeartbeatMessage, MessageError, PoseMessage, StatsMessage, decode, encode
-from tracker.stream.publisher import DEFAULT_ENDPOINT, BindError, InsecureBindError, Publisher
+from tracker.stream.outlet import Outlet
+from tracker.stream.publisher import Publisher
 from tracker.stream.recorder import Recorder, RecordingError
 from tracker.stream.recording import RecordedMessage, read_messages, read_pictures, read_poses
 from tracker.stream.subscriber import StreamTimeoutError, Subscriber
@@ -11,7 +15,10 @@ __all__ = [
     "BindError",
     "HeartbeatMessage",
     "InsecureBindError",
+    "KeysError",
     "MessageError",
+    "Outlet",
+    "OutputFrame",
     "PoseMessage",
     "Publisher",
     "RecordedMessage",
@@ -20,6 +27,8 @@ __all__ = [
     "StatsMessage",
     "StreamTimeoutError",
     "Subscriber",
+    "create_client_keys",
+    "create_publisher_keys",
     "decode",
     "encode",
     "read_messages",

@@ -15,14 +15,17 @@ from tracker.body.camera import Camera
 from tracker.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
 from tracker.capture.frame import Clock
 from tracker.pose import Person, PoseFrame
+from tracker.stream.axes import AXES, ORIGINS, WIRE_AXES, OutputFrame
 
 SCHEMA_VERSION: Final = 1
-AXES: Final = "opencv"
-"""x right, y down, z forward, seen from the camera."""
 SKELETON: Final = "smpl-24"
 KEYPOINTS: Final = "coco-17+feet-6"
 MAX_MESSAGE_BYTES: Final = 1 << 24
 MAX_PERSONS: Final = 256
+MAX_ITEMS: Final = 1024
+"""Of a list or map; a small message that claims huge or deeply nested ones must not cost memory."""
+MAX_STATS_BYTES: Final = 1 << 16
+MAX_STATS_DEPTH: Final = 4
 
 POSE_TOPIC: Final = b"pose"
 HEARTBEAT_TOPIC: Final = b"heartbeat"
@@ -67,6 +70,7 @@ class PoseMessage:
         lead_ns: the poses are predictions for this long after ``frame.t_capture_ns``.
         dropped, corrupt: frames of the source that were skipped or damaged so far.
         frame: the people.
+        output: the frame of reference of their positions and rotations.
     """
 
     identity: StreamIdentity
@@ -77,6 +81,7 @@ class PoseMessage:
     dropped: int
     corrupt: int
     frame: PoseFrame
+    output: OutputFrame = OutputFrame()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +135,10 @@ def decode(data: bytes) -> Message:
     read = _READERS.get(topic)
     if not zero or read is None:
         raise MessageError(f"unknown topic {topic[:32]!r}")
+    if topic != POSE_TOPIC and len(data) > MAX_STATS_BYTES:
+        raise MessageError(f"{topic.decode()} of {len(data)} bytes, at most {MAX_STATS_BYTES} are accepted")
     try:
-        content = msgpack.unpackb(packed, max_map_len=1024, max_array_len=65536)
+        content = msgpack.unpackb(packed, max_map_len=MAX_ITEMS, max_array_len=MAX_ITEMS, max_ext_len=0)
     except (ValueError, msgpack.UnpackException) as error:
         raise MessageError(f"not msgpack: {error}") from error
     if not isinstance(content, dict):
@@ -170,7 +177,7 @@ def _pose_fields(message: PoseMessage) -> dict[str, Any]:
         "dropped": message.dropped,
         "corrupt": message.corrupt,
         "units": "m",
-        "axes": AXES,
+        **_output_fields(message.output),
         "skeleton": SKELETON,
         "keypoints": KEYPOINTS,
         "camera": {
@@ -182,6 +189,16 @@ def _pose_fields(message: PoseMessage) -> dict[str, Any]:
         },
         "persons": [_person_fields(person) for person in frame.persons],
     }
+
+
+def _output_fields(output: OutputFrame) -> dict[str, Any]:
+    """What differs from the camera frame; a plain message says no more than its axes."""
+    row: dict[str, Any] = {"axes": output.wire_name}
+    if output.tilt_rad:
+        row["tilt_rad"] = float(output.tilt_rad)
+    if output.origin != "camera":
+        row["origin"] = output.origin
+    return row
 
 
 def _person_fields(person: Person) -> dict[str, Any]:
@@ -220,7 +237,7 @@ def _identity(content: Mapping[str, Any]) -> StreamIdentity:
 
 
 def _read_pose(content: Mapping[str, Any]) -> PoseMessage:
-    for key, expected in (("units", "m"), ("axes", AXES), ("skeleton", SKELETON), ("keypoints", KEYPOINTS)):
+    for key, expected in (("units", "m"), ("skeleton", SKELETON), ("keypoints", KEYPOINTS)):
         if content.get(key) != expected:
             raise MessageError(f"{key}: expected {expected!r}, found {content.get(key)!r}")
     clock = _get(content, "clock", str)
@@ -251,7 +268,18 @@ def _read_pose(content: Mapping[str, Any]) -> PoseMessage:
         dropped=_get(content, "dropped", int),
         corrupt=_get(content, "corrupt", int),
         frame=frame,
+        output=_read_output(content),
     )
+
+
+def _read_output(content: Mapping[str, Any]) -> OutputFrame:
+    name, origin = content.get("axes"), content.get("origin", "camera")
+    if name not in WIRE_AXES:
+        raise MessageError(f"axes: expected one of {', '.join(WIRE_AXES)}, found {name!r}")
+    if origin not in ORIGINS:
+        raise MessageError(f"origin: expected one of {', '.join(ORIGINS)}, found {origin!r}")
+    tilt_rad = _get(content, "tilt_rad", float) if "tilt_rad" in content else 0.0
+    return OutputFrame(AXES[WIRE_AXES.index(name)], tilt_rad, origin)
 
 
 def _numbers(content: Mapping[str, Any], key: str, count: int | None) -> tuple[float, ...]:
@@ -287,11 +315,22 @@ def _read_heartbeat(content: Mapping[str, Any]) -> HeartbeatMessage:
 
 
 def _read_stats(content: Mapping[str, Any]) -> StatsMessage:
+    values = _get(content, "values", dict)
+    _check_values(values, depth=MAX_STATS_DEPTH)
     return StatsMessage(
-        identity=_identity(content),
-        t_publish_ns=_get(content, "t_publish_ns", int),
-        values=_get(content, "values", dict),
+        identity=_identity(content), t_publish_ns=_get(content, "t_publish_ns", int), values=values
     )
+
+
+def _check_values(values: Mapping[Any, Any], depth: int) -> None:
+    """Statistics are maps from text to numbers, text and a few levels of such maps."""
+    for key, value in values.items():
+        if type(key) is not str:
+            raise MessageError(f"values: expected text as keys, found {type(key).__name__}")
+        if type(value) is dict and depth > 1:
+            _check_values(value, depth - 1)
+        elif value is not None and type(value) not in (bool, int, float, str):
+            raise MessageError(f"values: expected numbers, text and maps, found {type(value).__name__}")
 
 
 _READERS: Final[dict[bytes, Callable[[Mapping[str, Any]], Message]]] = {

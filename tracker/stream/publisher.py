@@ -1,20 +1,17 @@
 """The sending end of the stream."""
 
-import ipaddress
-import logging
-import re
+import functools
 import threading
 import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Literal
-
-import zmq
 
 from tracker.capture.frame import Clock
 from tracker.pose import PoseFrame
+from tracker.stream.axes import OutputFrame
+from tracker.stream.binding import DEFAULT_ENDPOINT, Binding
 from tracker.stream.message import (
     HeartbeatMessage,
     Message,
@@ -23,27 +20,13 @@ from tracker.stream.message import (
     StreamIdentity,
     encode,
 )
+from tracker.stream.outlet import Outlet
 
-log = logging.getLogger(__name__)
-
-DEFAULT_ENDPOINT: Final = "tcp://127.0.0.1:5556"
 HEARTBEAT_S: Final = 1.0
-QUEUED_MESSAGES: Final = 32
-"""Per subscriber; a slow one then loses messages and slows nobody."""
-LINGER_MS: Final = 200
-
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
-class BindError(OSError):
-    """The address cannot be bound; the message says why and what to do."""
-
-
-class InsecureBindError(BindError):
-    """The address is reachable by others, and nothing protects the stream."""
-
-
-class Publisher:
+class Publisher(Outlet):
     """Sends poses to any number of subscribers and never waits for one.
 
     A heartbeat follows every second from a thread of its own. Use it as a context manager. `publish` and
@@ -56,42 +39,34 @@ class Publisher:
         *,
         source: str = "",
         insecure: bool = False,
+        keys: str | Path | None = None,
         on_busy: Literal["raise", "retry"] = "raise",
         heartbeat_s: float | None = HEARTBEAT_S,
         on_message: Callable[[Message, bytes], None] | None = None,
+        output: OutputFrame | None = None,
     ) -> None:
         """Bind the address.
 
         Args:
             bind: ZeroMQ endpoint, ``tcp://host:port`` (port 0 takes a free one) or ``ipc://path``.
             source: what is tracked, for people to read.
-            insecure: allow an address that other computers reach. Anybody there can read the poses.
+            insecure: allow an address that other computers reach, without keys. Anybody there can read the
+                poses.
+            keys: folder of a publisher's keys (`tracker.stream.keys`): the stream is encrypted, and only
+                those listen who are allowed there.
             on_busy: what to do when another program has the address: raise, or say so once, go on without
                 subscribers and try again at each heartbeat.
             heartbeat_s: seconds between heartbeats, None for none.
             on_message: gets every message with its bytes as it is sent, also while nobody can connect
                 (`Recorder.add`).
+            output: the frame of reference in which poses leave; by default the camera's.
 
-        Raises ``BindError``.
+        Raises ``BindError``, and ``KeysError`` for the folder.
         """
-        if not insecure:
-            _refuse_public(bind)
-        self.identity = StreamIdentity(stream_id=uuid.uuid4().hex, clock_id=clock_id(), source=source)
-        self.endpoint = bind
-        self.sequence = 0
-        self._bound = False
-        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PUB)
-        self._socket.set_hwm(QUEUED_MESSAGES)
-        self._socket.setsockopt(zmq.LINGER, LINGER_MS)
+        self._binding = Binding(bind, insecure=insecure, keys=keys, on_busy=on_busy)
+        super().__init__(new_identity(source), self._binding.endpoint, output)
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        try:
-            self._bind()
-        except BindError as error:
-            if on_busy == "raise" or getattr(error.__cause__, "errno", None) != zmq.EADDRINUSE:
-                self._socket.close()
-                raise
-            log.warning("%s; tracking goes on without subscribers until it is free", error)
         self.on_message = on_message
         self._heartbeat_s = heartbeat_s
         self._thread = threading.Thread(target=self._beat, name="kinestream heartbeat", daemon=True)
@@ -101,32 +76,19 @@ class Publisher:
     @property
     def bound(self) -> bool:
         """Whether subscribers can connect."""
-        return self._bound
+        return self._binding.bound
+
+    @property
+    def refused(self) -> int:
+        """How many attempts to listen were turned away for want of a key."""
+        return self._binding.guard.refused if self._binding.guard else 0
 
     def publish(
         self, frame: PoseFrame, *, clock: Clock, lead_ns: int = 0, dropped: int = 0, corrupt: int = 0
     ) -> PoseMessage:
-        """Send a frame; returns the message that was sent.
-
-        Args:
-            frame: the people.
-            clock: what ``frame.t_capture_ns`` counts.
-            lead_ns: how far ahead of that the poses are predicted.
-            dropped: frames of the source that were skipped so far.
-            corrupt: those that were damaged.
-        """
+        """Send a frame; see `Outlet.publish`."""
         with self._lock:
-            message = PoseMessage(
-                identity=self.identity,
-                sequence=self.sequence,
-                t_publish_ns=time.monotonic_ns(),
-                clock=clock,
-                lead_ns=lead_ns,
-                dropped=dropped,
-                corrupt=corrupt,
-                frame=frame,
-            )
-            self.sequence += 1
+            message = self._next_message(frame, clock, lead_ns, dropped, corrupt)
             self._send(message)
         return message
 
@@ -138,8 +100,7 @@ class Publisher:
     def publish_encoded(self, data: bytes) -> None:
         """Send a message that is encoded already, as it is."""
         with self._lock:
-            if self._bound:
-                self._socket.send(data, zmq.NOBLOCK)
+            self._binding.send(data)
 
     def close(self) -> None:
         """Stop the heartbeat and free the address."""
@@ -147,49 +108,26 @@ class Publisher:
         if self._thread.is_alive():
             self._thread.join(2)
         with self._lock:
-            self._bound = False
-            self._socket.close()
+            self._binding.close()
 
     def __enter__(self) -> "Publisher":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _send(self, message: Message) -> None:
         """Call with the lock held; ZeroMQ sockets are not made for several threads at once."""
-        if not self._bound and self.on_message is None:
+        if not self._binding.bound and self.on_message is None:
             return
         data = encode(message)
-        if self._bound:
-            self._socket.send(data, zmq.NOBLOCK)
+        self._binding.send(data)
         if self.on_message is not None:
             self.on_message(message, data)
-
-    def _bind(self) -> None:
-        try:
-            self._socket.bind(self.endpoint)
-        except zmq.ZMQError as error:
-            reason = "is in use by another program" if error.errno == zmq.EADDRINUSE else f"fails: {error}"
-            raise BindError(
-                f"{self.endpoint} {reason}; stop that program or choose another address with bind "
-                "(--bind tcp://127.0.0.1:5557)"
-            ) from error
-        self.endpoint = str(self._socket.getsockopt_string(zmq.LAST_ENDPOINT))
-        self._bound = True
-        log.info("publishing on %s", self.endpoint)
 
     def _beat(self) -> None:
         """Body of the heartbeat thread."""
         while True:
             with self._lock:
-                if not self._bound:
-                    try:
-                        self._bind()
-                    except BindError as error:
-                        log.debug("%s", error)
+                self._binding.retry()
+                self.endpoint = self._binding.endpoint
                 self._send(
                     HeartbeatMessage(
                         identity=self.identity,
@@ -202,28 +140,12 @@ class Publisher:
                 return
 
 
-def _refuse_public(endpoint: str) -> None:
-    """Raise unless only this computer reaches the endpoint."""
-    scheme, _, rest = endpoint.partition("://")
-    if scheme in ("ipc", "inproc"):
-        return
-    match = re.fullmatch(r"\[?([^\]]*?)\]?:(\d+|\*)", rest)
-    if scheme != "tcp" or match is None:
-        raise BindError(
-            f"{endpoint!r} is no address to publish on; expected tcp://127.0.0.1:5556 or ipc://path"
-        )
-    host = match.group(1)
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host in ("localhost", "lo")
-    if not local:
-        raise InsecureBindError(
-            f"{endpoint} can be reached from other computers, and anybody there could read the poses; "
-            "publish on tcp://127.0.0.1:5556, or allow it with insecure=True (--insecure)"
-        )
+def new_identity(source: str) -> StreamIdentity:
+    """For a stream that starts now on this computer."""
+    return StreamIdentity(stream_id=uuid.uuid4().hex, clock_id=clock_id(), source=source)
 
 
+@functools.cache
 def clock_id() -> str:
     """Names this boot of this computer where the system tells, else this process."""
     try:

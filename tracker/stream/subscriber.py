@@ -10,11 +10,14 @@ for message in Subscriber("tcp://127.0.0.1:5556"):
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from types import TracebackType
 
 import zmq
 import zmq.asyncio
 
+from tracker.stream.binding import DEFAULT_ENDPOINT
+from tracker.stream.keys import ClientKeys
 from tracker.stream.message import (
     MAX_MESSAGE_BYTES,
     HeartbeatMessage,
@@ -24,7 +27,6 @@ from tracker.stream.message import (
     StatsMessage,
     decode,
 )
-from tracker.stream.publisher import DEFAULT_ENDPOINT
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ class Subscriber:
         timeout_ms: float | None = None,
         raise_malformed: bool = False,
         on_message: Callable[[Message, bytes], None] | None = None,
+        keys: str | Path | None = None,
     ) -> None:
         """Connect to a publisher, which need not run yet.
 
@@ -63,9 +66,11 @@ class Subscriber:
             timeout_ms: longest wait for a message, None for ever.
             raise_malformed: raise ``MessageError`` instead of counting.
             on_message: gets every good message of any topic with its bytes as received (`Recorder.add`).
+            keys: folder of a listener's keys (`tracker.stream.keys`), for a publisher with keys.
 
-        Raises ``ValueError`` for an impossible address.
+        Raises ``ValueError`` for an impossible address or key.
         """
+        client = ClientKeys.load(keys) if keys is not None else None
         self.endpoint = connect
         self.heartbeat: HeartbeatMessage | None = None
         self.stats: StatsMessage | None = None
@@ -79,6 +84,11 @@ class Subscriber:
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
+        self._protected = client is not None
+        if client is not None:
+            self._socket.setsockopt(zmq.CURVE_SERVERKEY, client.publisher)
+            self._socket.setsockopt(zmq.CURVE_PUBLICKEY, client.public)
+            self._socket.setsockopt(zmq.CURVE_SECRETKEY, client.secret)
         self._socket.subscribe(b"")
         try:
             self._socket.connect(connect)
@@ -131,6 +141,16 @@ class Subscriber:
     ) -> None:
         self.close()
 
+    def unix_ns(self, t_monotonic_ns: int) -> int | None:
+        """A time of the publisher's monotonic clock on its wall clock (since 1970, UTC).
+
+        Wall clocks are what different computers have in common. None before the first heartbeat.
+        """
+        heartbeat = self.heartbeat
+        if heartbeat is None:
+            return None
+        return t_monotonic_ns - heartbeat.t_publish_ns + heartbeat.t_unix_ns
+
     def _take(self) -> PoseMessage | None:
         """A waiting pose message, the last of them with ``latest``; None if there was none among them."""
         newest: PoseMessage | None = None
@@ -175,7 +195,8 @@ class Subscriber:
 
     def _silence(self, limit_ms: float | None) -> StreamTimeoutError:
         alive = " although the publisher is alive" if self.heartbeat is not None else ""
+        keys = ", with these keys allowed" if self._protected else " (and without asking for keys)"
         return StreamTimeoutError(
             f"{self.endpoint}: no pose within {limit_ms:.0f} ms{alive}; is `kinestream run` running and "
-            "publishing there?"
+            f"publishing there{keys if self.heartbeat is None else ''}?"
         )

@@ -1,0 +1,135 @@
+"""What `run` offers about the stream, and the outlet that follows from it."""
+
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from tracker.stream import Outlet
+
+FORMATS = ("native", "sonic", "sonic-v2", "vmc", "jsonl")
+PANEL = "Stream"
+
+
+def _format(value: str) -> str:
+    if value == "ros2":
+        raise typer.BadParameter("run with the native format and start tools/clients/ros2/kinestream_node.py")
+    if value not in FORMATS:
+        raise typer.BadParameter(f"expected one of {', '.join(FORMATS)}, found {value!r}")
+    return value
+
+
+def _axes(value: str) -> str:
+    from tracker.stream.axes import AXES
+
+    if value not in AXES:
+        raise typer.BadParameter(f"expected one of {', '.join(AXES)}, found {value!r}")
+    return value
+
+
+def _origin(value: str | None) -> str | None:
+    from tracker.stream.axes import ORIGINS
+
+    if value is not None and value not in ORIGINS:
+        raise typer.BadParameter(f"expected one of {', '.join(ORIGINS)}, found {value!r}")
+    return value
+
+
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        callback=_format,
+        help="native (docs/wire.md); sonic, sonic-v2: humanoid controllers; vmc: avatars; jsonl: standard "
+        "output.",
+        rich_help_panel=PANEL,
+    ),
+]
+To = Annotated[str, typer.Option("--to", help="Where vmc sends to, host:port.", rich_help_panel=PANEL)]
+Axes = Annotated[
+    str,
+    typer.Option(
+        "--axes",
+        callback=_axes,
+        help="camera (OpenCV), ros, unity or blender; native and jsonl.",
+        rich_help_panel=PANEL,
+    ),
+]
+TiltDeg = Annotated[
+    float,
+    typer.Option(
+        "--tilt-deg",
+        min=-90,
+        max=90,
+        help="How far the camera looks down; poses are levelled by it.",
+        rich_help_panel=PANEL,
+    ),
+]
+OriginOption = Annotated[
+    str | None,
+    typer.Option(
+        "--origin",
+        callback=_origin,
+        help="Positions from the camera or from everybody's own hips.",
+        rich_help_panel=PANEL,
+    ),
+]
+Keys = Annotated[
+    Path | None,
+    typer.Option(
+        "--keys",
+        help="Folder of `kinestream keys`: encrypt, and let only those listen who are allowed there.",
+        rich_help_panel=PANEL,
+    ),
+]
+
+
+def open_outlet(
+    stream_format: str,
+    *,
+    bind: str,
+    to: str,
+    source: str,
+    insecure: bool,
+    keys: Path | None,
+    axes: str,
+    tilt_deg: float,
+    origin: str | None,
+    rate_hz: float | None,
+) -> "Outlet":
+    """The outlet for these options. Raises ``ValueError`` where they do not go together, ``BindError``."""
+    from tracker.stream import OutputFrame, Publisher
+    from tracker.stream.adapters import JsonLinesOutlet, SonicPublisher, VmcSender
+
+    tilt_rad = math.radians(tilt_deg)
+    if axes != "camera" and stream_format not in ("native", "jsonl"):
+        raise ValueError(f"--axes: {stream_format} has axes of its own; leave it out")
+    if origin is not None and stream_format.startswith("sonic"):
+        raise ValueError(f"--origin: {stream_format} sends joints relative to the hips; leave it out")
+    if keys is not None and stream_format in ("vmc", "jsonl"):
+        raise ValueError(f"--keys: {stream_format} cannot be encrypted; leave it out")
+    if stream_format == "vmc":
+        return VmcSender(to, source=source, insecure=insecure, origin=origin or "hips", tilt_rad=tilt_rad)  # type: ignore[arg-type]
+    if stream_format.startswith("sonic"):
+        from tracker.stream.adapters.sonic import RATE_HZ
+
+        if rate_hz != RATE_HZ:
+            typer.echo(
+                f"note: controllers play {RATE_HZ:g} frames a second; add --rate {RATE_HZ:g}", err=True
+            )
+        return SonicPublisher(
+            bind,
+            version=2 if stream_format == "sonic-v2" else 3,
+            source=source,
+            insecure=insecure,
+            keys=keys,
+            on_busy="retry",
+            tilt_rad=tilt_rad,
+        )
+    output = OutputFrame(axes, tilt_rad, origin or "camera")  # type: ignore[arg-type]  # checked above
+    if stream_format == "jsonl":
+        return JsonLinesOutlet(sys.stdout, source=source, output=output)
+    return Publisher(bind, source=source, insecure=insecure, keys=keys, on_busy="retry", output=output)

@@ -1,0 +1,75 @@
+"""Messages as JSON, one object a line: names and meaning as in docs/wire.md, arrays as nested lists."""
+
+import dataclasses
+import json
+import time
+from typing import Any, TextIO
+
+import numpy as np
+
+from tracker.capture.frame import Clock
+from tracker.pose import Person, PoseFrame
+from tracker.stream.axes import OutputFrame
+from tracker.stream.message import PoseMessage
+from tracker.stream.outlet import Outlet
+from tracker.stream.publisher import new_identity
+
+DIGITS = 5
+
+
+class JsonLinesOutlet(Outlet):
+    """Writes each frame, and now and then the statistics, to an open text file such as standard output."""
+
+    def __init__(self, file: TextIO, *, source: str = "", output: OutputFrame | None = None) -> None:
+        """Write to ``file``, which stays the caller's to close."""
+        super().__init__(new_identity(source), getattr(file, "name", "a file"), output)
+        self._file = file
+
+    def publish(
+        self, frame: PoseFrame, *, clock: Clock, lead_ns: int = 0, dropped: int = 0, corrupt: int = 0
+    ) -> PoseMessage:
+        """Write a line; see `Outlet.publish`. Raises ``OSError``."""
+        message = self._next_message(frame, clock, lead_ns, dropped, corrupt)
+        self._write("pose", message.t_publish_ns, _pose_fields(message))
+        return message
+
+    def publish_stats(self, values: dict[str, Any]) -> None:
+        """Write a line. Raises ``OSError``."""
+        self._write("stats", time.monotonic_ns(), {"values": values})
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+    def _write(self, topic: str, t_publish_ns: int, fields: dict[str, Any]) -> None:
+        row = {"topic": topic, **dataclasses.asdict(self.identity), "t_publish_ns": t_publish_ns, **fields}
+        self._file.write(json.dumps(row, separators=(",", ":"), allow_nan=False) + "\n")
+        self._file.flush()
+
+
+def _pose_fields(message: PoseMessage) -> dict[str, Any]:
+    frame, output = message.frame, message.output
+    return {
+        "sequence": message.sequence,
+        "frame_index": int(frame.frame_index),
+        "t_capture_ns": int(frame.t_capture_ns),
+        "clock": message.clock,
+        "lead_ns": message.lead_ns,
+        "dropped": message.dropped,
+        "corrupt": message.corrupt,
+        "axes": output.wire_name,
+        "tilt_rad": output.tilt_rad,
+        "origin": output.origin,
+        "camera": dataclasses.asdict(frame.camera),
+        "persons": [_person_fields(person) for person in frame],
+    }
+
+
+def _person_fields(person: Person) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for entry in dataclasses.fields(person):
+        value = getattr(person, entry.name)
+        if isinstance(value, np.ndarray):
+            row[entry.name] = np.round(value.astype(np.float64), DIGITS).tolist()
+        elif value is not None:
+            row[entry.name] = value.item() if isinstance(value, np.generic) else value
+    return row

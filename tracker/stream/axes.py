@@ -1,0 +1,168 @@
+"""The frame in which poses leave: whose axes, levelled or not, and from where positions count.
+
+Two axis systems make a convention: that of the world around the camera, and that of the body at rest. With
+C from the camera's axes (x right, y down, z forward) to the new ones and B from the body's rest axes (x to
+the person's left, y up, z forward) to the new ones,
+
+    positions  p' = C p,      root  R' = C R B^T,      joints  L' = B L B^T.
+
+=========  ==============================  ================================  ==========
+name       world: x, y, z                  body at rest: x, y, z             handedness
+=========  ==============================  ================================  ==========
+camera     right, down, forward (OpenCV)   left, up, forward                 right
+ros        forward, left, up (REP-103)     forward, left, up                 right
+unity      right, up, forward              right, up, forward                left
+blender    right, forward, up              left, backward, up                right
+=========  ==============================  ================================  ==========
+
+"forward" of the world is the camera's viewing direction, left and right of the body are the person's own.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tracker.pose import Person, PoseFrame
+
+Axes = Literal["camera", "ros", "unity", "blender"]
+Origin = Literal["camera", "hips"]
+Floats = npt.NDArray[np.float64]
+
+
+class _Convention(NamedTuple):
+    wire_name: str
+    world: Floats
+    body: Floats
+
+
+def _rows(*rows: tuple[int, int, int]) -> Floats:
+    return np.array(rows, np.float64)
+
+
+_CONVENTIONS: Final = {
+    "camera": _Convention("opencv", np.eye(3), np.eye(3)),
+    "ros": _Convention(
+        "ros", _rows((0, 0, 1), (-1, 0, 0), (0, -1, 0)), _rows((0, 0, 1), (1, 0, 0), (0, 1, 0))
+    ),
+    "unity": _Convention(
+        "unity", _rows((1, 0, 0), (0, -1, 0), (0, 0, 1)), _rows((-1, 0, 0), (0, 1, 0), (0, 0, 1))
+    ),
+    "blender": _Convention(
+        "blender", _rows((1, 0, 0), (0, 0, 1), (0, -1, 0)), _rows((1, 0, 0), (0, 0, -1), (0, 1, 0))
+    ),
+}
+AXES: Final[tuple[Axes, ...]] = ("camera", "ros", "unity", "blender")
+WIRE_AXES: Final = tuple(entry.wire_name for entry in _CONVENTIONS.values())
+"""How messages name them; ``camera`` is ``opencv`` there."""
+ORIGINS: Final[tuple[Origin, ...]] = ("camera", "hips")
+
+
+@dataclass(frozen=True)
+class OutputFrame:
+    """A choice of frame; the default leaves everything as it is.
+
+    Attributes:
+        axes: one of `AXES`.
+        tilt_rad: how far the camera looks down (negative: up). The world is levelled by it, so that "up" is
+            against gravity; 0 leaves it as the camera is held.
+        origin: ``camera``: positions from the camera. ``hips``: joints, keypoints and vertices from the
+            person's own pelvis, whose place stays in ``translation_m``.
+
+    Raises ``ValueError`` naming the field.
+    """
+
+    axes: Axes = "camera"
+    tilt_rad: float = 0.0
+    origin: Origin = "camera"
+
+    def __post_init__(self) -> None:
+        if self.axes not in AXES:
+            raise ValueError(f"axes: expected one of {', '.join(AXES)}, found {self.axes!r}")
+        if self.origin not in ORIGINS:
+            raise ValueError(f"origin: expected one of {', '.join(ORIGINS)}, found {self.origin!r}")
+        if not abs(self.tilt_rad) <= math.pi / 2:
+            raise ValueError(f"tilt: expected -90 to 90 degrees, found {math.degrees(self.tilt_rad):g}")
+
+    @property
+    def wire_name(self) -> str:
+        """The value of ``axes`` in messages."""
+        return _CONVENTIONS[self.axes].wire_name
+
+    @cached_property
+    def world(self) -> Floats:
+        """C (3, 3), from the camera's axes to these, levelled."""
+        cosine, sine = math.cos(self.tilt_rad), math.sin(self.tilt_rad)
+        level = np.array([[1, 0, 0], [0, cosine, sine], [0, -sine, cosine]])
+        world: Floats = _CONVENTIONS[self.axes].world @ level
+        return world
+
+    @property
+    def body(self) -> Floats:
+        """B (3, 3), from the body's rest axes to these."""
+        return _CONVENTIONS[self.axes].body
+
+    def apply(self, frame: PoseFrame) -> PoseFrame:
+        """The same people in this frame; pixels, shapes and standard deviations stay."""
+        if self == OutputFrame():
+            return frame
+        return dataclasses.replace(frame, persons=tuple(self._person(person) for person in frame.persons))
+
+    def root_quat(self, quat_wxyz: npt.NDArray[Any]) -> Floats:
+        """R' of root rotations (..., 4)."""
+        return multiply(self._turn, self.joint_quats(quat_wxyz))
+
+    def joint_quats(self, quats_wxyz: npt.NDArray[Any]) -> Floats:
+        """L' of joint rotations (..., 4). A reflection turns the axis and the sense of rotation."""
+        turned = np.array(quats_wxyz, np.float64)
+        turned[..., 1:] = turned[..., 1:] @ (np.linalg.det(self.body) * self.body).T
+        return turned
+
+    @cached_property
+    def _turn(self) -> Floats:
+        """The proper rotation C B^T as a quaternion."""
+        from tracker.body.rotation import quat_from_matrix
+
+        return quat_from_matrix(self.world @ self.body.T)
+
+    def _person(self, person: Person) -> Person:
+        center = person.translation_m.astype(np.float64) if self.origin == "hips" else np.zeros(3)
+        points = {
+            name: ((getattr(person, name) - center) @ self.world.T).astype(np.float32)
+            for name in ("joints_cam_m", "keypoints_cam_m", "vertices_cam_m")
+            if getattr(person, name) is not None
+        }
+        return dataclasses.replace(
+            person,
+            root_quat_wxyz=self.root_quat(person.root_quat_wxyz).astype(np.float32),
+            translation_m=(self.world @ person.translation_m).astype(np.float32),
+            joint_quats_wxyz=self.joint_quats(person.joint_quats_wxyz).astype(np.float32),
+            **points,
+        )
+
+
+def multiply(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> Floats:
+    """Products of quaternions (..., 4) in wxyz: first the other's rotation, then this one's."""
+    w, x, y, z = np.moveaxis(np.asarray(one, np.float64), -1, 0)
+    a, b, c, d = np.moveaxis(np.asarray(other, np.float64), -1, 0)
+    return np.stack(
+        [
+            w * a - x * b - y * c - z * d,
+            w * b + x * a + y * d - z * c,
+            w * c - x * d + y * a + z * b,
+            w * d + x * c - y * b + z * a,
+        ],
+        -1,
+    )
+
+
+def rotate(quat_wxyz: npt.NDArray[Any], vector: npt.NDArray[Any]) -> Floats:
+    """Vectors (..., 3) turned by unit quaternions (..., 4)."""
+    w, axis = quat_wxyz[..., :1], quat_wxyz[..., 1:]
+    twice = 2 * np.cross(axis, vector)
+    turned: Floats = vector + w * twice + np.cross(axis, twice)
+    return turned
