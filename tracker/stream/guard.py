@@ -51,6 +51,7 @@ class Guard:
         self._stop.set()
         self._thread.join(2)
         self._socket.disable_monitor()
+        self._events.close(linger=0)
         self._questions.close()
 
     def __enter__(self) -> "Guard":
