@@ -1,0 +1,193 @@
+"""``kinestream batch VIDEOS... --out RESULTS``: many videos, each processed exactly once.
+
+kinestream batch videos/ --out results/                       npz of every video below videos/
+kinestream batch videos/ --out results/ --overlay --json      and pictures, and JSON lines
+kinestream batch videos/ --out /shared/results --ray auto     on the Ray cluster that this computer is in
+"""
+
+import signal
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from tools.commands.failure import told_plainly
+
+if TYPE_CHECKING:
+    from tools.batch.coordinator import Batch
+    from tools.batch.videos import Settings
+    from tools.batch.workers import Workers
+
+
+def batch(
+    inputs: Annotated[list[Path], typer.Argument(help="Folders of videos, and videos.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")],
+    npz: Annotated[
+        bool, typer.Option("--npz/--no-npz", help="Write poses.npz.", rich_help_panel="Files")
+    ] = True,
+    json: Annotated[bool, typer.Option("--json", help="Write poses.jsonl.", rich_help_panel="Files")] = False,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Write overlay.mp4.", rich_help_panel="Files")
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1024,
+            help="Videos at the same time; default: one per core, on Ray one per CPU of the cluster.",
+            rich_help_panel="Workers",
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of a Ray cluster (auto: the one this computer is in; local: a new one here). Needs "
+            "kinestream[ray].",
+            rich_help_panel="Workers",
+        ),
+    ] = None,
+    retry_broken: Annotated[
+        bool,
+        typer.Option(
+            "--retry-broken",
+            help="Try videos again that could not be processed.",
+            rich_help_panel="Workers",
+        ),
+    ] = False,
+    filter_name: Annotated[
+        str, typer.Option("--filter", help="Motion filter.", rich_help_panel="Tracking")
+    ] = "kalman",
+    max_people: Annotated[
+        int, typer.Option(min=1, max=64, help="Follow no more than this.", rich_help_panel="Tracking")
+    ] = 8,
+    fov_deg: Annotated[
+        float,
+        typer.Option(
+            min=1, max=170, help="Diagonal field of view, if uncalibrated.", rich_help_panel="Tracking"
+        ),
+    ] = 65.0,
+    intrinsics: Annotated[
+        Path | None,
+        typer.Option(help="Calibration file of OpenCV or ROS (YAML).", rich_help_panel="Tracking"),
+    ] = None,
+    body: Annotated[
+        Path | None, typer.Option(help="Body model file (npz).", rich_help_panel="Tracking")
+    ] = None,
+) -> None:
+    """Track the people in many videos; go on where an earlier run stopped.
+
+    A video whose worker dies is done again, one that cannot be read is reported and skipped. Exit code 1 when
+    there is such a one.
+    """
+    from filelock import FileLock, Timeout
+
+    from tools.batch.coordinator import Batch
+    from tools.batch.results import LOCK, ResultFolder
+    from tools.batch.videos import Settings, find_videos
+    from tracker.body.camera import Camera
+    from tracker.latent.filtering import filter_factory
+
+    console = Console(stderr=True, highlight=False)
+    with told_plainly(), ExitStack() as stack:
+        _stop_on_signals()
+        settings = Settings(
+            npz=npz,
+            json=json,
+            overlay=overlay,
+            filter_name=filter_name,
+            max_people=max_people,
+            fov_deg=fov_deg,
+            intrinsics=str(intrinsics.resolve()) if intrinsics else None,
+            body=str(body.resolve()) if body else None,
+        )
+        filter_factory(filter_name)  # a wrong name or file is told before any work
+        if intrinsics:
+            Camera.load(intrinsics)
+        videos = find_videos(inputs, results=out)
+        out.mkdir(parents=True, exist_ok=True)
+        try:
+            stack.enter_context(FileLock(out / LOCK, timeout=0))
+        except Timeout as error:
+            raise OSError(
+                f"{out}: another batch is at work here; wait for it, or use another folder"
+            ) from error
+        books = Batch(videos, settings, ResultFolder(out), retry_broken=retry_broken)
+        earlier = sum(entry.earlier for entry in books.entries.values())
+        console.print(
+            f"{len(videos)} videos, {books.left} to do" + (f", {earlier} settled before" if earlier else "")
+        )
+        try:
+            if books.left:
+                _work(books, lambda: _workers(workers, ray, settings, out), console)
+        except KeyboardInterrupt:
+            console.print("stopped; the same command goes on from here")
+            raise typer.Exit(130) from None
+        finally:
+            books.write_manifest()
+        _report(books, out, console)
+
+
+def _workers(count: int | None, ray: str | None, settings: "Settings", out: Path) -> "Workers":
+    from tools.batch.work import cores
+
+    if ray is None:
+        from tools.batch.local import LocalWorkers
+
+        return LocalWorkers(count or cores(), settings, out)
+    from tools.batch.cluster import RayWorkers
+
+    return RayWorkers(count, settings, out, address=ray)
+
+
+def _work(books: "Batch", new_workers: Callable[[], "Workers"], console: Console) -> None:
+    """Run the batch with a bar for the whole and one for each video in work."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    from tools.batch import events
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bars: dict[str, TaskID] = {}
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        whole = progress.add_task("[bold]all videos", total=books.left)
+
+        def tell(event: events.Event) -> None:
+            if isinstance(event, events.Progress):
+                if event.video not in bars:
+                    bars[event.video] = progress.add_task(escape(event.video))
+                progress.update(bars[event.video], completed=event.frames, total=event.frame_count)
+                return
+            if event.video in bars:
+                progress.remove_task(bars.pop(event.video))
+            if isinstance(event, events.Died):
+                progress.console.print(f"[yellow]{escape(event.video)}: {escape(event.reason)}[/]")
+            if books.entries[event.video].state in ("done", "broken"):
+                progress.advance(whole)
+
+        with new_workers() as workers:
+            books.run(workers, tell)
+
+
+def _report(books: "Batch", out: Path, console: Console) -> None:
+    entries = books.entries.values()
+    broken = [entry for entry in entries if entry.state == "broken"]
+    frames = sum(entry.summary.get("frames", 0) for entry in entries)
+    console.print(f"{len(entries) - len(broken)} done, {frames} frames; {out / 'manifest.json'} lists them")
+    for entry in broken:
+        console.print(f"[bold red]broken:[/] {escape(entry.video.name)}: {escape(entry.reason)}")
+    if broken:
+        console.print("broken videos are skipped from now on, unless they change or --retry-broken is given")
+        raise typer.Exit(1)
+
+
+def _stop_on_signals() -> None:
+    """Let a polite kill end the batch as Ctrl-C does."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
