@@ -103,6 +103,18 @@ def run(
     record_video: Annotated[
         bool, typer.Option("--record-video", help="Record the pictures as well.", rich_help_panel="Files")
     ] = False,
+    view: Annotated[
+        bool,
+        typer.Option("--view", help="Show everything in the viewer Rerun.", rich_help_panel="Looking"),
+    ] = False,
+    rrd: Annotated[
+        Path | None,
+        typer.Option(help="Write what --view shows to a Rerun file.", rich_help_panel="Looking"),
+    ] = None,
+    snapshots: Annotated[
+        Path | None,
+        typer.Option(help="Folder for one PNG a second with the bodies drawn.", rich_help_panel="Looking"),
+    ] = None,
     policy: Annotated[
         str | None,
         typer.Option(
@@ -200,6 +212,7 @@ def run(
             )
         )
         console.print(f"[bold]{frame_source.info}[/]")
+        draws = view or any(path is not None for path in (save_video, rrd, snapshots))
         tracker = stack.enter_context(
             Tracker(
                 frame_source,
@@ -207,7 +220,7 @@ def run(
                 fov_deg=fov_deg,
                 filter_name=filter_name,
                 max_people=max_people,
-                vertices=vertices or save_video is not None,
+                vertices=vertices or draws,
                 body=body,
                 publisher=publisher,
                 lead_ms=lead_ms,
@@ -217,6 +230,7 @@ def run(
         if publisher is not None and publisher.bound and publish:
             console.print(f"publishing on {publisher.endpoint}; Ctrl-C stops")
         files = _sinks(json, npz, save_video, faces=tracker.faces, fps=frame_source.info.fps)
+        files += _pictures(view, rrd, snapshots, faces=tracker.faces)
         if record is not None and isinstance(publisher, Publisher):
             files.append(
                 record_stream(record, publisher, wait=frame_source.policy == "every", pictures=record_video)
@@ -252,6 +266,21 @@ def _sinks(
         sinks.append(NpzSink(npz))
     if video is not None:
         sinks.append(OverlayVideoSink(video, faces, fps=fps))
+    return sinks
+
+
+def _pictures(view: bool, rrd: Path | None, snapshots: Path | None, *, faces: Any) -> "list[Sink]":
+    """What shows the people as they are tracked."""
+    from tools.sinks.rerun import RerunSink
+    from tools.sinks.snapshots import SnapshotSink
+
+    sinks: list[Sink] = []
+    if view:
+        sinks.append(RerunSink(faces))
+    if rrd is not None:
+        sinks.append(RerunSink(faces, path=rrd))
+    if snapshots is not None:
+        sinks.append(SnapshotSink(snapshots, faces))
     return sinks
 
 
