@@ -2,6 +2,7 @@
 
 kinestream run 0                          webcam to tcp://127.0.0.1:5556
 kinestream run clip.mp4 --npz poses.npz --save-video overlay.mp4
+kinestream batch videos/ --out results/   many videos, each exactly once
 kinestream listen                         what is on the stream
 kinestream record 0 walk.mcap             the stream as a file, for replay and export
 kinestream doctor                         what this computer can do
@@ -14,7 +15,9 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from tools.commands import cameras, demo, doctor, export, keys, listen, record, replay, run
+from tools.commands import (
+    batch, bench, cameras, demo, doctor, export, keys, listen, record, replay, run, view,
+)  # fmt: skip
 
 app = typer.Typer(
     name="kinestream",
@@ -27,8 +30,11 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("record")(record.record)
 app.command("replay")(replay.replay)
+app.command("view")(view.view)
 app.command("export")(export.export)
 app.command("demo")(demo.demo)
+app.command("batch")(batch.batch)
+app.command("bench", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench.bench)
 app.command("listen")(listen.listen)
 app.command("keys")(keys.keys)
 app.command("cameras")(cameras.cameras)
