@@ -3,6 +3,14 @@
 Filters, sinks, exports, metrics and the wire format consume and produce these two types only.
 Arrays are float32, read-only copies; positions are metres in the camera frame (x right, y down,
 z forward), quaternions are wxyz, pixels have integer centres.
+
+>>> nobody = PoseFrame(frame_index=3, t_capture_ns=100_000_000, camera=Camera.from_fov(640, 480))
+>>> len(nobody), [person.track_id for person in nobody]
+(0, [])
+>>> PoseFrame(frame_index=-1, t_capture_ns=0, camera=nobody.camera)
+Traceback (most recent call last):
+...
+tracker.pose.PoseError: PoseFrame.frame_index: expected at least 0, found -1
 """
 
 import dataclasses

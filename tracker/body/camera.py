@@ -72,7 +72,14 @@ class Camera:
         fov_deg: float = DEFAULT_FOV_DEG,
         axis: Literal["diagonal", "horizontal", "vertical"] = "diagonal",
     ) -> "Camera":
-        """An ideal camera with square pixels, a centred axis and the given field of view."""
+        """An ideal camera with square pixels, a centred axis and the given field of view.
+
+        >>> camera = Camera.from_fov(1280, 720, fov_deg=90, axis="horizontal")
+        >>> camera.focal_px, camera.center_px
+        ((640.0..., 640.0...), (639.5, 359.5))
+        >>> camera.project([[0.0, 0.0, 2.0], [1.0, 0.0, 2.0]])
+        array([[639.5, 359.5], [959.5, 359.5]]...)
+        """
         extents = {
             "diagonal": math.hypot(width_px, height_px),
             "horizontal": width_px,

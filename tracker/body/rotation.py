@@ -49,7 +49,12 @@ def quat_from_matrix(matrix: Array) -> Array:
 
 
 def quat_from_axis_angle(axis_angle: Array) -> Array:
-    """Rotation vectors (..., 3) in radians -> unit quaternions (..., 4); w < 0 beyond a half turn."""
+    """Rotation vectors (..., 3) in radians -> unit quaternions (..., 4); w < 0 beyond a half turn.
+
+    >>> import numpy as np
+    >>> quat_from_axis_angle(np.array([0.0, 0.0, np.pi / 2])).round(3).tolist()  # a quarter turn about z
+    [0.707, 0.0, 0.0, 0.707]
+    """
     return _apply("quat_from_axis_angle", _quat_from_axis_angle, (axis_angle, (3,)))
 
 

@@ -2,6 +2,9 @@
 
 Joints follow the SMPL order, keypoints are COCO-17 plus six foot points, parts are 15 semantic
 regions. All names are from the person's own point of view: ``left`` is the person's left.
+
+>>> JOINT_NAMES[0], JOINT_NAMES[PARENTS[20]], len(JOINT_NAMES), len(KEYPOINT_NAMES)
+('pelvis', 'left_elbow', 24, 23)
 """
 
 from typing import Final
