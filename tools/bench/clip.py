@@ -7,6 +7,8 @@ pelvis; jitter, acceleration and lag as in `tools.bench.motion_metrics`. Time of
 picture to the poses, one after the other, every frame processed.
 """
 
+import math
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -57,6 +59,7 @@ def measure(filter_name: str, models: Models, truth: dict[str, npt.NDArray[Any]]
     pelvis_mm = np.full(len(joints), np.nan)
     pelvis_mm[seen] = 1000 * np.linalg.norm(found - true_joints, axis=-1).mean(1)
     at = times_s[seen]
+    lag_ms = metrics.lag_ms([(at, found, true_joints)])
     p50, p95, p99 = np.percentile(frame_ms, [50, 95, 99])
     return {
         "tracked": int(seen.sum()),
@@ -65,7 +68,7 @@ def measure(filter_name: str, models: Models, truth: dict[str, npt.NDArray[Any]]
         "camera_mpjpe_mm": float(np.nanmean(error_mm)),
         "acceleration_error_m_s2": metrics.acceleration_error(at, found, true_joints),
         "jitter_100m_s3": metrics.jitter(at, found),
-        "lag_ms": metrics.lag_ms([(at, found, true_joints)]),
+        "lag_ms": lag_ms if math.isfinite(lag_ms) else None,
         "frame_ms": {"p50": float(p50), "p95": float(p95), "p99": float(p99)},
         "error_over_time_mm": [round(float(e), 1) if np.isfinite(e) else None for e in pelvis_mm],
         "times_s": [round(float(t), 4) for t in times_s],
@@ -89,11 +92,14 @@ def main(
     true_jitter = metrics.jitter(truth["t_ns"] / 1e9, true_joints)
     table = Table("filter", "MPJPE mm", "acc err m/s²", "jitter 100 m/s³", "lag ms", "p50 ms", "p95 ms")
     for name, row in rows.items():
+        row = {key: float("nan") if value is None else value for key, value in row.items()}
         keys = ("mpjpe_mm", "acceleration_error_m_s2", "jitter_100m_s3", "lag_ms")
         numbers = [row[key] for key in keys] + [row["frame_ms"][key] for key in ("p50", "p95")]
         table.add_row(name, *(f"{number:.1f}" for number in numbers))
     Console().print(table)
-    write_report(out, "clip", {"true_jitter_100m_s3": true_jitter, "filters": rows})
+    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+    content = {"load_average_1min": load, "true_jitter_100m_s3": true_jitter, "filters": rows}
+    write_report(out, "clip", content)
 
 
 if __name__ == "__main__":

@@ -176,7 +176,9 @@ def _clip(report: Json, folder: Path) -> Iterator[Block]:
     yield Text(
         "kinestream bench clip: the whole tracker on the rendered clip that ships with it, 24 joints against "
         "the exact truth, errors around the pelvis. Jitter of the true motion: "
-        f"{report['true_jitter_100m_s3']:.1f} (100 m/s³)."
+        f"{report['true_jitter_100m_s3']:.1f} (100 m/s³). Load average afterwards: "
+        f"{report.get('load_average_1min')}. No lag is given where the cross-correlation has its peak "
+        "at the edge of what is searched."
     )
     yield _environment(report)
     columns = {
@@ -188,7 +190,7 @@ def _clip(report: Json, folder: Path) -> Iterator[Block]:
         ("filter", "tracked", *columns.values(), "frame p50 ms", "p95 ms", "p99 ms"),
         [
             [
-                name, f"{row['tracked']}/{row['frames']}", *(f"{row[key]:.1f}" for key in columns),
+                name, f"{row['tracked']}/{row['frames']}", *(_shown(row[key]) for key in columns),
                 *(f"{row['frame_ms'][key]:.1f}" for key in ("p50", "p95", "p99")),
             ]
             for name, row in report["filters"].items()
@@ -215,10 +217,14 @@ def _filter(report: Json, folder: Path) -> Iterator[Block]:
     rows = report["tables"].get("realistic, 30 Hz", {})
     yield Grid(
         ("filter", "MPJPE mm", "acceleration error m/s²", "jitter 100 m/s³", "lag ms", "µs median"),
-        [[n, *("" if r.get(c) is None else f"{r[c]:.1f}" for c in columns)] for n, r in rows.items()],
+        [[n, *(_shown(r.get(c)) for c in columns)] for n, r in rows.items()],
     )
     if (folder / "filter_frontier.png").is_file():
         yield Picture("filter_frontier.png", "Jitter and lag of every filter over its settings")
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
 
 
 def _latencies(report: Any, prefix: str = "") -> Iterator[list[str]]:

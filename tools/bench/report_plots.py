@@ -35,6 +35,8 @@ def clip_plots(report: dict[str, Any], folder: Path) -> Iterator[tuple[str, str]
 
     figure, axis = plt.subplots(figsize=(6, 3.6), layout="constrained")
     for name, row in filters.items():
+        if row["lag_ms"] is None:
+            continue
         axis.plot(row["lag_ms"], row["jitter_100m_s3"], "o")
         axis.annotate(name, (row["lag_ms"], row["jitter_100m_s3"]), textcoords="offset points", xytext=(6, 4))
     axis.axhline(report["true_jitter_100m_s3"], color="#999999", ls=":", lw=1)
