@@ -44,9 +44,9 @@ def test_commands_and_options_exist(page: Path) -> None:
         command = COMMANDS[words[1].strip(".,;:)")]
         if command.name == "bench":
             continue  # hands its options on
-        known = {
-            option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
-        }
+        known = {"--help"}
+        for parameter in command.params:
+            known |= {*parameter.opts, *parameter.secondary_opts}
         for word in words[2:]:
             option = word.strip(".,;:)").partition("=")[0]
             if option.startswith("--"):

@@ -16,8 +16,19 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from tools.commands import (
-    batch, bench, cameras, demo, doctor, export, keys, listen, record, replay, run, view,
-)  # fmt: skip
+    batch,
+    bench,
+    cameras,
+    demo,
+    doctor,
+    export,
+    keys,
+    listen,
+    record,
+    replay,
+    run,
+    view,
+)
 
 app = typer.Typer(
     name="kinestream",

@@ -103,8 +103,11 @@ def test_a_killed_worker_costs_nothing_and_a_second_run_does_nothing(
     assert [name for name, entry in left.items() if entry.state == "waiting"] == ["a.mp4", "damaged.mp4"]
 
 
-def test_on_ray_two_workers_one_killed(make_videos: MakeVideos, tmp_path: Path) -> None:
+def test_on_ray_two_workers_one_killed(
+    make_videos: MakeVideos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # else a busy machine starves the workers
     from tools.batch.cluster import RayWorkers
 
     videos, results = make_videos(tmp_path / "videos"), tmp_path / "results"
