@@ -220,7 +220,7 @@ class Tracker:
             "engine": self._models.engine,
             "policy": source.policy if source else "",
             "latency_ms": percentiles_ms(self._latency_ns),
-            "stage_ms": self._stages.percentiles(),
+            "stage_ms": {**(source.stages.percentiles() if source else {}), **self._stages.percentiles()},
         }
 
     def close(self) -> None:

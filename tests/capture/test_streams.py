@@ -118,3 +118,54 @@ def test_rtsp(read_number: Number) -> None:
     assert len(numbers) == 70 and (np.diff(numbers) > 0).all()
     steps_ms = np.diff([frame.t_capture_ns for frame in frames[40:]]) / 1e6  # behind the start-up backlog
     assert np.median(steps_ms / np.diff(numbers[40:])) == pytest.approx(20, abs=3), "the sender's times"
+
+
+def test_a_stream_that_falls_silent_is_taken_up_again(
+    make_video: Callable[..., Path], read_number: Number, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tracker.capture.source.FIRST_BACKOFF_S", 0.01)
+    data = make_video("silent.ts", count=20, container_format="mpegts").read_bytes()
+    leave = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(data)
+            self.wfile.flush()
+            leave.wait(30)  # the connection stays open, as with a camera whose cable was pulled
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        decoder = AvDecoder(
+            f"http://127.0.0.1:{server.server_port}/live",
+            live=True,
+            options={"probesize": "50000", "analyzeduration": "200000"},
+            open_timeout_s=2.0,
+            read_timeout_s=0.5,
+        )
+        with FrameSource(decoder, policy="every") as source:
+            numbers = [read_number(frame.image_rgb) for frame in (source.read() for _ in range(24)) if frame]
+            assert source.reconnects >= 1
+    finally:
+        leave.set()
+        server.shutdown()
+        server.server_close()
+    assert numbers.count(3) == 2, "the second connection starts over"
+
+
+def test_a_stream_may_change_its_resolution(make_video: Callable[..., Path], tmp_path: Path) -> None:
+    parts = [
+        make_video(f"{width}.ts", count=10, size=(width, 64), container_format="mpegts").read_bytes()
+        for width in (256, 512)
+    ]
+    both = tmp_path / "both.ts"
+    both.write_bytes(b"".join(parts))
+    with open_source(both) as source:
+        frames = list(source)
+    assert [frame.image_rgb.shape[1] for frame in frames] == [256] * 10 + [512] * 10
+    assert (np.diff([frame.t_capture_ns for frame in frames]) > 0).all()

@@ -17,6 +17,7 @@ from tracker.capture.errors import (
     UnreadableSourceError,
 )
 from tracker.capture.frame import Clock, Frame, SourceInfo
+from tracker.stages import StageTimes
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,13 @@ class FrameSource:
 
     A live source that breaks off is opened again and again, with growing pauses, for ``reconnect_s``.
     At most four decoded frames wait at any time.
+
+    Attributes:
+        info: what the source says of itself; newer after a reconnection.
+        policy: which frames are handed out.
+        clock: what `Frame.t_capture_ns` counts.
+        reconnects: how often a lost source was found again.
+        stages: how long decoding takes, for files and folders.
     """
 
     def __init__(self, decoder: Decoder, *, policy: Policy | None = None, reconnect_s: float = 60.0) -> None:
@@ -56,6 +64,7 @@ class FrameSource:
         self._reconnect_s = reconnect_s
         self._handover = Handover(overwrite=self.policy != "every")
         self._stop = threading.Event()
+        self.stages = StageTimes()
         self._decoded = 0
         self._first: tuple[int, int] | None = None
         self._thread = threading.Thread(target=self._run, name=f"decode {decoder.name}", daemon=True)
@@ -157,7 +166,13 @@ class FrameSource:
             self._decoder.close()
 
     def _decode(self) -> None:
-        while not self._stop.is_set() and (picture := self._decoder.next_picture()) is not None:
+        while not self._stop.is_set():
+            start_ns = time.perf_counter_ns()
+            picture = self._decoder.next_picture()
+            if picture is None:
+                return
+            if not self.info.live:  # of a live source this is mostly the wait for its next picture
+                self.stages.add("decode", time.perf_counter_ns() - start_ns)
             index = self._decoded + self._decoder.corrupt
             self._decoded += 1
             t_ready_ns = time.monotonic_ns()

@@ -62,7 +62,8 @@ class WebcamDecoder(Decoder):
                 failures.append(str(error))
                 continue
             self._backend = backend
-            log.info("%s, asked for %s", info, self._mode)
+            differs = (info.width_px, info.height_px) != (self._mode.width_px, self._mode.height_px)
+            log.log(logging.WARNING if differs else logging.INFO, "%s, asked for %s", info, self._mode)
             return info
         raise SourceNotFoundError(
             f"{self.name}: cannot be opened; is it plugged in, free, and readable by you? "
