@@ -222,3 +222,47 @@ def test_a_box_ignores_doubtful_keypoints() -> None:
     assert box_of_keypoints(points)[2] < 200
     few = body(100, confidence=0.1)
     np.testing.assert_array_equal(box_of_keypoints(few), box_of_keypoints(body(100)))
+
+
+def looks_of(scene: Scene, bodies: list[np.ndarray], presence: list[float]) -> list[Track | None]:
+    scene.t_ns += FRAME_NS
+    return scene.tracks.judge(scene.t_ns, np.array(bodies).reshape(-1, 23, 3), np.array(presence))
+
+
+def test_a_second_detection_of_somebody_who_is_missed_is_still_that_person() -> None:
+    scene = Scene()
+    scene.step({"one": 300.0}, detect=True)
+    only = scene.tracks.tracks[0]
+    off = box(300.0) + np.float32([20, 60, 20, 60])  # a poor detection beside the track's own, good box
+    scene.tracks.tracks.append(Track(off, scene.t_ns, scene.t_ns, 0.9))
+    looks_of(scene, [body(300.0, confidence=0.05), body(302.0)], [0.1, 0.97])
+    assert [track.track_id for track in scene.tracks.tracks] == [only.track_id] == [0]
+    assert only.misses == 0, "the look went to the track that lost its person"
+
+
+def test_a_track_that_was_never_seen_apart_ends_as_a_double() -> None:
+    scene = Scene()
+    scene.step({"one": 300.0}, detect=True)
+    scene.tracks.tracks.append(Track(box(300.0), scene.t_ns, scene.t_ns, 0.9))
+    other = OUTLINE[::-1] + np.float32([300.0, 200.0])
+    strange = np.concatenate([other, np.full((23, 1), 0.9, np.float32)], 1)
+    assert body_distance(body(300.0), strange) > 0.2
+    for _ in range(2):
+        looks_of(scene, [body(300.0), strange], [0.97, 0.99])
+        assert not scene.tracks.tracks[1].shown, "sure, but in the place of somebody who is shown"
+    looks_of(scene, [body(300.0), strange], [0.97, 0.99])
+    assert scene.tracks.tracks[1].shown and not scene.tracks.tracks[1].stood_apart
+    looks_of(scene, [body(300.0), body(300.0)], [0.97, 0.99])
+    assert [track.track_id for track in scene.tracks.tracks] == [0]
+
+
+def test_no_look_is_given_to_a_track_twice() -> None:
+    scene = Scene()
+    scene.step({"one": 300.0}, detect=True)
+    for _ in range(2):
+        scene.tracks.tracks.append(Track(box(300.0), scene.t_ns, scene.t_ns, 0.9))
+    apart = OUTLINE[::-1] + np.float32([310.0, 200.0])
+    strange = np.concatenate([apart, np.full((23, 1), 0.9, np.float32)], 1)
+    owners = looks_of(scene, [body(300.0, confidence=0.5), body(300.0, confidence=0.95), strange], [0.97] * 3)
+    shown = [owner for owner in owners if owner is not None and owner.track_id == 0]
+    assert len(shown) == 1

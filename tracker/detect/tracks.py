@@ -69,6 +69,7 @@ class Track:
         born_ns, seen_ns: first and last time it was seen.
         hits: looks that saw the person.
         misses: looks in a row that did not.
+        stood_apart: whether it was ever seen where nobody else was, so that it is surely somebody else.
     """
 
     box_xyxy_px: FloatArray
@@ -79,6 +80,7 @@ class Track:
     keypoints_px: FloatArray | None = None
     hits: int = 0
     misses: int = 0
+    stood_apart: bool = False
     _velocity_px: FloatArray = field(default_factory=lambda: np.zeros(4, np.float32))
 
     @property
@@ -185,7 +187,7 @@ class TrackList:
         owners: list[Track | None] = [track if hit else None for track, hit in zip(looked, seen, strict=True)]
         for older, younger in self._doubles(looked, points, seen):
             self._settle(older, younger, looked, points, owners)
-        self._reunite(t_ns, looked, owners)
+        self._reunite(t_ns, looked, points, owners)
         for row, owner in enumerate(owners):
             if owner is not None:
                 owner.see(t_ns, points[row], float(presence[row]))
@@ -196,17 +198,23 @@ class TrackList:
         self._promote_and_bury(t_ns)
         return owners
 
-    def _reunite(self, t_ns: int, looked: Sequence[Track], owners: list[Track | None]) -> None:
+    def _reunite(
+        self, t_ns: int, looked: Sequence[Track], points: FloatArray, owners: list[Track | None]
+    ) -> None:
         """Somebody new beside a track that just lost its person is that person, who moved fast."""
-        lost = [track for track, owner in zip(looked, owners, strict=True) if owner is None and track.shown]
+        lost = [track for track in looked if track.shown and not any(track is owner for owner in owners)]
         for row, owner in enumerate(owners):
             if owner is None or owner.shown or not lost:
                 continue
-            nearest = min(lost, key=lambda track: _gap(owner.box_xyxy_px, track.box_at(t_ns)))
-            if nearest in self.tracks and _gap(owner.box_xyxy_px, nearest.box_at(t_ns)) < SAME_PLACE:
+            seen = box_of_keypoints(points[row])
+            nearest = min(lost, key=lambda track, seen=seen: _gap(seen, track.box_at(t_ns)))  # type: ignore[misc]
+            if self._same_place(seen, nearest.box_at(t_ns)):
                 lost.remove(nearest)
                 self.tracks.remove(owner)
                 owners[row] = nearest
+
+    def _same_place(self, box: FloatArray, other: FloatArray) -> bool:
+        return _gap(box, other) < SAME_PLACE or _overlap(box, other) >= self.settings.match_iou
 
     def _recall(self, t_ns: int, boxes: FloatArray, fresh: set[int]) -> None:
         """Give detections that match nobody to lost tracks nearby, by distance in body sizes."""
@@ -249,10 +257,11 @@ class TrackList:
     ) -> None:
         """Two looks saw one body: it is the older track's, by the better look.
 
-        A track that was shown coasts, since it may be hidden behind the other; a new one ends.
+        A track that was shown coasts, since it may be hidden behind the other, if it was ever seen beside
+        it; others end.
         """
         owners[younger] = None
-        if looked[younger].shown:
+        if looked[younger].shown and looked[younger].stood_apart:
             return
         self.tracks.remove(looked[younger])
         held = next((row for row, owner in enumerate(owners) if owner is looked[older]), None)
@@ -270,12 +279,24 @@ class TrackList:
             else:
                 full = sum(other.shown for other in self.tracks) >= settings.max_people
                 lives = track.misses == 0 and not full
-                sure = track.score >= settings.sure_presence or track.hits >= settings.confirm_looks
+                sure = track.score >= settings.sure_presence and not self._crowded(track)
+                sure |= track.hits >= settings.confirm_looks
                 if lives and sure:
                     track.track_id, self._next_id = self._next_id, self._next_id + 1
             if lives:
                 alive.append(track)
         self.tracks = alive
+        for track in alive:
+            track.stood_apart |= track.misses == 0 and not self._crowded(track)
+
+    def _crowded(self, track: Track) -> bool:
+        """Whether somebody else is shown in the same place, so that this may be a second look at him."""
+        return any(
+            other is not track
+            and other.shown
+            and _overlap(track.box_xyxy_px, other.box_xyxy_px) >= self.settings.match_iou
+            for other in self.tracks
+        )
 
 
 def box_of_keypoints(keypoints_px: FloatArray) -> FloatArray:
@@ -313,6 +334,11 @@ def iou(one_xyxy: Boxes, other_xyxy: Boxes) -> FloatArray:
     shared = np.clip(high - low, 0, None).prod(-1)
     union = _area(one_xyxy)[:, None] + _area(other_xyxy)[None] - shared
     return np.asarray(shared / np.maximum(union, 1e-9), np.float32)
+
+
+def _overlap(box: FloatArray, other: FloatArray) -> float:
+    """Intersection over union of two boxes (4,)."""
+    return float(iou(box[None], other[None])[0, 0])
 
 
 def _gap(box: FloatArray, other: FloatArray) -> float:
