@@ -15,6 +15,7 @@ from tracker.body.rotation import matrix_from_quat
 from tracker.pose import PoseFrame
 from tracker.stream import Publisher, Recorder, RecordingError, read_messages, read_pictures, read_poses
 from tracker.stream import recorder as recorder_module
+from tracker.stream.axes import AXES, ORIGINS, OutputFrame
 from tracker.stream.foxglove import SCHEMAS
 
 Make = Callable[..., PoseFrame]
@@ -109,6 +110,29 @@ def test_pictures_and_what_viewers_draw(recorded: tuple[Path, list[bytes]], pose
         ("CompressedImage", drawn["/camera/image"][0]),
     ):
         assert set(message) == set(SCHEMAS[f"foxglove.{name}"]["properties"])
+
+
+@pytest.mark.parametrize("axes", AXES)
+@pytest.mark.parametrize("origin", ORIGINS)
+def test_other_axes_are_drawn_in_the_camera_frame(
+    tmp_path: Path, pose_frame: Make, axes: Any, origin: Any
+) -> None:
+    path, output = tmp_path / "axes.mcap", OutputFrame(axes, 0.2, origin)
+    turns = np.array([[0.5, 0.5, -0.5, 0.5], [0.6, 0.0, 0.8, 0.0], [0.8, 0.6, 0, 0]])
+    frame = pose_frame(1, joint_quats_wxyz=turns[np.arange(21) % 3], root_quat_wxyz=turns[0])
+    with (
+        Publisher("inproc://axes", heartbeat_s=None, output=output) as publisher,
+        Recorder(path, wait=True) as recorder,
+    ):
+        publisher.on_message = recorder.add
+        sent = publisher.publish(frame, clock="media")
+    (restored,) = output.restore(sent.frame)
+    for name in ("joints_cam_m", "keypoints_cam_m", "translation_m", "root_quat_wxyz", "joint_quats_wxyz"):
+        np.testing.assert_allclose(getattr(restored, name), getattr(frame.persons[0], name), atol=2e-6)
+    (message,) = read_messages(path, ("/people",))
+    points = json.loads(message.data)["entities"][0]["lines"][0]["points"]
+    joints = [[point[axis] for axis in "xyz"] for point in points]
+    np.testing.assert_allclose(joints, frame.persons[0].joints_cam_m, atol=1e-4)
 
 
 def test_whatever_is_cut_off_the_rest_is_read(recorded: tuple[Path, list[bytes]], tmp_path: Path) -> None:

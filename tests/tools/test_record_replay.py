@@ -32,6 +32,7 @@ from tracker.stream import (
     read_pictures,
     read_poses,
 )
+from tracker.stream.keys import create_client_keys, create_publisher_keys
 
 Video = Callable[..., Path]
 WALK = [{0: (40 + 2 * i, 60, 50, 120), 1: (200, 40, 40, 100)} for i in range(15)]
@@ -233,6 +234,21 @@ def test_a_replay_sends_the_same_bytes(recording: Path, free_address: str) -> No
     listener.stop()
     assert code == 0 and "12 frames" in err
     assert listener.data == [message.data for message in read_messages(recording)]
+
+
+def test_a_protected_replay_is_recorded_with_keys(recording: Path, free_address: str, tmp_path: Path) -> None:
+    folder = create_publisher_keys(tmp_path / "keys")
+    robot = create_client_keys(folder, "robot")
+    again = tmp_path / "again.mcap"
+    arguments = ("replay", recording, "--bind", free_address, "--keys", folder, "--delay", 0, "--loop")
+    process = start("from tools.cli import app; app()", *arguments)
+    try:
+        code, err = kinestream("record", free_address, again, "--keys", robot, "--max-frames", 5)
+    finally:
+        process.kill()
+        process.communicate()
+    assert code == 0 and "5 frames" in err
+    assert {message.data for message in read_messages(again)} <= {m.data for m in read_messages(recording)}
 
 
 def test_a_replay_goes_step_by_step(recording: Path) -> None:

@@ -31,6 +31,9 @@ def record(
     filter_name: Annotated[str, typer.Option("--filter", help="As in kinestream run.")] = "kalman",
     intrinsics: Annotated[Path | None, typer.Option(help="As in kinestream run.")] = None,
     fov_deg: Annotated[float, typer.Option(min=1, max=170, help="As in kinestream run.")] = 65.0,
+    keys: Annotated[
+        Path | None, typer.Option(help="Folder of a listener's keys, for a tracker with keys.")
+    ] = None,
 ) -> None:
     """Record the people in SOURCE, or the stream of a running tracker, until its end or Ctrl-C.
 
@@ -40,7 +43,7 @@ def record(
     if source.startswith(STREAMS):
         if video:
             raise typer.BadParameter("a stream of poses holds no pictures", param_hint="--video")
-        _record_stream(source, file, max_frames=max_frames)
+        _record_stream(source, file, max_frames=max_frames, keys=keys)
         return
     run(
         source,
@@ -55,7 +58,7 @@ def record(
     )
 
 
-def _record_stream(address: str, file: Path, *, max_frames: int | None) -> None:
+def _record_stream(address: str, file: Path, *, max_frames: int | None, keys: Path | None) -> None:
     """Record what arrives, of every topic, byte for byte."""
     from tools.commands.run import stop_on_signals
     from tracker.stream import Recorder, Subscriber
@@ -64,7 +67,7 @@ def _record_stream(address: str, file: Path, *, max_frames: int | None) -> None:
     with (
         told_plainly(),
         Recorder(file, source=address) as recorder,
-        Subscriber(address, on_message=recorder.add) as subscriber,
+        Subscriber(address, keys=keys, on_message=recorder.add) as subscriber,
     ):
         stop_on_signals()
         console.print(f"recording {address}; Ctrl-C stops")

@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from tools.commands.failure import told_plainly
+from tools.commands.stream_options import Keys
 
 if TYPE_CHECKING:
     from tracker.stream import RecordedMessage
@@ -27,6 +28,7 @@ def replay(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Allow an address that other computers reach.")
     ] = False,
+    keys: Keys = None,
     speed: Annotated[
         float, typer.Option(min=0.01, max=1000, help="Play this many times as fast as recorded.")
     ] = 1.0,
@@ -49,7 +51,7 @@ def replay(
     with told_plainly():
         stop_on_signals()
         next(_messages(file))  # tells what is wrong with the file before anything is published
-        with Publisher(bind, insecure=insecure, heartbeat_s=None) as publisher:
+        with Publisher(bind, insecure=insecure, keys=keys, heartbeat_s=None) as publisher:
             console.print(f"replaying {file} on {publisher.endpoint}; Ctrl-C stops")
             frames = 0
             try:

@@ -8,6 +8,7 @@ kinestream run photos/ --json - | jq .persons        folder of pictures, JSON li
 
 import re
 import signal
+import uuid
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -186,10 +187,10 @@ def run(
         width, height = (int(side) for side in (size or "1280x720").split("x"))
         camera = Camera.load(intrinsics) if intrinsics else None
         publisher = None
-        if record is not None and (stream_format, axes, tilt_deg, origin) != ("native", "camera", 0.0, None):
-            raise ValueError("--record: takes the native format in the camera frame; leave the others out")
+        if record is not None and stream_format != "native":
+            raise ValueError("--record: takes the native format; leave --format out")
         if publish or record is not None:
-            address = bind if publish else f"inproc://{record}"
+            address = bind if publish else f"inproc://{uuid.uuid4().hex}"
             publisher = stack.enter_context(
                 stream.open_outlet(
                     stream_format,

@@ -82,7 +82,7 @@ def _by_time(tracks: Sequence[Track]) -> Iterator[tuple[Any, str]]:
 
 def _recorded_frames(source: Path, ids: Collection[int]) -> Iterator[dict[str, Any]]:
     for message in read_poses(source):
-        frame = frame_as_dict(message.frame)
+        frame = frame_as_dict(message.output.restore(message.frame))
         frame["persons"] = [person for person in frame["persons"] if person["track_id"] in ids]
         yield {"lead_ns": message.lead_ns, **frame}
 

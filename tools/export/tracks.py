@@ -83,10 +83,11 @@ def _recorded_rows(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]
 
 
 def _rows_of(message: PoseMessage, base: int) -> npt.NDArray[Any]:
-    rows = np.zeros(len(message.frame), ROW)
-    for row, person in zip(rows, message.frame, strict=True):
+    frame = message.output.restore(message.frame)
+    rows = np.zeros(len(frame), ROW)
+    for row, person in zip(rows, frame, strict=True):
         for name in ROW.names or ():
-            row[name] = getattr(message.frame if name in _FRAME_FIELDS else person, name)
+            row[name] = getattr(frame if name in _FRAME_FIELDS else person, name)
         row["track_id"] += base
         row["t_capture_ns"] += message.lead_ns
     return rows

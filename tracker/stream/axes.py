@@ -112,6 +112,12 @@ class OutputFrame:
             return frame
         return dataclasses.replace(frame, persons=tuple(self._person(person) for person in frame.persons))
 
+    def restore(self, frame: PoseFrame) -> PoseFrame:
+        """The people back in the camera frame: undoes `apply`."""
+        if self == OutputFrame():
+            return frame
+        return dataclasses.replace(frame, persons=tuple(self._restored(person) for person in frame.persons))
+
     def root_quat(self, quat_wxyz: npt.NDArray[Any]) -> Floats:
         """R' of root rotations (..., 4)."""
         return multiply(self._turn, self.joint_quats(quat_wxyz))
@@ -143,6 +149,28 @@ class OutputFrame:
             joint_quats_wxyz=self.joint_quats(person.joint_quats_wxyz).astype(np.float32),
             **points,
         )
+
+    def _restored(self, person: Person) -> Person:
+        translation_m = person.translation_m @ self.world
+        center = translation_m if self.origin == "hips" else np.zeros(3)
+        points = {
+            name: (getattr(person, name) @ self.world + center).astype(np.float32)
+            for name in ("joints_cam_m", "keypoints_cam_m", "vertices_cam_m")
+            if getattr(person, name) is not None
+        }
+        root = multiply(self._turn * [1, -1, -1, -1], person.root_quat_wxyz)
+        return dataclasses.replace(
+            person,
+            root_quat_wxyz=self._restored_quats(root),
+            translation_m=translation_m.astype(np.float32),
+            joint_quats_wxyz=self._restored_quats(person.joint_quats_wxyz),
+            **points,
+        )
+
+    def _restored_quats(self, quats_wxyz: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        turned = np.array(quats_wxyz, np.float64)
+        turned[..., 1:] = turned[..., 1:] @ (np.linalg.det(self.body) * self.body)
+        return turned.astype(np.float32)
 
 
 def multiply(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> Floats:

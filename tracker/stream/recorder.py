@@ -217,7 +217,8 @@ class _McapWriter:
         if isinstance(message, PoseMessage):
             self._camera = message.frame.camera
             t_capture_ns = self._timeline.capture_ns(message.frame.t_capture_ns)
-            self._draw("/people", foxglove.scene_update(message.frame, t_capture_ns))
+            frame = message.output.restore(message.frame)
+            self._draw("/people", foxglove.scene_update(frame, t_capture_ns))
         if isinstance(message, HeartbeatMessage) or "/tf" not in self._channels:
             self._draw("/tf", foxglove.world_from_camera(t_log_ns))
 
