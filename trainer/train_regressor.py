@@ -26,6 +26,8 @@ from tracker.regress.lifter import BodyState
 from tracker.regress.network import RegressorConfig, RegressorNetwork, RegressorOutput
 from tracker.regress.regressor import REGRESSOR_FORMAT
 from tracker.regress.weights import fill, read_weights, save_weights
+from trainer.data.annotated import AnnotatedCrops
+from trainer.data.annotated_sets import annotated_people
 from trainer.data.backdrops import Backdrops
 from trainer.data.batches import step_batches
 from trainer.data.crop_pool import CropPool, EmptyCrops
@@ -256,6 +258,10 @@ def main(
     full: float = 0.6,
     weak: float = 0.35,
     empty: float = 0.05,
+    annotated: Annotated[
+        list[str] | None, typer.Option(help="NAME=FOLDER of an annotated set; repeatable")
+    ] = None,
+    annotated_share: Annotated[float, typer.Option(help="of the labelled crops, for --annotated")] = 0.3,
     self_share: Annotated[float, typer.Option("--self", help="share of the batch without labels")] = 0.0,
     unlabelled: Annotated[list[Path] | None, typer.Option(help="videos and folders of photos")] = None,
     labels: Annotated[Path | None, typer.Option(help="label files with boxes of the videos")] = None,
@@ -311,6 +317,10 @@ def main(
         dynamics = matching_dynamics(teacher.flow, place) if teacher and temporal > 0 else None
         views = unlabelled_views(unlabelled or [], labels, crop_px=config.crop_px, frames=frames)
         regime = SelfRegime(views, self_share, frames, dynamics)
+    if annotated:
+        people = [person for spec in annotated for person in annotated_people(spec)]
+        human = AnnotatedCrops(people, crop_px=config.crop_px)
+        mix = MixedCrops([(mix, 1 - annotated_share), (human, annotated_share)])
     train(
         sources=mix,
         validation=validation,

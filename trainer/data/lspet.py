@@ -1,4 +1,7 @@
-"""LSP-Extended: photos of sports poses with 14 hand-labelled joints each. For evaluation (research licence).
+"""LSP-Extended: photos of sports poses with 14 hand-labelled joints each.
+
+For research: used for evaluation, and as a source of training crops for whoever may; the shipped weights have
+seen nothing of it.
 
 Layout: ``images/lspet/images/*.jpg``, ``labels.json`` and ``val.txt`` (one file name per line).
 """
@@ -13,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracker.body.skeleton import KEYPOINT_NAMES
+from trainer.data.annotated import AnnotatedPerson, keypoint_array
 
 Floats = npt.NDArray[np.float64]
 
@@ -53,6 +57,18 @@ class LspetPhoto:
             if lengths:
                 return max(float(np.mean(lengths)), 1.0)
         return None
+
+
+def training_people(folder: Path) -> list[AnnotatedPerson]:
+    """The photos outside of the validation list as sources of crops."""
+    held_out = {photo.path for photo in load_lspet(folder)}
+    people = []
+    for photo in load_lspet(folder, split=None):
+        if photo.path not in held_out:
+            rows = zip(LIMB_JOINTS, photo.joints_px.tolist(), photo.labelled, strict=True)
+            points = {name: (*joint, 1.0) for name, joint, labelled in rows if labelled}
+            people.append(AnnotatedPerson(photo.path, keypoint_array(points)))
+    return people
 
 
 def load_lspet(folder: Path, *, split: str | None = "val.txt") -> list[LspetPhoto]:
