@@ -266,3 +266,14 @@ def test_no_look_is_given_to_a_track_twice() -> None:
     owners = looks_of(scene, [body(300.0, confidence=0.5), body(300.0, confidence=0.95), strange], [0.97] * 3)
     shown = [owner for owner in owners if owner is not None and owner.track_id == 0]
     assert len(shown) == 1
+
+
+def test_a_detection_of_the_legs_does_not_take_the_place_of_the_whole_body() -> None:
+    scene = Scene()
+    scene.step({"one": 300.0}, detect=True)
+    track = scene.tracks.tracks[0]
+    track.move_to(np.float32([400, 36, 500, 360]))
+    whole, legs = np.float32([340, 0, 560, 430]), np.float32([375, 232, 521, 391])
+    assert iou(track.box_xyxy_px[None], np.stack([whole, legs])).min() > 0.28
+    scene.tracks.offer(scene.t_ns + FRAME_NS, np.stack([whole, legs]), np.float32([0.38, 0.22]))
+    assert track.box_xyxy_px.tolist() == whole.tolist()

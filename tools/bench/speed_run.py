@@ -29,6 +29,8 @@ def main() -> None:
     options = parser.parse_args()
 
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does, before NumPy is imported
+    import torch
+
     from tools.commands.threads import use_few_threads
     from tracker.capture import FrameSource
     from tracker.capture.av_source import AvDecoder
@@ -47,7 +49,8 @@ def main() -> None:
         _tell({"endpoint": publisher.endpoint})
         run = _Run(options.started_ns)
         for frame, poses in tracker.frames():
-            run.add(len(poses), time.monotonic_ns() - frame.t_capture_ns)
+            # A file that is not paced has no moment of capture on our clock.
+            run.add(len(poses), time.monotonic_ns() - frame.t_capture_ns if options.policy == "paced" else 0)
         report = run.report()
         stats = tracker.stats()
     pause = decoder.next_picture if options.idle_s else None
@@ -58,6 +61,7 @@ def main() -> None:
             "dropped": stats["dropped"],
             "corrupt": stats["corrupt"],
             "engine": stats["engine"],
+            "threads": torch.get_num_threads(),
             "filter": stats["filter"],
             "stage_ms": stats["stage_ms"],
             "process_ms": stats["latency_ms"],
@@ -105,7 +109,9 @@ class _Run:
             "cpu_ms_per_frame": round(cpu, 3),
             "tracking_thread_cpu_ms": round(own, 3),
             "other_threads_cpu_ms": round(cpu - own, 3),
-            "capture_to_publish_ms": dict(zip(("p50", "p95", "p99"), ages_ms, strict=True)),
+            "capture_to_publish_ms": dict(zip(("p50", "p95", "p99"), ages_ms, strict=True))
+            if ages_ms[2]
+            else {},
             "first_pose_s": self._first_pose_s and round(self._first_pose_s, 3),
             "max_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         }

@@ -88,6 +88,11 @@ class Track:
         """Whether the track is sure enough to be published."""
         return self.track_id >= 0
 
+    @property
+    def seen_box_px(self) -> FloatArray:
+        """The box (4,) of the last look that saw the person, else of the detection."""
+        return self.box_xyxy_px if self.keypoints_px is None else box_of_keypoints(self.keypoints_px)
+
     def box_at(self, t_ns: int) -> FloatArray:
         """The box (4,) moved on with its velocity, for at most 0.2 s."""
         lead_s = min(max(t_ns - self.seen_ns, 0), 200_000_000) / 1e9
@@ -151,11 +156,14 @@ class TrackList:
         """Take in detections (N, 4) with scores (N,), best first: start tracks, correct lost ones.
 
         A track whose own box agrees with its detection keeps it: keypoints are steadier than detections.
+        Of several that overlap it, the one with most overlap times score is its own: the detector also finds
+        legs and shoulders, and is less sure of them.
         """
         boxes = np.asarray(boxes_xyxy_px, np.float32).reshape(-1, 4)
         overlap = iou(self.boxes_at(t_ns), boxes)
         fresh = set(range(len(boxes)))
-        for row, column in _best_pairs(overlap, self.settings.match_iou):
+        worth = np.where(overlap >= self.settings.match_iou, overlap * np.asarray(scores, np.float32), 0)
+        for row, column in _best_pairs(worth, 1e-9):
             fresh.discard(column)
             if self.tracks[row].misses or overlap[row, column] < AGREEING_IOU:
                 self.tracks[row].move_to(boxes[column])
@@ -208,7 +216,7 @@ class TrackList:
                 continue
             seen = box_of_keypoints(points[row])
             nearest = min(lost, key=lambda track, seen=seen: _gap(seen, track.box_at(t_ns)))  # type: ignore[misc]
-            if self._same_place(seen, nearest.box_at(t_ns)):
+            if self._same_place(seen, nearest.box_at(t_ns)) or self._same_place(seen, nearest.seen_box_px):
                 lost.remove(nearest)
                 self.tracks.remove(owner)
                 owners[row] = nearest
@@ -294,7 +302,8 @@ class TrackList:
         return any(
             other is not track
             and other.shown
-            and _overlap(track.box_xyxy_px, other.box_xyxy_px) >= self.settings.match_iou
+            and max(_overlap(track.box_xyxy_px, box) for box in (other.box_xyxy_px, other.seen_box_px))
+            >= self.settings.match_iou
             for other in self.tracks
         )
 
