@@ -1,0 +1,52 @@
+"""Build the API reference with pdoc (extra ``docs``): a page for every module of ``tracker`` and ``kernels``.
+
+    python -m tools.api_reference [--out build/api]
+
+Modules that need a package that is not installed are left out by name.
+"""
+
+import importlib
+import pkgutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import kernels
+import tracker
+from tools.extras import optional_module
+
+
+def module_names() -> Iterator[str]:
+    """Every module of the two packages, private ones left out."""
+    for package in (tracker, kernels):
+        yield package.__name__
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not found.name.rpartition(".")[2].startswith("_"):
+                yield found.name
+
+
+def main(out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("build/api")) -> None:
+    """Write HTML pages; index.html is the first."""
+    pdoc = optional_module("pdoc", extra="docs", purpose="the API reference")
+    console = Console(highlight=False)
+    names = []
+    for name in module_names():
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            console.print(f"left out: {name} needs {error.name}")
+            continue
+        names.append(name)
+    for name in tracker.__all__:
+        setattr(tracker, name, getattr(tracker, name))  # loaded on first use, which pdoc does not know
+    warnings.filterwarnings("ignore", "Error parsing type annotation")  # of names that exist for mypy alone
+    pdoc.pdoc(*names, output_directory=out)
+    console.print(f"{len(names)} modules: {out / 'index.html'}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
