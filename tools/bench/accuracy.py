@@ -18,12 +18,16 @@ from rich.console import Console
 from rich.table import Table
 
 from tools.bench import accuracy_clips as videos
+from tools.bench import accuracy_datasets as datasets
 from tools.bench import accuracy_sets as sets
 from tools.bench.timing import environment, write_report
-from tracker.body.model import BodyModel
+from tracker.body.model import BodyModel, load_body
 from tracker.latent.flow import PoseFlow
 from tracker.models import Models
 from tracker.regress.regressor import DEFAULT_WEIGHTS, Regressor, load_network
+from trainer.data.emdb import load_emdb
+from trainer.data.human36m import load_human36m
+from trainer.data.threedpw import load_3dpw
 
 _logger = logging.getLogger(__name__)
 
@@ -33,6 +37,7 @@ TRAINED_ON = {
     "lspet": "nothing of it",
     "bodypose3d": "nothing of it",
     "rendered_clip": "rendered people",
+    **dict.fromkeys(("3dpw", "emdb", "human36m"), "nothing of it"),
 }
 """What of each set, or of its kind, the shipped weights were trained on."""
 
@@ -75,12 +80,44 @@ def run(
     return results
 
 
+def run_datasets(
+    regressor: Regressor,
+    flow: PoseFlow,
+    body: BodyModel,
+    folders: dict[str, Path | None],
+    reference: BodyModel | None,
+    *,
+    stride: int,
+) -> dict[str, dict[str, Any]]:
+    """Metrics on the data sets whose folders are given: ``3dpw``, ``emdb``, ``human36m``."""
+    results: dict[str, dict[str, Any]] = {}
+    videos_of = {"3dpw": lambda folder: load_3dpw(folder, "test"), "emdb": load_emdb}
+    for name, load in videos_of.items():
+        folder = folders.get(name)
+        if folder is not None:
+            results[name] = datasets.posed_videos(
+                regressor, flow, body, load(folder), reference, stride=stride
+            )
+    folder = folders.get("human36m")
+    if folder is not None:
+        views = load_human36m(folder, datasets.TEST_SUBJECTS)
+        results["human36m"] = datasets.human36m(
+            regressor, flow, body, views, datasets.H36M_FOCAL_PX, stride=stride
+        )
+    return results
+
+
 def main(
     data: Annotated[Path, typer.Option(envvar="KINESTREAM_DATA", help="data folder")],
     pool: Annotated[Path | None, typer.Option(help="folder with a crop pool val/")] = None,
     labels: Annotated[Path | None, typer.Option(help="folder with label files of DATA/clips")] = None,
     weights: Annotated[Path, typer.Option(help="regressor weights")] = DEFAULT_WEIGHTS,
     flow: Annotated[Path | None, typer.Option(help="pose flow; default: the shipped one")] = None,
+    threedpw: Annotated[Path | None, typer.Option("--3dpw", help="folder of 3DPW")] = None,
+    emdb: Annotated[Path | None, typer.Option(help="folder of EMDB")] = None,
+    human36m: Annotated[Path | None, typer.Option(help="folder of Human3.6M")] = None,
+    reference_body: Annotated[Path | None, typer.Option(help="SMPL file for 3DPW and EMDB")] = None,
+    stride: Annotated[int, typer.Option(help="of the frames of those sets")] = 10,
     limit: Annotated[int | None, typer.Option(help="at most so many pictures per set")] = None,
     report: Annotated[Path | None, typer.Option(help="write JSON here")] = None,
     threads: int = 1,
@@ -97,6 +134,14 @@ def main(
         BodyModel.load(),
         limit=limit,
     )
+    results |= run_datasets(
+        Regressor.load(weights),
+        PoseFlow.load(flow).eval().requires_grad_(False),
+        BodyModel.load(),
+        {"3dpw": threedpw, "emdb": emdb, "human36m": human36m},
+        None if reference_body is None else load_body(reference_body),
+        stride=stride,
+    )
     hardware = environment().get("cpu", "unknown processor")
     title = f"{weights.name}, float32, {threads} thread(s) of {hardware}"
     table = Table("set", "metric", "value", "trained on", title=title)
@@ -106,7 +151,7 @@ def main(
             table.add_row(name, metric, shown, TRAINED_ON.get(name, "see the model card"))
     console = Console()
     console.print(table)
-    console.print("Protocols:", sets.__doc__, videos.__doc__, markup=False)
+    console.print("Protocols:", sets.__doc__, videos.__doc__, datasets.__doc__, markup=False)
     if report is not None:
         content = {"weights": weights.name, "precision": "float32", "trained_on": TRAINED_ON}
         write_report(report, "accuracy", content | {"results": results})
