@@ -1,0 +1,35 @@
+// Subscribe and print:  npm install zeromq && node listen.mjs [tcp://127.0.0.1:5556] [keys folder]
+// The folder is one that `kinestream keys FOLDER --client NAME` made.
+import { readFileSync } from "node:fs";
+import { Subscriber } from "zeromq";
+import { decode, MessageError } from "./kinestream.mjs";
+
+const [address = "tcp://127.0.0.1:5556", keys] = process.argv.slice(2);
+const key = (file, name) => readFileSync(`${keys}/${file}`, "utf8").match(`${name}-key = "(.{40})"`)[1];
+
+const socket = new Subscriber({ maxMessageSize: 1 << 24 });
+if (keys) {
+  socket.curveServerKey = key("publisher.key", "public");
+  socket.curvePublicKey = key("client.key_secret", "public");
+  socket.curveSecretKey = key("client.key_secret", "secret");
+}
+socket.connect(address);
+socket.subscribe();
+let malformed = 0;
+for await (const [part] of socket) {
+  try {
+    const message = decode(part);
+    if (message.topic === "pose") {
+      for (const person of message.persons) {
+        const [x, y, z] = person.translation_m;
+        console.log(`${message.sequence}: person ${person.track_id} at ${x.toFixed(2)} ${y.toFixed(2)} ${z.toFixed(2)} m`);
+      }
+    } else if (message.topic === "heartbeat") {
+      console.log(`alive: ${message.source}, next is ${message.next_sequence}`);
+    }
+  } catch (error) {
+    if (!(error instanceof MessageError)) throw error;
+    malformed += 1;
+    console.error(`left out (${malformed} so far): ${error.message}`);
+  }
+}
