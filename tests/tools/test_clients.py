@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 
@@ -27,7 +28,7 @@ cpp = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compil
 
 
 def broken() -> list[bytes]:
-    """Changed bytes and cuts of the golden messages."""
+    """Changed bytes, cuts and changed fields of the golden messages."""
     random = np.random.default_rng(5)
     mutations = []
     for number in range(1500):
@@ -35,6 +36,10 @@ def broken() -> list[bytes]:
         for _ in range(random.integers(1, 6)):
             raw[random.integers(min(len(raw), 500))] = random.integers(256)
         mutations.append(bytes(raw[: random.integers(len(raw))]) if number % 3 == 0 else bytes(raw))
+    content = msgpack.unpackb(GOLDEN[0].split(b"\0", 1)[1])
+    for key in content:
+        for value in ({}, [], None, b"", "\n", -1, 1.5):
+            mutations.append(b"pose\0" + msgpack.packb({**content, key: value}))
     return [*mutations, b"", b"pose", b"pose\0", b"pose\0" + b"\x91" * 100_000, b"pose\0\xdd\xff\xff\xff\xff"]
 
 

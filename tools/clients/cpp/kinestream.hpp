@@ -236,7 +236,7 @@ inline std::string one_of(const Value& map, const char* key, const std::vector<s
   std::string found = text(map, key);
   for (const std::string& value : allowed)
     if (value == found) return found;
-  fail(std::string(key) + ": found " + found);
+  fail(std::string(key) + ": a value that is not known here");
 }
 
 inline void floats(const Value& value, const char* key, float* out, std::size_t count) {

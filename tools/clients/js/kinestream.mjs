@@ -33,10 +33,10 @@ export function decode(bytes) {
   if (bytes.length > MAX_MESSAGE_BYTES) fail(`message of ${bytes.length} bytes`);
   const zero = bytes.indexOf(0);
   const topic = zero < 0 ? "" : String.fromCharCode(...bytes.subarray(0, Math.min(zero, 16)));
-  if (!["pose", "heartbeat", "stats"].includes(topic)) fail(`unknown topic "${topic}"`);
+  if (!["pose", "heartbeat", "stats"].includes(topic)) fail("unknown topic");
   const content = unpack(bytes.subarray(zero + 1));
   if (!isMap(content)) fail("expected a map");
-  if (content.version !== SCHEMA_VERSION) fail(`schema version ${content.version}, this client reads 1`);
+  if (content.version !== SCHEMA_VERSION) fail(`schema version is not ${SCHEMA_VERSION}`);
   for (const key of ["stream_id", "clock_id", "source"]) need(content, key, "string");
   need(content, "t_publish_ns", "bigint");
   if (topic === "heartbeat") {
@@ -110,7 +110,7 @@ function need(map, key, kind) {
 }
 
 function oneOf(map, key, values) {
-  if (!values.includes(map[key])) fail(`${key}: expected one of ${values}, found ${String(map[key])}`);
+  if (!values.includes(map[key])) fail(`${key}: expected one of ${values}`);
 }
 
 /** msgpack (https://msgpack.org), without extension types. */
