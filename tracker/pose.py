@@ -26,6 +26,8 @@ from tracker.body.skeleton import NUM_BETAS, NUM_FLOW_JOINTS, NUM_JOINTS, NUM_KE
 
 FloatArray = npt.NDArray[np.float32]
 TrackState = Literal["tracked", "coasting"]
+Clock = Literal["media", "monotonic"]
+"""``monotonic``: `time.monotonic_ns` of this host. ``media``: presentation time within the file."""
 
 UNIT_TOLERANCE = 1e-3
 """How far a quaternion's length may be from one."""

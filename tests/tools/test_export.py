@@ -14,7 +14,8 @@ from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
 from tools.cli import app
-from tools.export import ExportError, Options, export, read_tracks
+from tools.commands.export import FORMATS
+from tools.export import SUFFIXES, ExportError, Options, export, read_tracks
 from tools.export.bvh import euler_zxy
 from tools.export.motion import frame_rate, takes_of
 from tools.sinks.npz import ROW
@@ -394,6 +395,10 @@ def kinestream(*arguments: object) -> tuple[int, str]:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_the_command_knows_all_formats() -> None:
+    assert tuple(SUFFIXES) == FORMATS
 
 
 def test_the_command(archive: Path, tmp_path: Path) -> None:

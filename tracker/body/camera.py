@@ -5,19 +5,21 @@ coordinates. Distortion follows OpenCV's order ``k1 k2 p1 p2 [k3 [k4 k5 k6]]`` (
 ``plumb_bob`` and ``rational_polynomial``).
 """
 
+from __future__ import annotations
+
 import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-Array = TypeVar("Array", Tensor, npt.NDArray[Any])
+if TYPE_CHECKING:  # who only listens to a stream has no use for torch, which takes seconds to load
+    from torch import Tensor
+
+Array = TypeVar("Array", "Tensor", npt.NDArray[Any])
 FloatArray = npt.NDArray[np.float64]
 
 DEFAULT_FOV_DEG = 65.0
@@ -71,7 +73,7 @@ class Camera:
         *,
         fov_deg: float = DEFAULT_FOV_DEG,
         axis: Literal["diagonal", "horizontal", "vertical"] = "diagonal",
-    ) -> "Camera":
+    ) -> Camera:
         """An ideal camera with square pixels, a centred axis and the given field of view.
 
         >>> camera = Camera.from_fov(1280, 720, fov_deg=90, axis="horizontal")
@@ -93,7 +95,7 @@ class Camera:
         return cls(width_px, height_px, (focal, focal), ((width_px - 1) / 2, (height_px - 1) / 2))
 
     @classmethod
-    def load(cls, path: str | Path) -> "Camera":
+    def load(cls, path: str | Path) -> Camera:
         """Read a calibration file of OpenCV, of ROS, or an echoed ``camera_info`` (see camera_file)."""
         from tracker.body.camera_file import load_camera
 
@@ -113,7 +115,7 @@ class Camera:
             for size, f, c in zip((self.width_px, self.height_px), self.focal_px, self.center_px, strict=True)
         )  # type: ignore[return-value]
 
-    def resized(self, width_px: int, height_px: int) -> "Camera":
+    def resized(self, width_px: int, height_px: int) -> Camera:
         """The same camera after its picture was scaled to another size."""
         sx, sy = width_px / self.width_px, height_px / self.height_px
         (fx, fy), (cx, cy) = self.focal_px, self.center_px
@@ -127,7 +129,9 @@ class Camera:
 
     def project(self, points_cam_m: Array) -> Array:
         """Points (..., 3) in the camera frame -> pixels (..., 2); NaN within ``MIN_DEPTH_M`` or behind."""
-        if isinstance(points_cam_m, Tensor):
+        import torch
+
+        if isinstance(points_cam_m, torch.Tensor):
             return project_points(points_cam_m, torch.from_numpy(self.K).to(points_cam_m), self.distortion)
         points = torch.from_numpy(np.array(points_cam_m, np.float64))
         return project_points(points, torch.from_numpy(self.K), self.distortion).numpy()
@@ -139,6 +143,8 @@ class Camera:
             raise ValueError(f"Camera.unproject: expected points_px (..., 2), found {pixels.shape}")
         plane = (pixels - self.center_px) / self.focal_px
         if self.distortion and pixels.size:
+            import cv2
+
             flat = np.ascontiguousarray(pixels.reshape(-1, 1, 2))
             criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-12)
             coefficients = np.array(self.distortion, np.float64)
@@ -166,6 +172,8 @@ def project_points(points_cam_m: Tensor, intrinsics: Tensor, distortion: tuple[f
     points (B, N, 3) go with one (3, 3) or with (B, 3, 3). Points within ``MIN_DEPTH_M`` of the
     image plane or behind it give NaN with zero gradients.
     """
+    import torch
+
     if points_cam_m.shape[-1:] != (3,) or intrinsics.shape[-2:] != (3, 3):
         raise ValueError(
             "project_points: expected points (..., 3) and intrinsics (..., 3, 3), "
@@ -183,6 +191,8 @@ def project_points(points_cam_m: Tensor, intrinsics: Tensor, distortion: tuple[f
 
 
 def _distort(plane: Tensor, distortion: tuple[float, ...]) -> Tensor:
+    import torch
+
     k1, k2, p1, p2, k3, k4, k5, k6 = (*distortion, *[0.0] * (8 - len(distortion)))
     x, y = plane[..., 0], plane[..., 1]
     r2 = x * x + y * y

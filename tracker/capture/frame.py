@@ -1,14 +1,13 @@
 """One picture with its time, and what is known of the source it came from."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from tracker.pose import Clock as Clock
+
 Image = npt.NDArray[np.uint8]
-Clock = Literal["media", "monotonic"]
-"""``monotonic``: `time.monotonic_ns` of this host. ``media``: presentation time within the file."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

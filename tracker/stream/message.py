@@ -13,8 +13,7 @@ import numpy as np
 
 from tracker.body.camera import Camera
 from tracker.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
-from tracker.capture.frame import Clock
-from tracker.pose import Person, PoseFrame
+from tracker.pose import Clock, Person, PoseFrame
 from tracker.stream.axes import AXES, ORIGINS, WIRE_AXES, OutputFrame
 
 SCHEMA_VERSION: Final = 1

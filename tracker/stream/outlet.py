@@ -5,8 +5,7 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Any
 
-from tracker.capture.frame import Clock
-from tracker.pose import PoseFrame
+from tracker.pose import Clock, PoseFrame
 from tracker.stream.axes import OutputFrame
 from tracker.stream.message import PoseMessage, StreamIdentity
 

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from tracker.capture.frame import Clock
-from tracker.pose import PoseFrame
+from tracker.pose import Clock, PoseFrame
 from tracker.stream.axes import OutputFrame
 from tracker.stream.binding import DEFAULT_ENDPOINT, Binding
 from tracker.stream.message import (

@@ -7,8 +7,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from tracker.capture.frame import Clock
-from tracker.pose import Person, PoseFrame
+from tracker.pose import Clock, Person, PoseFrame
 from tracker.stream.axes import OutputFrame
 from tracker.stream.message import PoseMessage
 from tracker.stream.outlet import Outlet

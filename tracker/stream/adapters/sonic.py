@@ -26,8 +26,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from tracker.capture.frame import Clock
-from tracker.pose import Person, PoseFrame
+from tracker.pose import Clock, Person, PoseFrame
 from tracker.stream.axes import OutputFrame, multiply, rotate
 from tracker.stream.binding import DEFAULT_ENDPOINT, Binding
 from tracker.stream.message import PoseMessage

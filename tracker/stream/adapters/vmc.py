@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracker.body.skeleton import FLOW_JOINT_NAMES, PARENTS
-from tracker.capture.frame import Clock
-from tracker.pose import Person, PoseFrame
+from tracker.pose import Clock, Person, PoseFrame
 from tracker.stream.axes import Origin, OutputFrame, multiply, rotate
 from tracker.stream.binding import InsecureBindError, is_loopback
 from tracker.stream.message import PoseMessage
