@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kernels.raster import Target, plain_mesh
 from kernels.raster import cpu as raster
+from tracker.body.arrays import BodyArrays
 from tracker.body.camera import Camera
 from tracker.body.model import BodyModel, BodyOutput
 from tracker.body.rotation import matrix_from_axis_angle
@@ -45,6 +46,26 @@ class Bodies:
             torch.cat([part.rotations for part in parts]),
             torch.cat([part.translation_m for part in parts]),
         )
+
+
+def thinned(arrays: BodyArrays, every: int) -> tuple[BodyModel, Tensor]:
+    """A body of every n-th vertex and those that its joints hang on, without faces, and which those are.
+
+    Its joints are those of the whole body; its keypoints are not.
+    """
+    wanted = np.arange(len(arrays.v_template)) % every == 0
+    kept = np.flatnonzero(wanted | arrays.joint_regressor.any(axis=0))
+    chosen = BodyArrays(
+        v_template=arrays.v_template[kept],
+        shapedirs=arrays.shapedirs[kept],
+        posedirs=None if arrays.posedirs is None else arrays.posedirs[kept],
+        joint_regressor=arrays.joint_regressor[:, kept],
+        skin_weights=arrays.skin_weights[kept],
+        faces=np.zeros((0, 3), np.int64),
+        part_labels=arrays.part_labels[kept],
+        keypoint_regressor=arrays.keypoint_regressor[:, kept],
+    )
+    return BodyModel(chosen), torch.from_numpy(kept)
 
 
 def square_camera(size_px: int) -> Camera:
@@ -88,14 +109,22 @@ def perturbed(people: Bodies, generator: torch.Generator, *, angle_deg: float, s
 
 
 def render_parts(body: BodyModel, vertices_m: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
-    """Part maps (B,H,W) uint8 (0 background, p + 1 for part p), and which vertices are seen, (B,V) bool."""
+    """Part maps (B,H,W) uint8 (0 background, p + 1 for part p), and which vertices are seen, (B,V) bool.
+
+    A vertex is seen when it is at most 3 cm behind what its pixel shows, and that pixel shows its own part:
+    an arm close behind the trunk is not.
+    """
     faces = body.faces.numpy().astype(np.int32)
     parts = body.part_labels.numpy().astype(np.uint8)
     target = Target(camera.height_px, camera.width_px)
     maps, seen = [], []
+    last = np.array([camera.width_px, camera.height_px]) - 1
     for vertices in vertices_m.detach().numpy().astype(np.float32):
         target.clear()
         raster.draw(target, plain_mesh(vertices, faces, part=parts), camera.K)
         maps.append(torch.from_numpy(target.part.copy()))
-        seen.append(torch.from_numpy(raster.vertex_visibility(target, vertices, camera.K, tolerance_m=0.03)))
+        visible = raster.vertex_visibility(target, vertices, camera.K, tolerance_m=0.03)
+        points_px = vertices @ np.asarray(camera.K, np.float32).T
+        columns, rows = np.rint(points_px[:, :2] / points_px[:, 2:]).clip(0, last).astype(int).T
+        seen.append(torch.from_numpy(visible & (target.part[rows, columns] == parts + 1)))
     return torch.stack(maps), torch.stack(seen)

@@ -8,8 +8,9 @@ import torch
 from kernels.alignment import alignment_loss
 from tools.fit_parts import FitOptions, fit, joint_errors_mm
 from tools.fit_strip import write_strip
-from tools.part_scenes import Bodies, perturbed, place_people, render_parts, square_camera
-from tracker.body.model import BodyModel
+from tools.part_scenes import Bodies, perturbed, place_people, render_parts, square_camera, thinned
+from tracker.body.arrays import load_body_arrays
+from tracker.body.model import DEFAULT_BODY_PATH, BodyModel
 from tracker.body.rotation import geodesic_distance
 from tracker.latent.flow import LIGHT_WEIGHTS, PoseFlow
 
@@ -62,6 +63,28 @@ def test_perturbation_is_of_the_size_asked_for(people):
     assert torch.equal(start.rotations[:, 22:], many.rotations[:, 22:])
 
 
+def test_a_hidden_part_is_not_seen_though_it_is_close_to_what_hides_it(body, people):
+    camera = square_camera(96)
+    with torch.no_grad():
+        vertices = people.posed(body).vertices_m
+    part_map, seen = render_parts(body, vertices, camera)
+    points = vertices @ torch.tensor(camera.K, dtype=torch.float32).T
+    columns, rows = (points[..., :2] / points[..., 2:]).round().long().unbind(-1)
+    for labels, visible, row, column in zip(part_map, seen, rows, columns, strict=True):
+        shown = labels[row[visible], column[visible]].long()
+        assert visible.sum() > 500
+        assert torch.equal(shown, body.part_labels[visible] + 1)
+
+
+def test_a_thinned_body_keeps_its_joints_and_its_place(body, people):
+    thin, kept = thinned(load_body_arrays(DEFAULT_BODY_PATH), 3)
+    assert len(kept) < 0.6 * body.num_vertices
+    whole, part = people.posed(body), people.posed(thin)
+    torch.testing.assert_close(part.joints_m, whole.joints_m, atol=1e-5, rtol=0)
+    torch.testing.assert_close(part.vertices_m, whole.vertices_m[:, kept], atol=1e-5, rtol=0)
+    assert torch.equal(thin.part_labels, body.part_labels[kept])
+
+
 def test_a_short_fit_comes_closer_and_a_fit_without_the_loss_does_not(body, people, tmp_path):
     flow, camera = PoseFlow.load(LIGHT_WEIGHTS), square_camera(96)
     with torch.no_grad():
@@ -69,7 +92,8 @@ def test_a_short_fit_comes_closer_and_a_fit_without_the_loss_does_not(body, peop
     start = perturbed(people, torch.Generator().manual_seed(1), angle_deg=20.0, shift_m=0.1)
     options = {"steps": 60, "sigma_px": (12.0, 3.0), "rate": 0.05}
     found = fit(body, flow, start, part_map, camera, FitOptions(**options))
-    blind = fit(body, flow, start, part_map, camera, FitOptions(alignment_weight=0.0, **options))
+    without = FitOptions(alignment_weight=0.0, start_weight=0.0, **options)
+    blind = fit(body, flow, start, part_map, camera, without)
     before = joint_errors_mm(body, start, people).mean()
     assert joint_errors_mm(body, found, people).mean() < 0.6 * before
     assert joint_errors_mm(body, blind, people).mean() > 0.75 * before
