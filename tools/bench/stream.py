@@ -31,6 +31,7 @@ from tracker.stream import (
     decode,
     encode,
 )
+from tracker.stream.binding import QUEUED_MESSAGES
 
 SUBSCRIBERS: Final = 20
 PROCESSES: Final = 2
@@ -199,6 +200,7 @@ def main() -> None:
     options = parser.parse_args()
     frame = one_person()
     report = {
+        "queued_messages_per_subscriber": QUEUED_MESSAGES,
         "cost": costs(frame, options.repeats),
         "load": load(frame, options.seconds),
         "late_joiner": late_joiners(frame),
