@@ -160,13 +160,24 @@ def _speed(report: Json) -> Iterator[Block]:
     yield _environment(report)
     rows = []
     for name, row in report["medians"].items():
-        if "cpu_ms_per_frame" in row:
+        if "cpu_ms_per_frame" in row and name != "idle":
             age = row.get("capture_to_publish_ms", {}).get("p95")
             rows.append([
                 name.replace("_", " "), f"{row['cpu_ms_per_frame']:.1f}", f"{row['fps']:.1f}",
                 f"{age:.1f}" if name == "paced" and age is not None else "",
             ])  # fmt: skip
+    yield Text(
+        "every: all frames as fast as they go; paced: at the clip's own speed, as if live; four people: another "
+        "clip. Processor time is that of all threads, decoding included."
+    )
     yield Grid(("contestant", "CPU ms per frame", "frames/s", "capture to publish p95 ms"), rows)
+    stages = report["medians"].get("every", {}).get("stage_ms", {})
+    if stages:
+        keys = ("p50", "p95", "p99")
+        yield Grid(
+            ("stage", *(f"{key} ms" for key in keys)),
+            [[name, *(f"{times[key]:.1f}" for key in keys)] for name, times in stages.items()],
+        )
 
 
 def _clip(report: Json, folder: Path) -> Iterator[Block]:
