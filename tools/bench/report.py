@@ -167,8 +167,8 @@ def _speed(report: Json) -> Iterator[Block]:
                 f"{age:.1f}" if name == "paced" and age is not None else "",
             ])  # fmt: skip
     yield Text(
-        "every: all frames as fast as they go; paced: at the clip's own speed, as if live; four people: another "
-        "clip. Processor time is that of all threads, decoding included."
+        "every: all frames as fast as they go; paced: at the clip's own speed, as if live; four people: "
+        "another clip. Processor time is that of all threads, decoding included."
     )
     yield Grid(("contestant", "CPU ms per frame", "frames/s", "capture to publish p95 ms"), rows)
     stages = report["medians"].get("every", {}).get("stage_ms", {})
