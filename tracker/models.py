@@ -49,14 +49,17 @@ class Models:
     engine: str = "torch"
 
     @classmethod
-    def load(cls, *, body: str | Path | None = None) -> "Models":
+    def load(cls, *, body: str | Path | None = None, engine: str = "auto") -> "Models":
         """The shipped models; ``body`` names another body (see `tracker.load_body`).
 
-        Raises ``FileNotFoundError`` where weights are missing.
+        ``engine`` runs the networks (see `tracker.regress.engine`). Raises ``FileNotFoundError`` where
+        weights are missing, ``ValueError`` for an engine that there is not or that cannot run here.
         """
+        regressor = Regressor.load(engine=engine)
         return cls(
-            detector=PersonDetector.load(score_threshold=CANDIDATE_SCORE),
-            regressor=Regressor.load(),
+            detector=PersonDetector.load(score_threshold=CANDIDATE_SCORE, engine=engine),
+            regressor=regressor,
             decoder=FlowDecoder(PoseFlow.load()),
             body=load_body(body),
+            engine=regressor.engine,
         )

@@ -60,6 +60,7 @@ class Tracker:
         body: str | Path | None = None,
         vertices: bool = False,
         models: Models | None = None,
+        engine: str = "auto",
         publisher: Outlet | None = None,
         lead_ms: float = 0.0,
         rate_hz: float | None = None,
@@ -77,6 +78,7 @@ class Tracker:
             body: file of another body model (see `tracker.load_body`).
             vertices: give the mesh as well.
             models: shared or own models, with their body; None loads the shipped ones.
+            engine: what runs the shipped models, one of `tracker.regress.engine.ENGINES`.
             publisher: where to send every frame; stays the caller's to close.
             lead_ms: how far ahead of its capture, or with ``rate_hz`` of its publication, to predict a pose.
             rate_hz: publish predictions at this rate instead of each frame, for live and paced sources.
@@ -97,7 +99,7 @@ class Tracker:
         elif source is not None:
             self.source = open_source(source, policy=policy, mode=mode)
         try:
-            self._models = models or Models.load(body=body)
+            self._models = models or Models.load(body=body, engine=engine)
             poser = BodyPoser(self._models.body, self._models.decoder, vertices=vertices)
             self._people = People(poser, new_filter, max_people=max_people)
             self._cadence = self._fixed_rate(rate_hz, publisher)

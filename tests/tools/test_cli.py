@@ -38,7 +38,7 @@ def kinestream(*arguments: object) -> tuple[int, str, str]:
 
 @pytest.fixture(autouse=True)
 def _stand_ins(block_models: Models, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(Models, "load", classmethod(lambda cls, body=None: block_models))
+    monkeypatch.setattr(Models, "load", classmethod(lambda cls, **_: block_models))
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
@@ -239,7 +239,7 @@ from tools.cli import app
 
 body, decoder = BodyModel.load(), FlowDecoder(PoseFlow(FlowConfig(depth=2, hidden=16)).eval())
 models = Models(conftest.BlockDetector(), conftest.BlockRegressor(body, decoder), decoder, body)
-Models.load = classmethod(lambda cls, body=None: models)
+Models.load = classmethod(lambda cls, **_: models)
 app()
 """
 

@@ -49,7 +49,7 @@ from tools.cli import app
 
 body, decoder = BodyModel.load(), FlowDecoder(PoseFlow(FlowConfig(depth=2, hidden=16)).eval())
 models = Models(conftest.BlockDetector(), conftest.BlockRegressor(body, decoder), decoder, body)
-Models.load = classmethod(lambda cls, body=None: models)
+Models.load = classmethod(lambda cls, **_: models)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 app()
 """
@@ -89,7 +89,7 @@ def kinestream(*arguments: object, typed: str = "") -> tuple[int, str]:
 
 @pytest.fixture
 def stand_ins(block_models: Models, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(Models, "load", classmethod(lambda cls, body=None: block_models))
+    monkeypatch.setattr(Models, "load", classmethod(lambda cls, **_: block_models))
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)

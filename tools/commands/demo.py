@@ -27,6 +27,7 @@ def demo(
         "kinestream-demo.mp4"
     ),
     filter_name: Annotated[str, typer.Option("--filter", help="Motion filter.")] = "kalman",
+    engine: Annotated[str, typer.Option(help="What runs the networks: auto, cpu or torch.")] = "auto",
 ) -> None:
     """Track the embedded clip, publish it, subscribe to it, draw it, and measure the error.
 
@@ -50,7 +51,14 @@ def demo(
         listener = stack.enter_context(Listener(publisher.endpoint))
         started_s = time.perf_counter()
         tracking = stack.enter_context(
-            Tracker(assets / CLIP, camera=camera, filter_name=filter_name, vertices=True, publisher=publisher)
+            Tracker(
+                assets / CLIP,
+                camera=camera,
+                filter_name=filter_name,
+                engine=engine,
+                vertices=True,
+                publisher=publisher,
+            )
         )
         fps = float(truth["fps"])
         video = stack.enter_context(OverlayVideoSink(output, tracking.faces, fps=fps))

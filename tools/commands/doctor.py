@@ -62,6 +62,7 @@ def checks() -> Iterator[Check]:
     yield _video()
     yield _cameras()
     yield _gpu()
+    yield _engines()
     yield _port()
     yield _cache()
 
@@ -123,6 +124,16 @@ def _gpu() -> Check:
     if torch.backends.mps.is_available():
         return Check(None, "GPU", "Apple GPU, not used", "tracking runs on the CPU")
     return Check(None, "GPU", "none", "tracking runs on the CPU")
+
+
+def _engines() -> Check:
+    """Which engines can run the networks, best first."""
+    from tracker.regress.engine import ENGINES, why_not
+
+    reasons = {name: why_not(name) for name in ENGINES[1:]}
+    found = ", ".join(name for name, reason in reasons.items() if reason is None)
+    missing = [reason for reason in reasons.values() if reason is not None]
+    return Check(None if missing else True, "engines", found, "\n".join(missing))
 
 
 def _port() -> Check:

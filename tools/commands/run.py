@@ -40,6 +40,14 @@ def _filter(value: str) -> str:
     return value
 
 
+def _engine(value: str) -> str:
+    from tracker.regress.engine import ENGINES
+
+    if value not in ENGINES:
+        raise typer.BadParameter(f"expected one of {', '.join(ENGINES)}, found {value!r}")
+    return value
+
+
 def _size(value: str | None) -> str | None:
     if value is not None and not re.fullmatch(r"[1-9]\d*x[1-9]\d*", value):
         raise typer.BadParameter(f"expected WIDTHxHEIGHT such as 1280x720, found {value!r}")
@@ -160,6 +168,14 @@ def run(
             rich_help_panel="Tracking",
         ),
     ] = "kalman",
+    engine: Annotated[
+        str,
+        typer.Option(
+            callback=_engine,
+            help="What runs the networks: cpu (ONNX Runtime), torch; auto takes the fastest that works.",
+            rich_help_panel="Tracking",
+        ),
+    ] = "auto",
     body: Annotated[
         Path | None,
         typer.Option(help="Body model file (npz); default: the free body.", rich_help_panel="Tracking"),
@@ -223,6 +239,7 @@ def run(
                 max_people=max_people,
                 vertices=vertices or draws,
                 body=body,
+                engine=engine,
                 publisher=publisher,
                 lead_ms=lead_ms,
                 rate_hz=rate,

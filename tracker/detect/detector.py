@@ -1,5 +1,6 @@
 """The person detector as the tracker uses it: picture in, boxes and scores out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from tracker.body.crop import halved
 from tracker.detect.network import DetectorConfig, DetectorNetwork, DetectorOutput
 from tracker.regress.backbone import fold
+from tracker.regress.engine import Engine, NetworkInput, compile_network
 from tracker.regress.weights import fill, read_weights
 
 DETECTOR_FORMAT: Final = "kinestream.detector.v1"
@@ -68,7 +70,7 @@ class PersonDetector:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Engine | Callable[..., DetectorOutput],
         config: DetectorConfig,
         *,
         score_threshold: float = SCORE_THRESHOLD,
@@ -94,10 +96,12 @@ class PersonDetector:
         *,
         score_threshold: float = SCORE_THRESHOLD,
         overlap_threshold: float = OVERLAP_THRESHOLD,
+        engine: str = "torch",
     ) -> "PersonDetector":
         """Read a detector; None means the shipped weights.
 
-        Raises ``FileNotFoundError`` or :class:`tracker.regress.weights.WeightsError`.
+        Raises ``FileNotFoundError``, :class:`tracker.regress.weights.WeightsError`, and as
+        :func:`tracker.regress.engine.compile_network` does.
         """
         path = DEFAULT_WEIGHTS if path is None else Path(path)
         config_values, tensors = read_weights(path, kind=DETECTOR_FORMAT)
@@ -106,7 +110,7 @@ class PersonDetector:
         fill(network, tensors, path=path)
         folded = fold(network.eval().requires_grad_(False))
         return cls(
-            folded.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+            compile_network(folded, (_frame_input(config),), engine=engine),
             config,
             score_threshold=score_threshold,
             overlap_threshold=overlap_threshold,
@@ -125,6 +129,13 @@ class PersonDetector:
         boxes = np.clip(boxes, -0.5, limit).astype(np.float32)
         kept = suppress(boxes, scores, self._overlap_threshold)[:MAX_PERSONS]
         return Detections(boxes[kept], scores[kept])
+
+
+def _frame_input(config: DetectorConfig) -> NetworkInput:
+    """The argument of :class:`DetectorNetwork`: a frame whose sides vary with the source."""
+    noise = torch.Generator().manual_seed(0)
+    shape = (1, 3, config.frame_px // 64 * 32, config.frame_px)
+    return NetworkInput(torch.randint(0, 256, shape, dtype=torch.uint8, generator=noise), (0, 2, 3))
 
 
 def letterbox(image: npt.NDArray[np.uint8], longer_px: int) -> tuple[npt.NDArray[np.uint8], float]:

@@ -1,18 +1,20 @@
 """The regressor as the tracker uses it: picture, boxes and camera in, :class:`Observations` out."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tracker.body.camera import Camera
 from tracker.body.crop import CropTransform
 from tracker.body.hot_rotation import matrix_from_sixd, quat_from_matrix
 from tracker.body.skeleton import NUM_BETAS, NUM_KEYPOINTS
 from tracker.regress.backbone import fold
+from tracker.regress.engine import Engine, NetworkInput, compile_network
 from tracker.regress.network import RegressorConfig, RegressorNetwork, RegressorOutput
 from tracker.regress.observation import Observations
 from tracker.regress.preprocess import VirtualView, crop_intrinsics, to_pixels, virtual_view
@@ -45,21 +47,32 @@ def load_network(path: str | Path | None = None) -> RegressorNetwork:
     return network.eval().requires_grad_(False)
 
 
+def network_inputs(config: RegressorConfig) -> tuple[NetworkInput, ...]:
+    """The arguments of :class:`RegressorNetwork`: crops, maps to the virtual camera, log half extents."""
+    noise = torch.Generator().manual_seed(0)
+    crop = torch.randint(0, 256, (1, 3, config.crop_px, config.crop_px), dtype=torch.uint8, generator=noise)
+    return NetworkInput(crop), NetworkInput(torch.eye(3)[None]), NetworkInput(torch.full((1,), -1.2))
+
+
 class Regressor:
     """Looks at every box of a picture once. Not thread-safe where the network is not."""
 
-    def __init__(self, network: nn.Module, config: RegressorConfig) -> None:
+    def __init__(self, network: Engine | Callable[..., RegressorOutput], config: RegressorConfig) -> None:
         """Take a network that maps crops to :class:`RegressorOutput`, compiled or not."""
         self.config = config
         self._network = network
+        self.engine = getattr(network, "name", "torch")
         matrix_from_sixd(np.zeros((1, 6)))  # compile now, not at the first person
 
     @classmethod
-    def load(cls, path: str | Path | None = None) -> "Regressor":
-        """The plain torch regressor, batch norm folded; None means the shipped weights."""
+    def load(cls, path: str | Path | None = None, *, engine: str = "torch") -> "Regressor":
+        """The regressor, batch norm folded; None means the shipped weights.
+
+        Raises as :func:`load_network` and :func:`tracker.regress.engine.compile_network` do.
+        """
         network = load_network(path)
         config = network.config
-        return cls(fold(network).to(memory_format=torch.channels_last), config)  # type: ignore[call-overload]
+        return cls(compile_network(fold(network), network_inputs(config), engine=engine), config)
 
     @property
     def latent_size(self) -> int:
@@ -80,7 +93,7 @@ class Regressor:
         view = virtual_view([crop_intrinsics(crop, camera) for crop in crops])
         images = np.stack([crop.extract(image_rgb) for crop in crops])
         with torch.inference_mode():
-            output = self._network(
+            output: RegressorOutput = self._network(
                 torch.from_numpy(images).permute(0, 3, 1, 2),
                 torch.from_numpy(view.to_virtual).float(),
                 torch.from_numpy(view.log_extent).float(),

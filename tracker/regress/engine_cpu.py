@@ -1,0 +1,141 @@
+"""The fast CPU engine: ONNX Runtime, float32, with a fixed number of threads."""
+
+import importlib.metadata
+import io
+import logging
+import time
+import warnings
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tracker.regress import engine_cache
+from tracker.regress.engine import (
+    EngineError,
+    Flat,
+    NetworkInput,
+    NotHereError,
+    Precision,
+    TorchEngine,
+    check,
+    examples,
+    rebuild,
+    weights_key,
+)
+
+log = logging.getLogger(__name__)
+
+
+def require() -> ModuleType:
+    """ONNX Runtime; :class:`EngineError` when it is not installed or does not load."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise NotHereError(f"engine cpu: needs ONNX Runtime ({error}); pip install onnxruntime") from error
+    found: ModuleType = onnxruntime
+    return found
+
+
+class CpuEngine:
+    """An ONNX Runtime session with a network's interface."""
+
+    name = "cpu"
+    precision: Precision = "float32"
+
+    def __init__(self, graph: bytes, like: Any) -> None:
+        """Open a graph (ONNX); ``like`` is a result of the network, whose form results take.
+
+        Raises :class:`EngineError` when the runtime cannot read the graph.
+        """
+        runtime = require()
+        threads = torch.get_num_threads()
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 3
+        # Threads that spin while they wait take cores from decoding, and lengthen the tail on a busy machine.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except (RuntimeError, ValueError, *_own_errors(runtime)) as error:
+            raise EngineError(f"engine cpu: ONNX Runtime cannot read the network ({error})") from error
+        self.detail = f"ONNX Runtime {_version()}, {threads} thread(s)"
+        self._names = [entry.name for entry in self._session.get_inputs()]
+        self._like = like
+
+    def __call__(self, *inputs: Tensor) -> Any:
+        """Run on CPU tensors."""
+        feeds = {name: value.numpy() for name, value in zip(self._names, inputs, strict=True)}
+        return rebuild(self._like, iter(map(torch.from_numpy, self._session.run(None, feeds))))
+
+
+def build(
+    network: nn.Module, inputs: Sequence[NetworkInput], reference: TorchEngine, max_batch: int
+) -> CpuEngine:
+    """The engine, from the cache where possible; any batch size is fine.
+
+    Raises :class:`EngineError` when ONNX Runtime is missing or cannot run the network.
+    """
+    require()
+    name = f"{weights_key(network, inputs, onnxruntime=_version())}.cpu.engine"
+    like = reference(*examples(inputs, 1))
+    kept = engine_cache.load(name)
+    if kept is not None:
+        try:
+            engine = CpuEngine(kept, like)
+            check(engine, reference, inputs)
+        except EngineError as error:
+            log.warning("the engine in the cache does not fit (%s); building anew", error)
+        else:
+            return engine
+    started_s = time.perf_counter()
+    graph = export_onnx(network, inputs)
+    engine = CpuEngine(graph, like)
+    check(engine, reference, inputs)
+    engine_cache.store(name, graph)
+    log.info("built the cpu engine in %.1f s; the next start reads it", time.perf_counter() - started_s)
+    return engine
+
+
+def export_onnx(network: nn.Module, inputs: Sequence[NetworkInput]) -> bytes:
+    """The network as an ONNX graph whose varying axes are free; :class:`EngineError` if torch cannot."""
+    names = [f"input_{index}" for index in range(len(inputs))]
+    free = {
+        name: {axis: "batch" if axis == 0 else f"{name}_axis_{axis}" for axis in entry.varies}
+        for name, entry in zip(names, inputs, strict=True)
+    }
+    buffer = io.BytesIO()
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            # The exporter that needs no further package and takes a second instead of half a minute.
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                Flat(network).eval(), examples(inputs, 2), buffer, input_names=names, dynamic_axes=free,
+                opset_version=17, dynamo=False,
+            )  # fmt: skip
+    except (RuntimeError, TypeError, ValueError, ImportError, torch.onnx.errors.OnnxExporterError) as error:
+        raise EngineError(
+            f"engine cpu: torch {torch.__version__} cannot export the network: {error}"
+        ) from error
+    return buffer.getvalue()
+
+
+def _version() -> str:
+    return importlib.metadata.version("onnxruntime")
+
+
+def _own_errors(runtime: ModuleType) -> tuple[type[Exception], ...]:
+    """The runtime's exceptions, which share no base but ``Exception``."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    names = (
+        "Fail",
+        "InvalidGraph",
+        "InvalidProtobuf",
+        "InvalidArgument",
+        "NotImplemented",
+        "RuntimeException",
+    )
+    return tuple(getattr(state, name) for name in names if hasattr(state, name))
