@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -57,9 +57,10 @@ class CpuEngine:
         options.log_severity_level = 3
         # Threads that spin while they wait take cores from decoding, and lengthen the tail on a busy machine.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        failures: tuple[type[Exception], ...] = (RuntimeError, ValueError, *_own_errors(runtime))
         try:
             self._session = runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        except (RuntimeError, ValueError, *_own_errors(runtime)) as error:
+        except failures as error:
             raise EngineError(f"engine cpu: ONNX Runtime cannot read the network ({error})") from error
         self.detail = f"ONNX Runtime {_version()}, {threads} thread(s)"
         self._names = [entry.name for entry in self._session.get_inputs()]
@@ -112,7 +113,7 @@ def export_onnx(network: nn.Module, inputs: Sequence[NetworkInput]) -> bytes:
             # The exporter that needs no further package and takes a second instead of half a minute.
             warnings.simplefilter("ignore")
             torch.onnx.export(
-                Flat(network).eval(), examples(inputs, 2), buffer, input_names=names, dynamic_axes=free,
+                Flat(network).eval(), examples(inputs, 2), cast(Any, buffer), input_names=names, dynamic_axes=free,
                 opset_version=17, dynamo=False,
             )  # fmt: skip
     except (RuntimeError, TypeError, ValueError, ImportError, torch.onnx.errors.OnnxExporterError) as error:
