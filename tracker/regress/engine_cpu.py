@@ -113,7 +113,8 @@ def export_onnx(network: nn.Module, inputs: Sequence[NetworkInput]) -> bytes:
             # The exporter that needs no further package and takes a second instead of half a minute.
             warnings.simplefilter("ignore")
             torch.onnx.export(
-                Flat(network).eval(), examples(inputs, 2), cast(Any, buffer), input_names=names, dynamic_axes=free,
+                Flat(network).eval(), examples(inputs, 2), cast(Any, buffer),
+                input_names=names, dynamic_axes=free,
                 opset_version=17, dynamo=False,
             )  # fmt: skip
     except (RuntimeError, TypeError, ValueError, ImportError, torch.onnx.errors.OnnxExporterError) as error:
