@@ -7,8 +7,10 @@ from torch import Tensor, nn
 
 from tracker.body.skeleton import NUM_KEYPOINTS, NUM_PARTS
 
-READOUT_SHARPNESS = 2.0
-"""Heat maps are read at this power, so that a second, weaker mode draws the mean less."""
+READOUT_SHARPNESS = 6.0
+"""Heat maps are read at this power, so that a second, weaker mode hardly draws the mean."""
+SPREAD_SHARPNESS = 2.0
+"""Power at which spread and peak are measured: there a second mode is to be noticed."""
 
 
 class DenseHead(nn.Module):
@@ -33,14 +35,16 @@ class KeypointReading(NamedTuple):
 
 
 def read_keypoints(heatmaps: Tensor) -> KeypointReading:
-    """Mean and spread of the sharpened distribution over the cells (integral regression, Sun et al. 2018)."""
+    """Mean and spread of sharpened distributions over the cells (integral regression, Sun et al. 2018)."""
     height, width = heatmaps.shape[-2:]
-    flat = (READOUT_SHARPNESS * heatmaps.float().flatten(2)).softmax(-1)
+    logits = heatmaps.float().flatten(2)
     x, y = cell_centers(width, heatmaps.device), cell_centers(height, heatmaps.device)
     grid = torch.stack([x.repeat(height), y.repeat_interleave(width)], -1)  # (h w, 2)
-    mean = flat @ grid
-    variance = (flat @ (grid * grid) - mean * mean).clamp_min(0.0)
-    return KeypointReading(mean, torch.sqrt(variance + 1e-6), flat.amax(-1))
+    points = (READOUT_SHARPNESS * logits).softmax(-1) @ grid
+    share = (SPREAD_SHARPNESS * logits).softmax(-1)
+    mean = share @ grid
+    variance = (share @ (grid * grid) - mean * mean).clamp_min(0.0)
+    return KeypointReading(points, torch.sqrt(variance + 1e-6), share.amax(-1))
 
 
 def cell_centers(count: int, device: torch.device | None = None) -> Tensor:
