@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -95,13 +96,20 @@ def train(
             run.save()
 
 
-def detection_frames(data: Path, pool: Path | None, split: str, *, frame_px: int) -> DetectionFrames:
-    """Frames of the rendered people of ``pool/<split>`` (4 parts of 5) and of the free photo sets."""
+def detection_frames(
+    data: Path,
+    pool: Path | None,
+    split: str,
+    *,
+    frame_px: int,
+    photos: Sequence[str] = FREE_PHOTO_SETS,
+) -> DetectionFrames:
+    """Frames of the rendered people of ``pool/<split>`` (4 parts of 5) and of photo sets."""
     backdrops = Backdrops.load(data / "backgrounds" / "hdri", side_px=frame_px)
     sources: list[tuple[PoolCutOuts | PhotoCutOuts, float]] = []
     if pool is not None:
         sources.append((PoolCutOuts(pool / split), 0.8))
-    labels = {name: PseudoLabels.load(data / "pseudo" / f"{name}.npz") for name in FREE_PHOTO_SETS}
+    labels = {name: PseudoLabels.load(data / "pseudo" / f"{name}.npz") for name in photos}
     total = sum(map(len, labels.values()))
     for name, entry in labels.items():
         sources.append((PhotoCutOuts(data / "images" / name, entry), 0.2 * len(entry) / total))
@@ -112,6 +120,9 @@ def main(
     run: Annotated[Path, typer.Option(help="folder of the run: checkpoint, log, weights")],
     data: Annotated[Path, typer.Option(envvar="KINESTREAM_DATA", help="data folder")],
     pool: Annotated[Path | None, typer.Option(help="folder with crop pools train/ and val/")] = None,
+    photos: Annotated[
+        list[str] | None, typer.Option(help="photo sets (DATA/images, DATA/pseudo); repeatable")
+    ] = None,
     backbone: str = "tiny",
     backbone_from: Annotated[
         Path | None, typer.Option(help="regressor whose backbone, of the same size, to start from")
@@ -141,7 +152,7 @@ def main(
     rng = np.random.default_rng(12345)
     validation = [held_out.sample(rng, shape=SHAPES[i % len(SHAPES)]) for i in range(EVALUATION_FRAMES)]
     train(
-        detection_frames(data, pool, "train", frame_px=config.frame_px),
+        detection_frames(data, pool, "train", frame_px=config.frame_px, photos=photos or FREE_PHOTO_SETS),
         validation,
         state,
         steps=steps,
