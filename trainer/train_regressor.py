@@ -217,9 +217,10 @@ def crop_sources(
 ) -> tuple[CropSource, dict[str, list[CropSample]]]:
     """The training mix, and fixed validation crops by name. Pools hold ``train`` and maybe ``val``."""
     backdrops = Backdrops.load(data / "backgrounds" / "hdri")
-    mix: list[tuple[CropSource, float]] = [(EmptyCrops(backdrops, crop_px=crop_px), empty)]
     validation: dict[str, list[CropSample]] = {}
     rendered = [CropPool(pool / "train", backdrops, crop_px=crop_px) for pool in pools]
+    nobody = EmptyCrops(backdrops, crop_px=crop_px, people=rendered[0] if rendered else None)
+    mix: list[tuple[CropSource, float]] = [(nobody, empty)]
     people = sum(len(pool) for pool in rendered)
     mix += [(pool, full * len(pool) / people) for pool in rendered]
     for pool in pools:

@@ -20,7 +20,7 @@ from trainer.data.crop_sample import (
     collate,
 )
 from trainer.data.detection_frames import DetectionFrames, PhotoCutOuts, PoolCutOuts
-from trainer.data.image_augment import map_matrix, patterned, random_similarity, turn_of, warp
+from trainer.data.image_augment import map_matrix, patterned, random_similarity, shuffled, turn_of, warp
 from trainer.data.lspet import LIMB_JOINTS, load_lspet
 from trainer.data.photos import PhotoCrops, crop_keypoints, mirrored
 from trainer.data.pseudo import HIP_WEIGHT, LANDMARK_OF_KEYPOINT, PseudoLabels, keypoints_from_landmarks
@@ -311,3 +311,20 @@ def test_whole_photos_keep_their_boxes(data: Path, backdrops: Backdrops) -> None
         if len(boxes):
             x, y = ((boxes[0, :2] + boxes[0, 2:]) / 2).astype(int)
             assert frame[y, x].mean() > 60  # the bright bar is there
+
+
+def test_crops_of_nobody_come_in_all_kinds(backdrops: Backdrops, tmp_path: Path) -> None:
+    people = CropPool(make_pool(tmp_path / "pool"), backdrops, crop_px=CROP)
+    nobody = EmptyCrops(backdrops, crop_px=CROP, people=people)
+    rng = np.random.default_rng(0)
+    samples = [nobody.sample(rng) for _ in range(20)]
+    assert not any(sample.presence or sample.parts.any() for sample in samples)
+    assert all(sample.known.all() and not sample.keypoints.any() for sample in samples)
+    assert len({sample.image.tobytes() for sample in samples}) == 20
+
+
+def test_shuffling_keeps_pixels_and_moves_them() -> None:
+    image = np.arange(60 * 60 * 3, dtype=np.uint32).astype(np.uint8).reshape(60, 60, 3)
+    result = shuffled(np.random.default_rng(1), image)
+    assert (result != image).any()
+    np.testing.assert_array_equal(np.sort(result, axis=None), np.sort(image, axis=None))

@@ -19,11 +19,13 @@ from trainer.data.backdrops import Backdrops
 from trainer.data.clip import NUM_BODY_JOINTS, mirror_rotations
 from trainer.data.crop_sample import PART_STRIDE, PART_UNKNOWN, BodyLabel, CropSample
 from trainer.data.image_augment import (
+    add_decoys,
     damage,
     map_matrix,
     occlude,
     patterned,
     random_similarity,
+    shuffled,
     turn_of,
     warp,
 )
@@ -40,6 +42,8 @@ _MIRROR_LABELS = np.array([0] + [part + 1 for part in MIRROR_PARTS], np.uint8)
 _NEIGHBOUR_RATE = 0.1
 _OCCLUSION_RATE = 0.2
 _PATTERN_RATE = 0.25
+_SHUFFLED_SHARE = 0.25
+_DECOY_SHARE = 0.4
 
 
 def create_pool(folder: Path, count: int, side_px: int) -> dict[str, npt.NDArray[np.generic]]:
@@ -116,14 +120,21 @@ class CropPool:
 
 
 class EmptyCrops:
-    """Crops without a person, for presence."""
+    """Crops without a person, for presence: backgrounds, decoys on them, and people in shuffled pieces."""
 
-    def __init__(self, backdrops: Backdrops, *, crop_px: int) -> None:
-        self._backdrops, self._crop_px = backdrops, crop_px
+    def __init__(self, backdrops: Backdrops, *, crop_px: int, people: CropPool | None = None) -> None:
+        self._backdrops, self._crop_px, self._people = backdrops, crop_px, people
 
     def sample(self, rng: np.random.Generator) -> CropSample:
-        """Draw one background."""
-        image = damage(rng, self._backdrops.crop(rng, self._crop_px))
+        """Draw one."""
+        kind = rng.random()
+        if self._people is not None and kind < _SHUFFLED_SHARE:
+            image = shuffled(rng, self._people.sample(rng).image)
+        else:
+            image = self._backdrops.crop(rng, self._crop_px)
+            if kind < _SHUFFLED_SHARE + _DECOY_SHARE:
+                add_decoys(rng, image)
+            image = damage(rng, image)
         side = self._crop_px // PART_STRIDE
         keypoints = np.zeros((NUM_KEYPOINTS, 3), np.float32)
         known = np.ones(NUM_KEYPOINTS, np.bool_)

@@ -145,6 +145,35 @@ def patterned(rng: np.random.Generator, rgba: Image, labels: Image) -> Image:
     return result
 
 
+def add_decoys(rng: np.random.Generator, image: Image, *, most: int = 5) -> None:
+    """Paint printed blobs and posts near the middle, in place: colourful, upright, and nobody."""
+    side = image.shape[0]
+    for _ in range(1 + int(rng.integers(most))):
+        mask = np.zeros((side, side), np.uint8)
+        longer = side * math.exp(rng.uniform(math.log(0.15), math.log(0.9)))
+        axes = float(longer), float(longer * rng.uniform(0.12, 0.9))
+        center = tuple(float(value) for value in rng.normal(0.5, 0.18, 2) * side)
+        box = (center, (axes[1], axes[0]), float(rng.normal(0, 40)))
+        if rng.random() < 0.5:
+            cv2.ellipse(mask, box, 1, -1)
+        else:
+            cv2.fillConvexPoly(mask, cv2.boxPoints(box).astype(np.int32), 1)
+        cv2.copyTo(_print(rng, side), mask, image)
+
+
+def shuffled(rng: np.random.Generator, image: Image) -> Image:
+    """The picture's tiles in another order: everything a person is made of, but no person."""
+    count = int(rng.integers(3, 7))
+    side = image.shape[0] // count
+    order = rng.permutation(count * count)
+    result = image.copy()
+    for place, taken in enumerate(order):
+        (i, j), (k, m) = divmod(place, count), divmod(int(taken), count)
+        tile = image[k * side : (k + 1) * side, m * side : (m + 1) * side]
+        result[i * side : (i + 1) * side, j * side : (j + 1) * side] = tile
+    return result
+
+
 _TORSO = (1, 2)
 _PATTERN_GROUPS: tuple[tuple[int, ...], ...] = (
     _TORSO, (*_TORSO, 3, 4), (*_TORSO, 3, 4, 5, 6), (1, 3, 4), (2, 9, 10), (2, 9, 10, 11, 12),
