@@ -37,6 +37,7 @@ TOPICS: Final[dict[str, tuple[Tool, ...]]] = {
     "clip": (Tool("tools.bench.clip", "clip.json"),),
     "speed": (Tool("tools.bench.speed", "speed.json", arguments=(DEMO_CLIP,)),),
     "accuracy": (Tool("tools.bench.accuracy", "accuracy.json", "--report"),),
+    "engines": (Tool("tools.bench.engines", "engines.json", "--report"),),
     "filter": (Tool("tools.bench.filter", "filter.json", plot=("filter_frontier.png", "--plot")),),
     "kernels": (
         Tool("tools.bench.raster", "raster.json"),
