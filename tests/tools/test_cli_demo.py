@@ -22,7 +22,7 @@ def short_demo(
 ) -> None:
     """A clip of 12 frames whose truth lies 50 mm beside what the tracker says."""
     clip = block_video([{0: (100 + i, 60, 50, 120)} for i in range(12)])
-    monkeypatch.setattr(Models, "load", classmethod(lambda cls, body=None, engine="auto": block_models))
+    monkeypatch.setattr(Models, "load", classmethod(lambda cls, **_: block_models))
     with Tracker(clip, models=block_models, filter_name="none") as tracker:
         people = [frame.persons[0] for frame in tracker]
         camera = tracker.predict(10**12).camera

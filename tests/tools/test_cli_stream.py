@@ -31,7 +31,7 @@ def kinestream(*arguments: object) -> tuple[int, str, str]:
 
 @pytest.fixture(autouse=True)
 def _stand_ins(block_models: Models, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(Models, "load", classmethod(lambda cls, body=None: block_models))
+    monkeypatch.setattr(Models, "load", classmethod(lambda cls, **_: block_models))
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)

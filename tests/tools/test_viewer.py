@@ -20,7 +20,7 @@ WALK = [{0: (40 + 2 * i, 60, 50, 120)} for i in range(10)]
 
 @pytest.fixture(autouse=True)
 def _stand_ins(block_models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Models, "load", classmethod(lambda cls, body=None: block_models))
+    monkeypatch.setattr(Models, "load", classmethod(lambda cls, **_: block_models))
     monkeypatch.setattr("tools.commands.run.stop_on_signals", lambda: None)
 
 
