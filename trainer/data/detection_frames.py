@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from trainer.data.backdrops import Backdrops
 from trainer.data.crop_pool import over
-from trainer.data.image_augment import damage
+from trainer.data.image_augment import blob, damage
 from trainer.data.image_file import decode, packed_image
 from trainer.data.pseudo import PseudoLabels
 
@@ -146,12 +146,8 @@ def _add_decoy(rng: np.random.Generator, frame: Image, filler: Image) -> None:
     longer = math.exp(rng.uniform(math.log(0.1), math.log(0.9))) * height
     axes = longer / 2, longer / 2 * rng.uniform(0.15, 0.9)
     center = rng.uniform(0, width), rng.uniform(0, height)
-    mask = np.zeros((height, width), np.uint8)
     box = (center, (2 * axes[1], 2 * axes[0]), float(rng.normal(0, 20)))
-    if rng.random() < 0.5:
-        cv2.ellipse(mask, box, 1, -1)
-    else:
-        cv2.fillConvexPoly(mask, cv2.boxPoints(box).astype(np.int32), 1)
+    mask = blob(rng, (height, width), box)
     if rng.random() < 0.3:
         filler = np.full_like(filler, rng.integers(0, 256, 3))
     cv2.copyTo(filler, mask, frame)

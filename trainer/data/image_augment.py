@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -145,19 +146,27 @@ def patterned(rng: np.random.Generator, rgba: Image, labels: Image) -> Image:
     return result
 
 
+def blob(
+    rng: np.random.Generator, shape: tuple[int, int], box: tuple[Sequence[float], Sequence[float], float]
+) -> npt.NDArray[np.uint8]:
+    """Mask (H, W) of an ellipse or a rectangle: centre, size and angle in degrees as OpenCV takes them."""
+    mask = np.zeros(shape, np.uint8)
+    if rng.random() < 0.5:
+        cv2.ellipse(mask, box, 1, -1)
+    else:
+        cv2.fillConvexPoly(mask, cv2.boxPoints(box).astype(np.int32), 1)
+    return mask
+
+
 def add_decoys(rng: np.random.Generator, image: Image, *, most: int = 5) -> None:
     """Paint printed blobs and posts near the middle, in place: colourful, upright, and nobody."""
     side = image.shape[0]
     for _ in range(1 + int(rng.integers(most))):
-        mask = np.zeros((side, side), np.uint8)
         longer = side * math.exp(rng.uniform(math.log(0.15), math.log(0.9)))
         axes = float(longer), float(longer * rng.uniform(0.12, 0.9))
         center = tuple(float(value) for value in rng.normal(0.5, 0.18, 2) * side)
         box = (center, (axes[1], axes[0]), float(rng.normal(0, 40)))
-        if rng.random() < 0.5:
-            cv2.ellipse(mask, box, 1, -1)
-        else:
-            cv2.fillConvexPoly(mask, cv2.boxPoints(box).astype(np.int32), 1)
+        mask = blob(rng, (side, side), box)
         cv2.copyTo(_print(rng, side), mask, image)
 
 
