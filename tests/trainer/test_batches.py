@@ -1,5 +1,6 @@
 """Batches belong to steps: the same step gives the same batch, whoever makes it."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -34,3 +35,16 @@ def test_every_step_has_its_batch(workers: int) -> None:
     other = next(step_batches(Noise(), 3, first=0, last=1, seed=2))
     assert not torch.equal(other.images, whole[0].images)
     assert not torch.equal(whole[0].images, whole[1].images)
+
+
+def test_workers_start_after_opencv_has_used_its_threads() -> None:
+    """A forked process that ends threads which it did not inherit would wait for ever."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(4)
+    try:
+        for _ in range(5):
+            cv2.GaussianBlur(np.zeros((1000, 1000, 3), np.uint8), (9, 9), 2)
+        assert len(list(step_batches(Noise(), 3, first=2, last=5, seed=1, workers=2))) == 3
+        assert cv2.getNumThreads() == 4
+    finally:
+        cv2.setNumThreads(before)

@@ -58,9 +58,13 @@ def step_iterator(batches: StepBatches[S, B], *, workers: int = 0) -> Iterator[B
         worker_init_fn=_single_threaded,
         pin_memory=torch.cuda.is_available(),
     )
-    return iter(loader)
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # workers are forked, and OpenCV's waiting threads would hang them
+    try:
+        return iter(loader)
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def _single_threaded(_worker: int) -> None:
-    cv2.setNumThreads(1)
     torch.set_num_threads(1)
