@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
-from typer.testing import CliRunner
 
 from tools.batch.coordinator import ATTEMPTS, Batch
 from tools.batch.events import Broken, Died, Event, Finished, Progress
@@ -18,7 +17,6 @@ from tools.batch.local import LocalWorkers
 from tools.batch.results import LOCK, ResultFolder
 from tools.batch.videos import Settings, Video, find_videos
 from tools.batch.workers import Workers
-from tools.cli import app
 from tracker.capture import SourceNotFoundError
 
 MakeVideos = Callable[[Path], list[Video]]
@@ -222,22 +220,19 @@ def test_which_videos_are_found(tmp_path: Path) -> None:
         find_videos([tmp_path / "empty"], results=results)
 
 
-def test_the_command_reports_a_broken_video_and_its_lock(tmp_path: Path) -> None:
+def test_the_command_reports_a_broken_video_and_its_lock(
+    kinestream: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "damaged.mp4").write_bytes(b"no video at all")
     results = tmp_path / "results"
-    command = ["batch", str(tmp_path / "videos"), "--out", str(results), "--workers", "1"]
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        first = CliRunner().invoke(app, command)
-        second = CliRunner().invoke(app, command)
-        with FileLock(results / LOCK):
-            locked = CliRunner().invoke(app, command)
-        wrong = CliRunner().invoke(app, [*command, "--filter", "magic"])
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert (first.exit_code, second.exit_code, locked.exit_code) == (1, 1, 1)
-    assert "1 videos, 1 to do" in first.stderr and "broken: damaged.mp4:" in first.stderr
-    assert "0 to do, 1 settled before" in second.stderr and "broken: damaged.mp4:" in second.stderr
-    assert "another batch is at work here" in " ".join(locked.stderr.split())
-    assert wrong.exit_code == 1 and "magic" in wrong.stderr
+    command = ("batch", tmp_path / "videos", "--out", results, "--workers", 1)
+    code, _, err = kinestream(*command)
+    assert code == 1 and "1 videos, 1 to do" in err and "broken: damaged.mp4:" in err
+    code, _, err = kinestream(*command)
+    assert code == 1 and "0 to do, 1 settled before" in err and "broken: damaged.mp4:" in err
+    with FileLock(results / LOCK):
+        code, _, err = kinestream(*command)
+    assert code == 1 and "another batch is at work here" in err
+    code, _, err = kinestream(*command, "--filter", "magic")
+    assert code == 1 and "found 'magic'" in err

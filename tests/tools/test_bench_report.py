@@ -1,16 +1,16 @@
 """The page of all measurements: what was measured is in it, what others published stays apart."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from tools.bench.published import PUBLISHED
 from tools.bench.report import Grid, Heading, Text, as_html, as_markdown
 from tools.bench.topics import TOPICS
-from tools.cli import app
 
+Command = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {
     "cpu": "A <fast> one",
@@ -34,7 +34,7 @@ def clip_report() -> dict[str, object]:
     return {"benchmark": "clip", "environment": ENVIRONMENT, "true_jitter_100m_s3": 2.0, "filters": filters}
 
 
-def test_the_page_holds_every_section(tmp_path: Path) -> None:
+def test_the_page_holds_every_section(kinestream: Command, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the extra 'bench' is not installed")
     timed = {"environment": ENVIRONMENT, "results": {"draw": {"p50_ms": 1.5, "p95_ms": 2.0, "p99_ms": 3.0}}}
     speed = {
@@ -46,8 +46,8 @@ def test_the_page_holds_every_section(tmp_path: Path) -> None:
     }  # fmt: skip
     for name, content in (("clip", clip_report()), ("raster", timed), ("speed", speed)):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
-    result = CliRunner().invoke(app, ["bench", "report", "--out", str(tmp_path)])
-    assert result.exit_code == 0, result.output
+    code, _, err = kinestream("bench", "report", "--out", tmp_path)
+    assert code == 0, err
     markdown = (tmp_path / "report.md").read_text()
     assert "| kalman | 3/4 | 77.2 |" in markdown and "| draw | 1.500 | 2.000 | 3.000 |" in markdown
     assert "| mediapipe | 34.5 | 30.0 |" in markdown
@@ -82,8 +82,8 @@ def test_topics_name_tools_that_exist() -> None:
             assert all(Path(argument).is_file() for argument in tool.arguments)
 
 
-def test_unknown_topics_and_empty_folders_are_told(tmp_path: Path) -> None:
-    unknown = CliRunner().invoke(app, ["bench", "sped"])
-    assert unknown.exit_code == 2 and "clip" in unknown.stderr
-    empty = CliRunner().invoke(app, ["bench", "report", "--out", str(tmp_path)])
-    assert empty.exit_code == 1 and "no benchmark reports" in " ".join(empty.stderr.split())
+def test_unknown_topics_and_empty_folders_are_told(kinestream: Command, tmp_path: Path) -> None:
+    code, _, err = kinestream("bench", "sped")
+    assert code == 2 and "clip" in err
+    code, _, err = kinestream("bench", "report", "--out", tmp_path)
+    assert code == 1 and "no benchmark reports" in err

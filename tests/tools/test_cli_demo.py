@@ -7,9 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from tools.cli import app
 from tools.commands import demo
 from tracker.models import Models
 from tracker.pipeline import Tracker
@@ -17,12 +15,16 @@ from tracker.stream import DEFAULT_ENDPOINT, BindError, Publisher
 
 
 @pytest.fixture
-def short_demo(
-    block_models: Models, block_video: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A clip of 12 frames whose truth lies 50 mm beside what the tracker says."""
+def run_demo(
+    kinestream: Callable[..., tuple[int, str, str]],
+    stand_ins: None,
+    block_models: Models,
+    block_video: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[Path], str]:
+    """Runs the demo on a clip of 12 frames whose truth lies 50 mm beside what the tracker says."""
     clip = block_video([{0: (100 + i, 60, 50, 120)} for i in range(12)])
-    monkeypatch.setattr(Models, "load", classmethod(lambda cls, **_: block_models))
     with Tracker(clip, models=block_models, filter_name="none") as tracker:
         people = [frame.persons[0] for frame in tracker]
         camera = tracker.predict(10**12).camera
@@ -38,15 +40,17 @@ def short_demo(
     monkeypatch.setattr(demo, "CLIP", str(clip))
     monkeypatch.setattr(demo, "TRUTH", str(truth))
 
+    def run(output: Path) -> str:
+        code, out, err = kinestream("demo", "--output", output, "--filter", "none")
+        assert code == 0, err
+        return " ".join(out.split())
 
-def run_demo(output: Path) -> str:
-    result = CliRunner().invoke(app, ["demo", "--output", str(output), "--filter", "none"])
-    assert result.exit_code == 0, result.output
-    return " ".join(result.stdout.split())
+    return run
 
 
-@pytest.mark.usefixtures("short_demo")
-def test_the_demo_measures_tracks_publishes_and_draws(tmp_path: Path) -> None:
+def test_the_demo_measures_tracks_publishes_and_draws(
+    run_demo: Callable[[Path], str], tmp_path: Path
+) -> None:
     output = tmp_path / "demo.mp4"
     text = run_demo(output)
     assert "tracked 12 of 12 frames" in text
@@ -59,8 +63,7 @@ def test_the_demo_measures_tracks_publishes_and_draws(tmp_path: Path) -> None:
         assert sum(1 for _ in container.decode(video=0)) == 12
 
 
-@pytest.mark.usefixtures("short_demo")
-def test_the_demo_runs_beside_another_tracker(tmp_path: Path) -> None:
+def test_the_demo_runs_beside_another_tracker(run_demo: Callable[[Path], str], tmp_path: Path) -> None:
     try:
         other = Publisher(DEFAULT_ENDPOINT)
     except BindError:

@@ -1,43 +1,26 @@
 """What the commands offer about the stream: formats, frames, keys."""
 
 import json
-import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from tools.cli import app
 from tools.commands.listen import Arrivals
-from tracker.models import Models
 from tracker.pose import PoseFrame
 from tracker.stream import HeartbeatMessage, PoseMessage, Publisher, Subscriber
 from tracker.stream.message import StreamIdentity
 
 Video = Callable[..., Path]
+Command = Callable[..., tuple[int, str, str]]
 WALK = [{0: (40 + 2 * i, 60, 50, 120)} for i in range(15)]
+pytestmark = pytest.mark.usefixtures("stand_ins")
 
 
-def kinestream(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, " ".join(result.stderr.replace("│", " ").split())
-
-
-@pytest.fixture(autouse=True)
-def _stand_ins(block_models: Models, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(Models, "load", classmethod(lambda cls, **_: block_models))
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
-def test_json_lines_in_other_axes(block_video: Video) -> None:
+def test_json_lines_in_other_axes(kinestream: Command, block_video: Video) -> None:
     path = block_video(WALK)
     rows = {}
     for axes in ("camera", "ros"):
@@ -50,7 +33,7 @@ def test_json_lines_in_other_axes(block_video: Video) -> None:
     assert ros[4]["persons"][0]["translation_m"] == pytest.approx([z, -x, -y], abs=1e-4)
 
 
-def test_vmc_to_a_port(block_video: Video) -> None:
+def test_vmc_to_a_port(kinestream: Command, block_video: Video) -> None:
     pytest.importorskip("pythonosc", reason="needs python-osc, the extra 'osc'")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("127.0.0.1", 0))
@@ -61,7 +44,7 @@ def test_vmc_to_a_port(block_video: Video) -> None:
         assert receiver.recv(4096).startswith(b"#bundle\0")
 
 
-def test_keys_from_making_to_listening(tmp_path: Path, pose_frame: PoseFrame) -> None:
+def test_keys_from_making_to_listening(kinestream: Command, tmp_path: Path, pose_frame: PoseFrame) -> None:
     folder = tmp_path / "keys"
     assert kinestream("keys", folder)[0] == 0
     code, out, _ = kinestream("keys", folder, "--client", "robot")
@@ -134,7 +117,7 @@ def test_age_of_a_stream_from_another_computer(pose_frame: PoseFrame) -> None:
     ],
 )
 def test_what_does_not_go_together_is_said(
-    block_video: Video, arguments: list[str], code: int, complaint: str
+    kinestream: Command, block_video: Video, arguments: list[str], code: int, complaint: str
 ) -> None:
     found, _, err = kinestream("run", block_video(WALK[:2]), *arguments)
     assert found == code and complaint in err and "Traceback" not in err

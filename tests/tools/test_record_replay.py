@@ -3,22 +3,18 @@
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from tools.cli import app
 from tools.commands.replay import paced
-from tracker.models import Models
 from tracker.pose import PoseFrame
 from tracker.stream import (
     PoseMessage,
@@ -35,25 +31,9 @@ from tracker.stream import (
 from tracker.stream.keys import create_client_keys, create_publisher_keys
 
 Video = Callable[..., Path]
+Command = Callable[..., tuple[int, str, str]]
 WALK = [{0: (40 + 2 * i, 60, 50, 120), 1: (200, 40, 40, 100)} for i in range(15)]
 ROOT = Path(__file__).parents[2]
-TRACKING = """
-import resource, sys
-sys.path.insert(0, {tests!r})
-import conftest
-from tracker.body.model import BodyModel
-from tracker.latent.decode import FlowDecoder
-from tracker.latent.flow import FlowConfig, PoseFlow
-from tracker.models import Models
-from tools.cli import app
-
-body, decoder = BodyModel.load(), FlowDecoder(PoseFlow(FlowConfig(depth=2, hidden=16)).eval())
-models = Models(conftest.BlockDetector(), conftest.BlockRegressor(body, decoder), decoder, body)
-Models.load = classmethod(lambda cls, **_: models)
-resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
-app()
-"""
-"""The whole command, with stand-ins for the models, on a disk that takes files up to a limit only."""
 PUBLISHING = """
 import sys, time
 from pathlib import Path
@@ -77,22 +57,6 @@ def start(script: str, *arguments: object) -> "subprocess.Popen[str]":
         [sys.executable, "-c", script, *[str(argument) for argument in arguments]],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
     )  # fmt: skip
-
-
-def kinestream(*arguments: object, typed: str = "") -> tuple[int, str]:
-    """Exit code and standard error of the command in this process."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=typed)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, " ".join(result.stderr.split())
-
-
-@pytest.fixture
-def stand_ins(block_models: Models, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(Models, "load", classmethod(lambda cls, **_: block_models))
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture
@@ -178,11 +142,13 @@ def test_a_killed_recording_lacks_no_more_than_200_ms(tmp_path: Path, free_addre
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no limit on the size of files")
-def test_tracking_goes_on_when_the_disk_is_full(block_video: Video, tmp_path: Path) -> None:
+def test_tracking_goes_on_when_the_disk_is_full(
+    start_kinestream: Callable[..., "subprocess.Popen[str]"], block_video: Video, tmp_path: Path
+) -> None:
     path, limit = tmp_path / "full.mcap", 80_000
-    process = start(
-        TRACKING.format(tests=str(ROOT / "tests"), limit=limit),
+    process = start_kinestream(
         "run", block_video(WALK * 4), "--no-publish", "--json", "-", "--record", path, "--record-video",
+        file_limit=limit,
     )  # fmt: skip
     out, err = process.communicate(timeout=240)
     assert process.returncode == 1, "something that was asked for is not there"
@@ -194,20 +160,23 @@ def test_tracking_goes_on_when_the_disk_is_full(block_video: Video, tmp_path: Pa
     assert indices == list(range(len(indices))) and 3 < len(indices) < 60
 
 
-def test_a_file_is_recorded_with_its_pictures(stand_ins: None, block_video: Video, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("stand_ins")
+def test_a_file_is_recorded_with_its_pictures(
+    kinestream: Command, block_video: Video, tmp_path: Path
+) -> None:
     path = tmp_path / "walk.mcap"
-    code, err = kinestream("record", block_video(WALK), path, "--video")
+    code, _, err = kinestream("record", block_video(WALK), path, "--video")
     assert code == 0 and "15 frames" in err and "publishing" not in err
     poses = list(read_poses(path))
     assert [len(message.frame) for message in poses] == [2] * 15
     assert len(list(read_pictures(path))) == 15
     assert poses[0].identity.source.endswith("blocks.mp4")
-    code, err = kinestream("record", block_video(WALK), path)
+    code, _, err = kinestream("record", block_video(WALK), path)
     assert code == 1 and "exists, and a recording is never overwritten" in err
     assert list(read_poses(path)) == poses
 
 
-def test_a_running_stream_is_recorded(tmp_path: Path, frame: PoseFrame) -> None:
+def test_a_running_stream_is_recorded(kinestream: Command, tmp_path: Path, frame: PoseFrame) -> None:
     path, sent, stop = tmp_path / "live.mcap", [], threading.Event()
     with Publisher("tcp://127.0.0.1:0", heartbeat_s=0.05) as publisher:
         publisher.on_message = lambda message, data: sent.append(data)
@@ -218,7 +187,7 @@ def test_a_running_stream_is_recorded(tmp_path: Path, frame: PoseFrame) -> None:
 
         thread = threading.Thread(target=publish)
         thread.start()
-        code, err = kinestream("record", publisher.endpoint, path, "--max-frames", 10)
+        code, _, err = kinestream("record", publisher.endpoint, path, "--max-frames", 10)
         stop.set()
         thread.join()
     assert code == 0 and "10 frames, 0 missed" in err
@@ -227,23 +196,25 @@ def test_a_running_stream_is_recorded(tmp_path: Path, frame: PoseFrame) -> None:
     assert kinestream("record", "tcp://127.0.0.1:9", tmp_path / "x.mcap", "--video")[0] == 2
 
 
-def test_a_replay_sends_the_same_bytes(recording: Path, free_address: str) -> None:
+def test_a_replay_sends_the_same_bytes(kinestream: Command, recording: Path, free_address: str) -> None:
     listener = Listener(free_address)
-    code, err = kinestream("replay", recording, "--bind", free_address, "--speed", 4)
+    code, _, err = kinestream("replay", recording, "--bind", free_address, "--speed", 4)
     listener.wait_for(15, timeout_s=10)
     listener.stop()
     assert code == 0 and "12 frames" in err
     assert listener.data == [message.data for message in read_messages(recording)]
 
 
-def test_a_protected_replay_is_recorded_with_keys(recording: Path, free_address: str, tmp_path: Path) -> None:
+def test_a_protected_replay_is_recorded_with_keys(
+    kinestream: Command, recording: Path, free_address: str, tmp_path: Path
+) -> None:
     folder = create_publisher_keys(tmp_path / "keys")
     robot = create_client_keys(folder, "robot")
     again = tmp_path / "again.mcap"
     arguments = ("replay", recording, "--bind", free_address, "--keys", folder, "--delay", 0, "--loop")
     process = start("from tools.cli import app; app()", *arguments)
     try:
-        code, err = kinestream("record", free_address, again, "--keys", robot, "--max-frames", 5)
+        code, _, err = kinestream("record", free_address, again, "--keys", robot, "--max-frames", 5)
     finally:
         process.kill()
         process.communicate()
@@ -251,10 +222,10 @@ def test_a_protected_replay_is_recorded_with_keys(recording: Path, free_address:
     assert {message.data for message in read_messages(again)} <= {m.data for m in read_messages(recording)}
 
 
-def test_a_replay_goes_step_by_step(recording: Path) -> None:
-    code, err = kinestream("replay", recording, "--bind", "tcp://127.0.0.1:0", "--step", typed="\n\n\nq\n")
+def test_a_replay_goes_step_by_step(kinestream: Command, recording: Path) -> None:
+    code, _, err = kinestream("replay", recording, "--bind", "tcp://127.0.0.1:0", "--step", typed="\n\n\nq\n")
     assert code == 0 and "3 frames" in err and "0.300 s Enter: send" in err
-    code, err = kinestream("replay", recording, "--bind", "tcp://127.0.0.1:0", "--step", typed="\n" * 12)
+    code, _, err = kinestream("replay", recording, "--bind", "tcp://127.0.0.1:0", "--step", typed="\n" * 12)
     assert code == 0 and "12 frames" in err
 
 
@@ -275,12 +246,14 @@ def test_a_replay_keeps_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     ("content", "complaint"),
     [(None, "No such file"), (b"text", "not a recording"), ("empty", "holds no message of a pose stream")],
 )
-def test_what_cannot_be_replayed_is_said(tmp_path: Path, content: Any, complaint: str) -> None:
+def test_what_cannot_be_replayed_is_said(
+    kinestream: Command, tmp_path: Path, content: Any, complaint: str
+) -> None:
     path = tmp_path / "file.mcap"
     if content == "empty":
         with Recorder(path):
             pass
     elif content is not None:
         path.write_bytes(content)
-    code, err = kinestream("replay", path, "--bind", "tcp://127.0.0.1:0")
+    code, _, err = kinestream("replay", path, "--bind", "tcp://127.0.0.1:0")
     assert code == 1 and complaint in err

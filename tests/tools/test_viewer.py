@@ -6,9 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from tools.cli import app
 from tools.sinks import SinkError
 from tools.sinks.snapshots import SnapshotSink
 from tracker.capture import Frame
@@ -16,27 +14,17 @@ from tracker.models import Models
 from tracker.pipeline import Tracker
 
 WALK = [{0: (40 + 2 * i, 60, 50, 120)} for i in range(10)]
+Command = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture(autouse=True)
-def _stand_ins(block_models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Models, "load", classmethod(lambda cls, **_: block_models))
-    monkeypatch.setattr("tools.commands.run.stop_on_signals", lambda: None)
-
-
-def kinestream(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == 0, result.output
-    return result.stderr
-
-
+@pytest.mark.usefixtures("stand_ins")
 def test_run_writes_a_rerun_file_and_a_recording_opens_in_it(
-    block_video: Callable[..., Path], tmp_path: Path
+    kinestream: Command, block_video: Callable[..., Path], tmp_path: Path
 ) -> None:
     pytest.importorskip("rerun", reason="the extra 'view' is not installed")
     clip, live, again = block_video(WALK), tmp_path / "live.rrd", tmp_path / "again.rrd"
     recording = tmp_path / "walk.mcap"
-    kinestream(
+    run = (
         "run",
         clip,
         "--no-publish",
@@ -48,7 +36,9 @@ def test_run_writes_a_rerun_file_and_a_recording_opens_in_it(
         "--filter",
         "none",
     )
-    assert "10 frames" in kinestream("view", recording, "--rrd", again)
+    assert kinestream(*run)[0] == 0
+    code, _, err = kinestream("view", recording, "--rrd", again)
+    assert code == 0 and "10 frames" in err
     for path in (live, again):
         data = path.read_bytes()
         assert data[:4] == b"RRF2" and len(data) > 10_000
@@ -62,10 +52,10 @@ def test_run_writes_a_rerun_file_and_a_recording_opens_in_it(
     assert b"/people/0/mesh" in live.read_bytes() and b"/plots/latency_ms" in live.read_bytes()
 
 
-def test_a_recording_without_poses_is_told(tmp_path: Path) -> None:
+def test_a_recording_without_poses_is_told(kinestream: Command, tmp_path: Path) -> None:
     (tmp_path / "empty.mcap").write_bytes(b"no recording")
-    result = CliRunner().invoke(app, ["view", str(tmp_path / "empty.mcap"), "--rrd", str(tmp_path / "x.rrd")])
-    assert result.exit_code == 1 and "empty.mcap" in result.stderr
+    code, _, err = kinestream("view", tmp_path / "empty.mcap", "--rrd", tmp_path / "x.rrd")
+    assert code == 1 and "empty.mcap" in err
 
 
 def test_snapshots_come_once_a_second_with_bodies_drawn(
