@@ -200,6 +200,12 @@ def test_check_refuses_wrong_results() -> None:
         check(wrong, right, inputs)
 
 
+@pytest.mark.filterwarnings("error")
+def test_drift_takes_results_with_gradients() -> None:
+    value = torch.ones(3, requires_grad=True)
+    assert drift(value * 1.5, value) == 0.5
+
+
 def test_flatten_and_rebuild_are_inverse() -> None:
     output = network()(*examples(network_inputs(CONFIG), 1))
     again = rebuild(output, iter(flatten(output)))

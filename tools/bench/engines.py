@@ -1,16 +1,22 @@
-"""Latency, accuracy against torch and start-up of every engine that can run here.
+"""Latency, accuracy against torch, start-up and memory of every engine that can run here.
 
-    python -m tools.bench.engines [--weights FILE] [--threads 1] [--report FILE.json]
+    python -m tools.bench.engines [--weights FILE] [--threads 1] [--crops FOLDER] [--report FILE.json]
 
-Crops are noise; drift is the largest difference from torch over the largest value of each output. Calls
-of the engines alternate, so that a busy machine slows all of them alike. A first start builds the engine,
-the second reads it from a cache of its own. GPUs are not measured.
+Drift is the largest difference from torch over the largest value of each output, on pictures from a folder
+or on noise. Calls of the engines alternate, so that a busy machine slows all of them alike. Starts happen in
+processes of their own: the first builds the engine, the second reads it from a cache of its own. Memory is
+the largest resident size of such a process after a batch of 16, Python and torch included. On a GPU, latency
+is what a caller waits for, copies included.
 """
 
 import os
+import resource
+import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +24,9 @@ import torch
 import typer
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
+from tools.bench.crops import arguments_of, noise_crops, picture_crops
 from tools.bench.timing import Latency, measure_paired, write_report
 from tracker.regress.backbone import fold
 from tracker.regress.engine import ENGINES, Engine, compile_network, drift, why_not
@@ -27,80 +35,117 @@ from tracker.regress.regressor import DEFAULT_WEIGHTS, load_network, network_inp
 BATCHES = (1, 4, 16)
 
 
-def arguments_of(batch: int, crop_px: int) -> tuple[torch.Tensor, ...]:
-    """Random crops with random small turns and extents."""
-    rng = torch.Generator().manual_seed(batch)
-    images = torch.randint(0, 256, (batch, 3, crop_px, crop_px), dtype=torch.uint8, generator=rng)
-    to_virtual = torch.eye(3) + 0.05 * torch.randn(batch, 3, 3, generator=rng)
-    return images, to_virtual, -1.2 + 0.4 * torch.randn(batch, generator=rng)
-
-
-def start(name: str, weights: Path) -> tuple[Engine, float]:
-    """An engine, and the seconds until it stands, weights read."""
+def compiled(name: str, weights: Path) -> tuple[Engine, float]:
+    """The regressor's network in an engine, and the seconds that this took, weights read."""
     network = load_network(weights)
+    inputs = network_inputs(network.config)
     fold(network)
     started_s = time.perf_counter()
-    return compile_network(
-        network, network_inputs(network.config), engine=name
-    ), time.perf_counter() - started_s
+    return compile_network(network, inputs, engine=name), time.perf_counter() - started_s
 
 
-def run(weights: Path, *, repeats: int) -> dict[str, dict[str, Any]]:
+def start(name: str, weights: Path, threads: int, cache: Path) -> dict[str, float]:
+    """One start, for a process of its own."""
+    os.environ["KINESTREAM_CACHE"] = str(cache)
+    torch.set_num_threads(threads)
+    engine, start_s = compiled(name, weights)
+    engine(*arguments_of(noise_crops(max(BATCHES), load_network(weights).config.crop_px)))
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return {"start_s": round(start_s, 3), "peak_rss_mb": round(peak_mb, 1)}
+
+
+def starts(name: str, weights: Path, threads: int, cache: Path) -> dict[str, dict[str, float]]:
+    """A first start, which builds, and a second, which reads."""
+    found = {}
+    for which in ("first", "second"):
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            found[which] = pool.submit(start, name, weights, threads, cache).result()
+    return found
+
+
+def run(weights: Path, *, crops: Tensor, threads: int, repeats: int) -> dict[str, dict[str, Any]]:
     """Measurements by engine."""
     names = [name for name in ENGINES[1:] if why_not(name) is None]
-    before = os.environ.get("KINESTREAM_CACHE")
     results: dict[str, dict[str, Any]] = {}
     engines: dict[str, Engine] = {}
+    before = os.environ.get("KINESTREAM_CACHE")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["KINESTREAM_CACHE"] = folder
         try:
             for name in names:
-                _, build_s = start(name, weights)
-                engines[name], start_s = start(name, weights)
-                results[name] = {"detail": engines[name].detail, "first_start_s": build_s, "start_s": start_s}
+                results[name] = dict(starts(name, weights, threads, Path(folder)))
+                engines[name], _ = compiled(name, weights)
+                results[name] |= {"detail": engines[name].detail, "precision": engines[name].precision}
         finally:
             if before is None:
                 del os.environ["KINESTREAM_CACHE"]
             else:
                 os.environ["KINESTREAM_CACHE"] = before
-    crop_px = load_network(weights).config.crop_px
     for batch in BATCHES:
-        arguments = arguments_of(batch, crop_px)
-        expected = engines["torch"](*arguments)
+        arguments = arguments_of(crops[:1].expand(batch, -1, -1, -1).contiguous())
         calls = {name: partial(engine, *arguments) for name, engine in engines.items()}
         for name, latency in measure_paired(calls, repeats=repeats, warmup=5).items():
-            results[name][f"batch {batch}"] = latency
-            results[name][f"drift {batch}"] = drift(engines[name](*arguments), expected)
+            per_s = round(1000 * batch / latency.p50_ms, 1)
+            results[name][f"batch_{batch}"] = {"latency": latency, "crops_per_s": per_s}
+    for name, worst in drifts(engines, crops).items():
+        results[name]["drift"] = worst
     return results
+
+
+def drifts(engines: dict[str, Engine], crops: Tensor) -> dict[str, float]:
+    """Largest difference of each engine from ``torch`` over batches of the crops."""
+    worst = dict.fromkeys(engines, 0.0)
+    for images in crops.split(max(BATCHES)):
+        arguments = arguments_of(images)
+        expected = engines["torch"](*arguments)
+        for name, engine in engines.items():
+            worst[name] = max(worst[name], drift(engine(*arguments), expected))
+    return worst
 
 
 def main(
     weights: Annotated[Path, typer.Option(help="regressor weights")] = DEFAULT_WEIGHTS,
+    crops: Annotated[Path | None, typer.Option(help="folder of pictures of people; else noise")] = None,
+    count: Annotated[int, typer.Option(help="crops that are compared", min=1)] = 256,
     threads: int = 1,
     repeats: int = 100,
     report: Annotated[Path | None, typer.Option(help="write JSON here")] = None,
 ) -> None:
     """Print a table, and write a report if asked for."""
     torch.set_num_threads(threads)
-    results = run(weights, repeats=repeats)
-    table = Table("engine", "batch", "p50 ms", "p95 ms", "p99 ms", "cpu p50 ms", "crops/s", "drift")
+    crop_px = load_network(weights).config.crop_px
+    pictures = noise_crops(count, crop_px) if crops is None else picture_crops(crops, count, crop_px)
+    results = run(weights, crops=pictures, threads=threads, repeats=repeats)
+    console = Console()
+    console.print(latencies(results))
+    console.print(summary(results, f"{len(pictures)} {'noise' if crops is None else 'pictures'}"))
+    if report is not None:
+        content = {"weights": weights.name, "threads": threads, "crops": len(pictures)}
+        content |= {"crops_of": "noise" if crops is None else "pictures", "results": results}
+        write_report(report, "engines", content)
+
+
+def latencies(results: dict[str, dict[str, Any]]) -> Table:
+    """Latency and throughput by engine and batch."""
+    table = Table("engine", "batch", "p50 ms", "p95 ms", "p99 ms", "cpu p50 ms", "crops/s")
     for name, found in results.items():
         for batch in BATCHES:
-            time_of: Latency = found[f"batch {batch}"]
-            table.add_row(
-                name,
-                str(batch),
-                *(f"{value:.2f}" for value in (time_of.p50_ms, time_of.p95_ms, time_of.p99_ms)),
-                f"{time_of.cpu_p50_ms:.2f}",
-                f"{1000 * batch / time_of.p50_ms:.0f}",
-                f"{found[f'drift {batch}']:.1e}",
-            )
-    console = Console()
-    console.print(table)
+            time_of: Latency = found[f"batch_{batch}"]["latency"]
+            shown = (time_of.p50_ms, time_of.p95_ms, time_of.p99_ms, time_of.cpu_p50_ms)
+            per_s = f"{found[f'batch_{batch}']['crops_per_s']:.0f}"
+            table.add_row(name, str(batch), *(f"{value:.2f}" for value in shown), per_s)
+    return table
+
+
+def summary(results: dict[str, dict[str, Any]], compared: str) -> Table:
+    """Drift, start-up and memory by engine."""
+    table = Table("engine", f"drift ({compared})", "first start s", "start s", "memory MB")
     for name, found in results.items():
-        console.print(f"{name}: start {found['first_start_s']:.2f} s, again {found['start_s']:.2f} s")
-    if report is not None:
-        write_report(report, "engines", {"weights": weights.name, "results": results})
+        first, second = found["first"], found["second"]
+        seconds = (f"{first['start_s']:.2f}", f"{second['start_s']:.2f}")
+        table.add_row(name, f"{found['drift']:.1e}", *seconds, f"{second['peak_rss_mb']:.0f}")
+    return table
 
 
 if __name__ == "__main__":

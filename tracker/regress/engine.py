@@ -164,6 +164,7 @@ def check(engine: Engine, reference: TorchEngine, inputs: Sequence[NetworkInput]
             )
 
 
+@torch.no_grad()
 def drift(output: Any, expected: Any) -> float:
     """Largest difference over the outputs, each relative to its largest expected value."""
     worst = 0.0
