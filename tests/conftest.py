@@ -3,6 +3,7 @@
 Each person is a block of its own colour; the stand-ins find blocks by colour and know everything else.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 
 from tracker.body.camera import Camera
 from tracker.body.kinematics import HotKinematics
@@ -19,6 +21,11 @@ from tracker.latent.decode import FlowDecoder
 from tracker.latent.flow import FlowConfig, PoseFlow
 from tracker.models import Models
 from tracker.regress.observation import Observations
+
+# Tensors here are small, and threads that wait for each other cost more than they give, most of all where
+# other work goes on. The variable is for processes that tests start.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 COLOURS = np.array([[220, 30, 30], [30, 200, 30], [40, 40, 230], [220, 220, 40]])
 BODY_HEIGHT_M = 1.7

@@ -81,6 +81,15 @@ def test_importing_tracker_is_light() -> None:
     assert not {"torch", "smplx", "trainer", "tools", "cv2"} & set(loaded.stdout.split())
 
 
+def test_a_help_text_comes_at_once() -> None:
+    code = "import sys, tools.cli; print('\\n'.join(m.split('.')[0] for m in sys.modules))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert "typer" in loaded.stdout.split()
+    assert not {"torch", "cv2", "av", "numba", "zmq"} & set(loaded.stdout.split())
+
+
 def test_a_listener_loads_no_tracker() -> None:
     """A robot that subscribes starts in a moment and needs neither torch nor video libraries in memory."""
     code = "import sys, tracker.stream; print('\\n'.join(m.split('.')[0] for m in sys.modules))"

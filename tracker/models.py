@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from tracker.body.camera import Camera
 from tracker.body.model import BodyModel, load_body
+from tracker.defaults import DEFAULT_ENGINE
 from tracker.detect.detector import Detector, PersonDetector
 from tracker.latent.decode import FlowDecoder
 from tracker.latent.flow import PoseFlow
@@ -49,7 +50,7 @@ class Models:
     engine: str = "torch"
 
     @classmethod
-    def load(cls, *, body: str | Path | None = None, engine: str = "auto") -> "Models":
+    def load(cls, *, body: str | Path | None = None, engine: str = DEFAULT_ENGINE) -> "Models":
         """The shipped models; ``body`` names another body (see `tracker.load_body`).
 
         ``engine`` runs the networks (see `tracker.regress.engine`). Raises ``FileNotFoundError`` where

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tracker.body.camera import DEFAULT_FOV_DEG, Camera
+from tracker.body.camera import Camera
 from tracker.cadence import Cadence
 from tracker.capture import CameraMode, Clock, Frame, FrameSource, Policy, open_source
-from tracker.latent.filtering import DEFAULT_FILTER, filter_factory
+from tracker.defaults import DEFAULT_ENGINE, DEFAULT_FILTER, DEFAULT_FOV_DEG, DEFAULT_MAX_PEOPLE
+from tracker.latent.filtering import filter_factory
 from tracker.models import Models
 from tracker.people import People
 from tracker.pose import PoseFrame
@@ -56,11 +57,11 @@ class Tracker:
         camera: Camera | None = None,
         fov_deg: float = DEFAULT_FOV_DEG,
         filter_name: str = DEFAULT_FILTER,
-        max_people: int = 8,
+        max_people: int = DEFAULT_MAX_PEOPLE,
         body: str | Path | None = None,
         vertices: bool = False,
         models: Models | None = None,
-        engine: str = "auto",
+        engine: str = DEFAULT_ENGINE,
         publisher: Outlet | None = None,
         lead_ms: float = 0.0,
         rate_hz: float | None = None,

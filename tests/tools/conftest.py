@@ -16,7 +16,8 @@ from tracker.models import Models
 
 ROOT = Path(__file__).parents[2]
 ON_STAND_INS = """
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 sys.path.insert(0, "tests")
 from conftest import BlockDetector, BlockRegressor
 from tracker.body.model import BodyModel

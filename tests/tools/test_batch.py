@@ -235,4 +235,4 @@ def test_the_command_reports_a_broken_video_and_its_lock(
         code, _, err = kinestream(*command)
     assert code == 1 and "another batch is at work here" in err
     code, _, err = kinestream(*command, "--filter", "magic")
-    assert code == 1 and "found 'magic'" in err
+    assert code == 2 and "found 'magic'" in err

@@ -15,14 +15,6 @@ from tracker.body.rotation import geodesic_distance
 from tracker.latent.flow import LIGHT_WEIGHTS, PoseFlow
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def body() -> BodyModel:
     return BodyModel.load()

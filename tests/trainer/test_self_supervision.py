@@ -1,7 +1,6 @@
 """Unlabelled views, targets from the averaged network, temporal and alignment losses, several processes."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -288,11 +287,9 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
         str(script),
     ]
     paths = json.dumps([str(root), str(Path(__file__).parent)])
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     result = subprocess.run(
         [*command, str(tmp_path), paths],
         cwd=root,
-        env=environment,
         capture_output=True,
         text=True,
         timeout=300,

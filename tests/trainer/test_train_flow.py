@@ -1,7 +1,6 @@
 """Training of the flow: learns, resumes exactly, spreads over processes; augmentation and baselines."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -80,7 +79,6 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     ]
     MocapCache.from_clips(clips).save(tmp_path / "cache.npz")
     options = ["--depth", "1", "--hidden", "8", "--steps", "3", "--batch", "32", "--step-rad", "0.01"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     launchers = {
         "one": [sys.executable],
         "two": [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"],
@@ -93,9 +91,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
             str(tmp_path / "cache.npz"),
             str(tmp_path / f"{name}.safetensors"),
         ]
-        result = subprocess.run(
-            [*command, *options], env=environment, capture_output=True, text=True, timeout=120
-        )
+        result = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120)
         assert result.returncode == 0, result.stderr[-2000:]
     one, two = (PoseFlow.load(tmp_path / f"{name}.safetensors") for name in launchers)
     for (name, a), b in zip(one.state_dict().items(), two.state_dict().values(), strict=True):

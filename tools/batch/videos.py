@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tracker.body.camera import DEFAULT_FOV_DEG
 from tracker.capture import SourceNotFoundError
+from tracker.defaults import DEFAULT_FILTER, DEFAULT_FOV_DEG, DEFAULT_MAX_PEOPLE
 
 SUFFIXES = frozenset(
     {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv", ".3gp"}
@@ -47,8 +47,8 @@ class Settings:
     npz: bool = True
     json: bool = False
     overlay: bool = False
-    filter_name: str = "kalman"
-    max_people: int = 8
+    filter_name: str = DEFAULT_FILTER
+    max_people: int = DEFAULT_MAX_PEOPLE
     fov_deg: float = DEFAULT_FOV_DEG
     intrinsics: str | None = None
     body: str | None = None

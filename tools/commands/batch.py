@@ -5,18 +5,19 @@ kinestream batch videos/ --out results/ --overlay --json      and pictures, and 
 kinestream batch videos/ --out /shared/results --ray auto     on the Ray cluster that this computer is in
 """
 
-import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
+from tools.commands import tracking_options as tracking
 from tools.commands.failure import told_plainly
+from tools.commands.signals import stop_on_signals
+from tracker.defaults import DEFAULT_FILTER, DEFAULT_FOV_DEG, DEFAULT_MAX_PEOPLE
 
 if TYPE_CHECKING:
     from tools.batch.coordinator import Batch
@@ -59,25 +60,11 @@ def batch(
             rich_help_panel="Workers",
         ),
     ] = False,
-    filter_name: Annotated[
-        str, typer.Option("--filter", help="Motion filter.", rich_help_panel="Tracking")
-    ] = "kalman",
-    max_people: Annotated[
-        int, typer.Option(min=1, max=64, help="Follow no more than this.", rich_help_panel="Tracking")
-    ] = 8,
-    fov_deg: Annotated[
-        float,
-        typer.Option(
-            min=1, max=170, help="Diagonal field of view, if uncalibrated.", rich_help_panel="Tracking"
-        ),
-    ] = 65.0,
-    intrinsics: Annotated[
-        Path | None,
-        typer.Option(help="Calibration file of OpenCV or ROS (YAML).", rich_help_panel="Tracking"),
-    ] = None,
-    body: Annotated[
-        Path | None, typer.Option(help="Body model file (npz).", rich_help_panel="Tracking")
-    ] = None,
+    filter_name: tracking.Filter = DEFAULT_FILTER,
+    max_people: tracking.MaxPeople = DEFAULT_MAX_PEOPLE,
+    fov_deg: tracking.FovDeg = DEFAULT_FOV_DEG,
+    intrinsics: tracking.Intrinsics = None,
+    body: tracking.Body = None,
 ) -> None:
     """Track the people in many videos; go on where an earlier run stopped.
 
@@ -94,7 +81,7 @@ def batch(
 
     console = Console(stderr=True, highlight=False)
     with told_plainly(), ExitStack() as stack:
-        _stop_on_signals()
+        stop_on_signals()
         settings = Settings(
             npz=npz,
             json=json,
@@ -105,7 +92,7 @@ def batch(
             intrinsics=str(intrinsics.resolve()) if intrinsics else None,
             body=str(body.resolve()) if body else None,
         )
-        filter_factory(filter_name)  # a wrong name or file is told before any work
+        filter_factory(filter_name)  # a missing file is told before any work
         if intrinsics:
             Camera.load(intrinsics)
         videos = find_videos(inputs, results=out)
@@ -182,12 +169,3 @@ def _report(books: "Batch", out: Path, console: Console) -> None:
     if broken:
         console.print("broken videos are skipped from now on, unless they change or --retry-broken is given")
         raise typer.Exit(1)
-
-
-def _stop_on_signals() -> None:
-    """Let a polite kill end the batch as Ctrl-C does."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tools.commands.failure import told_plainly
+from tools.commands.tracking_options import Engine, Filter
+from tracker.defaults import DEFAULT_ENDPOINT, DEFAULT_ENGINE, DEFAULT_FILTER
 
 if TYPE_CHECKING:
     from tracker.pose import PoseFrame
@@ -26,8 +28,8 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Video to write.")] = Path(
         "kinestream-demo.mp4"
     ),
-    filter_name: Annotated[str, typer.Option("--filter", help="Motion filter.")] = "kalman",
-    engine: Annotated[str, typer.Option(help="What runs the networks: auto, cpu or torch.")] = "auto",
+    filter_name: Filter = DEFAULT_FILTER,
+    engine: Engine = DEFAULT_ENGINE,
 ) -> None:
     """Track the embedded clip, publish it, subscribe to it, draw it, and measure the error.
 
@@ -152,7 +154,7 @@ class Listener:
 
 def _publisher() -> "Publisher":
     """On the usual address, or on any free one where that is taken."""
-    from tracker.stream import DEFAULT_ENDPOINT, BindError, Publisher
+    from tracker.stream import BindError, Publisher
 
     try:
         return Publisher(DEFAULT_ENDPOINT, source=CLIP)

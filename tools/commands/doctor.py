@@ -14,6 +14,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from tracker.defaults import DEFAULT_ENDPOINT
+
 PACKAGES = ("av", "numba", "numpy", "opencv-python-headless", "pyzmq", "torch")
 WEIGHTS = (
     "body.npz",
@@ -22,7 +24,7 @@ WEIGHTS = (
     "regressor.safetensors",
     "detector.safetensors",
 )
-PORT = 5556
+PORT = int(DEFAULT_ENDPOINT.rpartition(":")[2])
 
 
 class Check(NamedTuple):

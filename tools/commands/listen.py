@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.text import Text
 
 from tools.commands.failure import told_plainly
+from tracker.defaults import DEFAULT_ENDPOINT
 
 if TYPE_CHECKING:
     from tracker.stream import PoseMessage, Subscriber
@@ -26,7 +27,7 @@ REFRESH_S = 0.25
 
 
 def listen(
-    address: Annotated[str, typer.Argument(help="Where the tracker publishes.")] = "tcp://127.0.0.1:5556",
+    address: Annotated[str, typer.Argument(help="Where the tracker publishes.")] = DEFAULT_ENDPOINT,
     json: Annotated[
         bool, typer.Option("--json", help="Print every frame as a line of JSON on standard output.")
     ] = False,

@@ -13,6 +13,9 @@ from rich.console import Console
 
 from tools.commands.failure import told_plainly
 from tools.commands.run import run
+from tools.commands.signals import stop_on_signals
+from tools.commands.tracking_options import Filter, FovDeg, Intrinsics, MaxFrames, Policy
+from tracker.defaults import DEFAULT_FILTER, DEFAULT_FOV_DEG
 
 STREAMS = ("tcp://", "ipc://")
 
@@ -26,11 +29,11 @@ def record(
     ],
     file: Annotated[Path, typer.Argument(help="Recording to write (MCAP); must not exist.")],
     video: Annotated[bool, typer.Option("--video", help="Record the pictures as well.")] = False,
-    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after this many frames.")] = None,
-    policy: Annotated[str | None, typer.Option(help="As in kinestream run.")] = None,
-    filter_name: Annotated[str, typer.Option("--filter", help="As in kinestream run.")] = "kalman",
-    intrinsics: Annotated[Path | None, typer.Option(help="As in kinestream run.")] = None,
-    fov_deg: Annotated[float, typer.Option(min=1, max=170, help="As in kinestream run.")] = 65.0,
+    max_frames: MaxFrames = None,
+    policy: Policy = None,
+    filter_name: Filter = DEFAULT_FILTER,
+    intrinsics: Intrinsics = None,
+    fov_deg: FovDeg = DEFAULT_FOV_DEG,
     keys: Annotated[
         Path | None, typer.Option(help="Folder of a listener's keys, for a tracker with keys.")
     ] = None,
@@ -60,7 +63,6 @@ def record(
 
 def _record_stream(address: str, file: Path, *, max_frames: int | None, keys: Path | None) -> None:
     """Record what arrives, of every topic, byte for byte."""
-    from tools.commands.run import stop_on_signals
     from tracker.stream import Recorder, Subscriber
 
     console = Console(stderr=True, highlight=False)

@@ -16,7 +16,9 @@ import typer
 from rich.console import Console
 
 from tools.commands.failure import told_plainly
+from tools.commands.signals import stop_on_signals
 from tools.commands.stream_options import Keys
+from tracker.defaults import DEFAULT_ENDPOINT
 
 if TYPE_CHECKING:
     from tracker.stream import RecordedMessage
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 def replay(
     file: Annotated[Path, typer.Argument(help="Recording (MCAP) of kinestream record.")],
-    bind: Annotated[str, typer.Option(help="Address to publish on.")] = "tcp://127.0.0.1:5556",
+    bind: Annotated[str, typer.Option(help="Address to publish on.")] = DEFAULT_ENDPOINT,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Allow an address that other computers reach.")
     ] = False,
@@ -44,7 +46,6 @@ def replay(
 
     Times inside the messages stay those of the recording, and so does the stream id.
     """
-    from tools.commands.run import stop_on_signals
     from tracker.stream import Publisher
 
     console = Console(stderr=True, highlight=False)

@@ -7,45 +7,28 @@ kinestream run photos/ --json - | jq .persons        folder of pictures, JSON li
 """
 
 import re
-import signal
 import uuid
 from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from tools.commands import stream_options as stream
+from tools.commands import tracking_options as tracking
 from tools.commands.failure import told_plainly
+from tools.commands.signals import stop_on_signals
+from tracker.defaults import (
+    DEFAULT_ENDPOINT,
+    DEFAULT_ENGINE,
+    DEFAULT_FILTER,
+    DEFAULT_FOV_DEG,
+    DEFAULT_MAX_PEOPLE,
+)
 
 if TYPE_CHECKING:
     from tools.sinks import Sink
-
-POLICIES = ("latest", "every", "paced")
-
-
-def _policy(value: str | None) -> str | None:
-    if value is not None and value not in POLICIES:
-        raise typer.BadParameter(f"expected one of {', '.join(POLICIES)}, found {value!r}")
-    return value
-
-
-def _filter(value: str) -> str:
-    from tracker.latent.filtering import FILTERS
-
-    if value not in FILTERS:
-        raise typer.BadParameter(f"expected one of {', '.join(FILTERS)}, found {value!r}")
-    return value
-
-
-def _engine(value: str) -> str:
-    from tracker.regress.engine import ENGINES
-
-    if value not in ENGINES:
-        raise typer.BadParameter(f"expected one of {', '.join(ENGINES)}, found {value!r}")
-    return value
 
 
 def _size(value: str | None) -> str | None:
@@ -63,7 +46,7 @@ def run(
     ],
     bind: Annotated[
         str, typer.Option(help="Address to publish on.", rich_help_panel="Stream")
-    ] = "tcp://127.0.0.1:5556",
+    ] = DEFAULT_ENDPOINT,
     publish: Annotated[
         bool, typer.Option("--publish/--no-publish", help="Publish at all.", rich_help_panel="Stream")
     ] = True,
@@ -124,15 +107,7 @@ def run(
         Path | None,
         typer.Option(help="Folder for one PNG a second with the bodies drawn.", rich_help_panel="Looking"),
     ] = None,
-    policy: Annotated[
-        str | None,
-        typer.Option(
-            callback=_policy,
-            help="latest: newest frame, drops counted (cameras). every: all frames (files). paced: a file at "
-            "its own speed, as if live.",
-            rich_help_panel="Source",
-        ),
-    ] = None,
+    policy: tracking.Policy = None,
     size: Annotated[
         str | None,
         typer.Option(callback=_size, help="Ask a camera for WIDTHxHEIGHT.", rich_help_panel="Source"),
@@ -140,46 +115,13 @@ def run(
     fps: Annotated[
         float, typer.Option(min=1, max=1000, help="Ask a camera for this rate.", rich_help_panel="Source")
     ] = 30.0,
-    max_frames: Annotated[
-        int | None, typer.Option(min=1, help="Stop after this many frames.", rich_help_panel="Source")
-    ] = None,
-    fov_deg: Annotated[
-        float,
-        typer.Option(
-            min=1,
-            max=170,
-            help="Diagonal field of view, if there is no calibration.",
-            rich_help_panel="Camera",
-        ),
-    ] = 65.0,
-    intrinsics: Annotated[
-        Path | None,
-        typer.Option(help="Calibration file of OpenCV or ROS (YAML).", rich_help_panel="Camera"),
-    ] = None,
-    max_people: Annotated[
-        int, typer.Option(min=1, max=64, help="Follow no more than this.", rich_help_panel="Tracking")
-    ] = 8,
-    filter_name: Annotated[
-        str,
-        typer.Option(
-            "--filter",
-            callback=_filter,
-            help="Motion filter: learned, kalman, one-euro, interpolation, none.",
-            rich_help_panel="Tracking",
-        ),
-    ] = "kalman",
-    engine: Annotated[
-        str,
-        typer.Option(
-            callback=_engine,
-            help="What runs the networks: cpu (ONNX Runtime), torch; auto takes the fastest that works.",
-            rich_help_panel="Tracking",
-        ),
-    ] = "auto",
-    body: Annotated[
-        Path | None,
-        typer.Option(help="Body model file (npz); default: the free body.", rich_help_panel="Tracking"),
-    ] = None,
+    max_frames: tracking.MaxFrames = None,
+    fov_deg: tracking.FovDeg = DEFAULT_FOV_DEG,
+    intrinsics: tracking.Intrinsics = None,
+    max_people: tracking.MaxPeople = DEFAULT_MAX_PEOPLE,
+    filter_name: tracking.Filter = DEFAULT_FILTER,
+    engine: tracking.Engine = DEFAULT_ENGINE,
+    body: tracking.Body = None,
     vertices: Annotated[
         bool, typer.Option("--vertices", help="Publish the mesh as well.", rich_help_panel="Tracking")
     ] = False,
@@ -300,12 +242,3 @@ def _pictures(view: bool, rrd: Path | None, snapshots: Path | None, *, faces: An
     if snapshots is not None:
         sinks.append(SnapshotSink(snapshots, faces))
     return sinks
-
-
-def stop_on_signals() -> None:
-    """Let a polite kill end the run as Ctrl-C does, so that files are completed."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)

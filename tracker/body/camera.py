@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from tracker.defaults import DEFAULT_FOV_DEG
+
 if TYPE_CHECKING:  # who only listens to a stream has no use for torch, which takes seconds to load
     from torch import Tensor
 
 Array = TypeVar("Array", "Tensor", npt.NDArray[Any])
 FloatArray = npt.NDArray[np.float64]
-
-DEFAULT_FOV_DEG = 65.0
-"""Diagonal field of view assumed for an unknown camera, between webcams (55-78) and phones (65-80)."""
 
 MIN_DEPTH_M = 1e-3
 """Points nearer to the image plane than this, or behind it, have no projection."""

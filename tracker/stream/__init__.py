@@ -1,7 +1,8 @@
 """Poses over ZeroMQ: `Publisher`, `Subscriber` and the messages between them; other formats beside it."""
 
+from tracker.defaults import DEFAULT_ENDPOINT
 from tracker.stream.axes import OutputFrame
-from tracker.stream.binding import DEFAULT_ENDPOINT, BindError, InsecureBindError
+from tracker.stream.binding import BindError, InsecureBindError
 from tracker.stream.keys import KeysError, create_client_keys, create_publisher_keys
 from tracker.stream.message import HeartbeatMessage, MessageError, PoseMessage, StatsMessage, decode, encode
 from tracker.stream.outlet import Outlet

@@ -14,7 +14,6 @@ from tracker.stream.keys import PublisherKeys
 
 log = logging.getLogger(__name__)
 
-DEFAULT_ENDPOINT: Final = "tcp://127.0.0.1:5556"
 QUEUED_MESSAGES: Final = 128
 """Per subscriber; a slow one then loses messages and slows nobody."""
 LINGER_MS: Final = 200

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from tracker.defaults import DEFAULT_ENDPOINT
 from tracker.pose import Clock, PoseFrame
 from tracker.stream.axes import OutputFrame
-from tracker.stream.binding import DEFAULT_ENDPOINT, Binding
+from tracker.stream.binding import Binding
 from tracker.stream.message import (
     HeartbeatMessage,
     Message,

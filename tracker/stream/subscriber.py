@@ -16,7 +16,7 @@ from types import TracebackType
 import zmq
 import zmq.asyncio
 
-from tracker.stream.binding import DEFAULT_ENDPOINT
+from tracker.defaults import DEFAULT_ENDPOINT
 from tracker.stream.keys import ClientKeys
 from tracker.stream.message import (
     MAX_MESSAGE_BYTES,

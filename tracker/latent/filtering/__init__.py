@@ -7,15 +7,12 @@ from tracker.latent.filtering.learned import LearnedFilter
 from tracker.latent.filtering.none import Unfiltered
 from tracker.latent.filtering.one_euro import OneEuroFilter
 
-__all__ = ["DEFAULT_FILTER", "FILTERS", "FilterFactory", "PersonState", "PoseFilter", "filter_factory"]
+__all__ = ["FILTERS", "FilterFactory", "PersonState", "PoseFilter", "filter_factory"]
 
 FILTERS: dict[str, FilterFactory] = {
     cls.name: cls for cls in (LearnedFilter, KalmanFilter, OneEuroFilter, InterpolationFilter, Unfiltered)
 }
 """What makes a new filter for a new track."""
-
-DEFAULT_FILTER = KalmanFilter.name
-"""The most accurate one behind the shipped regressor; the learned one is smoother (docs/decisions.md)."""
 
 
 def filter_factory(name: str) -> FilterFactory:

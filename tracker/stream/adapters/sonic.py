@@ -26,9 +26,10 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from tracker.defaults import DEFAULT_ENDPOINT
 from tracker.pose import Clock, Person, PoseFrame
 from tracker.stream.axes import OutputFrame, multiply, rotate
-from tracker.stream.binding import DEFAULT_ENDPOINT, Binding
+from tracker.stream.binding import Binding
 from tracker.stream.message import PoseMessage
 from tracker.stream.outlet import Outlet
 from tracker.stream.publisher import new_identity

@@ -1,0 +1,12 @@
+"""What is taken where nothing is said. Imports nothing, so that a help text can say it at once."""
+
+from typing import Final
+
+DEFAULT_ENDPOINT: Final = "tcp://127.0.0.1:5556"
+"""Where a tracker publishes and a listener connects."""
+DEFAULT_FILTER: Final = "kalman"
+"""The most accurate one behind the shipped regressor; the learned one is smoother (docs/decisions.md)."""
+DEFAULT_ENGINE: Final = "auto"
+DEFAULT_FOV_DEG: Final = 65.0
+"""Diagonal field of view assumed for an unknown camera, between webcams (55-78) and phones (65-80)."""
+DEFAULT_MAX_PEOPLE: Final = 8
