@@ -29,6 +29,7 @@ from tracker.regress.network import RegressorConfig, RegressorNetwork, Regressor
 from tracker.regress.regressor import Regressor, network_inputs
 
 needs_onnxruntime = pytest.mark.skipif(why_not("cpu") is not None, reason="ONNX Runtime is not installed")
+pytestmark = pytest.mark.usefixtures("one_thread")
 CONFIG = RegressorConfig(latent_size=5, backbone="tiny", crop_px=64)
 
 

@@ -80,7 +80,7 @@ Engine = Annotated[
     typer.Option(
         "--engine",
         callback=_engine,
-        help="What runs the networks: cpu (ONNX Runtime), torch; auto takes the fastest that works.",
+        help="What runs the networks: cuda (NVIDIA GPU), cpu (ONNX Runtime), torch; auto takes the best.",
         rich_help_panel=TRACKING,
     ),
 ]

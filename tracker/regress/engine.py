@@ -8,9 +8,11 @@ used, so that a stale or damaged build costs time and never gives a wrong result
 """
 
 import hashlib
+import importlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, Final, Literal, Protocol, cast
 
 import torch
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 
 log = logging.getLogger(__name__)
 
-ENGINES: Final = ("auto", "cpu", "torch")
+ENGINES: Final = ("auto", "cuda", "cpu", "torch")
 Precision = Literal["float32", "float16"]
 TOLERANCE: Final[dict[str, float]] = {"float32": 1e-3, "float16": 5e-2}
 """Largest difference from torch, over the largest value of an output, with which an engine is accepted.
@@ -120,19 +122,20 @@ def why_not(name: str) -> str | None:
     """Why an engine cannot run on this computer; None when it can, as far as one can tell without trying."""
     if name == "torch":
         return None
-    from tracker.regress import engine_cpu
-
     try:
-        engine_cpu.require()
+        _module(name).require()
     except EngineError as error:
         return str(error)
     return None
 
 
 def _builder(name: str) -> Builder:
-    from tracker.regress import engine_cpu
+    return cast(Builder, _module(name).build)
 
-    return {"cpu": engine_cpu.build}[name]
+
+def _module(name: str) -> ModuleType:
+    """The module of an engine, with ``require`` and ``build``; imported when it is asked for."""
+    return importlib.import_module(f"tracker.regress.engine_{name}")
 
 
 def weights_key(network: nn.Module, inputs: Sequence[NetworkInput], **versions: str) -> str:
