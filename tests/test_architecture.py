@@ -24,6 +24,8 @@ OPTIONAL_IN_RUNTIME = {
     "pickle",
     "onnxruntime",
     "openvino",
+    "tensorrt",
+    "torch_tensorrt",
     "mcap",
 }
 """Libraries that tracker/ and kernels/ may import only inside the function that needs them."""

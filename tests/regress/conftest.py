@@ -45,6 +45,9 @@ class FakeGpu:
     def running(self) -> Iterator[None]:
         yield
 
+    def stream(self) -> int:
+        return 7
+
     def time_ms(self, replay: Callable[[], None]) -> float:
         replay()
         return 1.25

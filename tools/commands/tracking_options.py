@@ -80,7 +80,7 @@ Engine = Annotated[
     typer.Option(
         "--engine",
         callback=_engine,
-        help="What runs the networks: cuda (NVIDIA GPU), cpu (ONNX Runtime), torch; auto takes the best.",
+        help="What runs the networks: tensorrt, cuda (NVIDIA), cpu, torch; auto takes the best that works.",
         rich_help_panel=TRACKING,
     ),
 ]

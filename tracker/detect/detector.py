@@ -110,7 +110,7 @@ class PersonDetector:
         fill(network, tensors, path=path)
         folded = fold(network.eval().requires_grad_(False))
         return cls(
-            compile_network(folded, (_frame_input(config),), engine=engine),
+            compile_network(folded, (_frame_input(config),), engine=engine, max_batch=1),
             config,
             score_threshold=score_threshold,
             overlap_threshold=overlap_threshold,
@@ -135,7 +135,8 @@ def _frame_input(config: DetectorConfig) -> NetworkInput:
     """The argument of :class:`DetectorNetwork`: a frame whose sides vary with the source."""
     noise = torch.Generator().manual_seed(0)
     shape = (1, 3, config.frame_px // 64 * 32, config.frame_px)
-    return NetworkInput(torch.randint(0, 256, shape, dtype=torch.uint8, generator=noise), (0, 2, 3))
+    frame = torch.randint(0, 256, shape, dtype=torch.uint8, generator=noise)
+    return NetworkInput(frame, (0, 2, 3), step=32, largest=config.frame_px)
 
 
 def letterbox(image: npt.NDArray[np.uint8], longer_px: int) -> tuple[npt.NDArray[np.uint8], float]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 log = logging.getLogger(__name__)
 
-ENGINES: Final = ("auto", "cuda", "cpu", "torch")
+ENGINES: Final = ("auto", "tensorrt", "cuda", "cpu", "torch")
 Precision = Literal["float32", "float16"]
 TOLERANCE: Final[dict[str, float]] = {"float32": 1e-3, "float16": 5e-2}
 """Largest difference from torch, over the largest value of an output, with which an engine is accepted.
@@ -35,10 +35,19 @@ class EngineError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class NetworkInput:
-    """One argument of a network: an example of batch 1, and the axes whose length may change."""
+    """One argument of a network.
+
+    Attributes:
+        example: of batch 1.
+        varies: axes whose length may change; axis 0 is the batch.
+        step: lengths of the other ones are multiples of this,
+        largest: and at most this; the example's length where it is None.
+    """
 
     example: Tensor
     varies: tuple[int, ...] = (0,)
+    step: int = 1
+    largest: int | None = None
 
 
 class Engine(Protocol):
@@ -145,7 +154,8 @@ def weights_key(network: nn.Module, inputs: Sequence[NetworkInput], **versions: 
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     for entry in inputs:
-        digest.update(f"{tuple(entry.example.shape)} {entry.example.dtype} {entry.varies}".encode())
+        shape, limits = tuple(entry.example.shape), (entry.varies, entry.step, entry.largest)
+        digest.update(f"{shape} {entry.example.dtype} {limits}".encode())
     digest.update(repr(sorted({**versions, "torch": torch.__version__}.items())).encode())
     return digest.hexdigest()[:32]
 

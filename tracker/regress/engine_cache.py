@@ -1,18 +1,27 @@
-"""Builds of engines on disk: written whole or not at all, with a checksum, in the user's cache folder."""
+"""Builds of engines on disk: written whole or not at all, with a checksum, in the user's cache folder.
+
+A build is never trusted blindly: what is damaged, stale or of a stranger is made anew.
+"""
 
 import hashlib
 import logging
 import os
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
+
+from tracker.regress.engine import Engine, EngineError
 
 log = logging.getLogger(__name__)
 
 _MAGIC: Final = b"kinestream engine 1\n"
 KEPT: Final = 12
 """Newest builds that are kept."""
+
+E = TypeVar("E", bound=Engine)
 
 
 def cache_folder() -> Path:
@@ -27,6 +36,40 @@ def cache_folder() -> Path:
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "kinestream"
+
+
+def open_or_build(
+    name: str, key: str, start: Callable[[bytes], E], build: Callable[[], bytes], accept: Callable[[E], None]
+) -> E:
+    """An engine from the cache, or built and kept.
+
+    Args:
+        name: of the kind of engine.
+        key: names the build: weights, device, versions.
+        start: from a build to an engine.
+        build: makes a build.
+        accept: checks an engine's results.
+
+    ``start`` and ``accept`` raise :class:`EngineError` for what they refuse: a kept build is then made anew;
+    raises what a new one raises.
+    """
+    file = f"{key}.{name}.engine"
+    kept = load(file)
+    if kept is not None:
+        try:
+            engine = start(kept)
+            accept(engine)
+        except EngineError as error:
+            log.warning("the engine in the cache does not fit (%s); building anew", error)
+        else:
+            return engine
+    started_s = time.perf_counter()
+    built = build()
+    engine = start(built)
+    accept(engine)
+    store(file, built)
+    log.info("built the %s engine in %.1f s; the next start reads it", name, time.perf_counter() - started_s)
+    return engine
 
 
 def load(name: str) -> bytes | None:

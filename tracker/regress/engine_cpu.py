@@ -2,8 +2,6 @@
 
 import importlib.metadata
 import io
-import logging
-import time
 import warnings
 from collections.abc import Sequence
 from types import ModuleType
@@ -25,8 +23,6 @@ from tracker.regress.engine import (
     rebuild,
     weights_key,
 )
-
-log = logging.getLogger(__name__)
 
 
 def require() -> ModuleType:
@@ -80,24 +76,14 @@ def build(
     Raises :class:`EngineError` when ONNX Runtime is missing or cannot run the network.
     """
     require()
-    name = f"{weights_key(network, inputs, onnxruntime=_version())}.cpu.engine"
     like = reference(*examples(inputs, 1))
-    kept = engine_cache.load(name)
-    if kept is not None:
-        try:
-            engine = CpuEngine(kept, like)
-            check(engine, reference, inputs)
-        except EngineError as error:
-            log.warning("the engine in the cache does not fit (%s); building anew", error)
-        else:
-            return engine
-    started_s = time.perf_counter()
-    graph = export_onnx(network, inputs)
-    engine = CpuEngine(graph, like)
-    check(engine, reference, inputs)
-    engine_cache.store(name, graph)
-    log.info("built the cpu engine in %.1f s; the next start reads it", time.perf_counter() - started_s)
-    return engine
+    return engine_cache.open_or_build(
+        "cpu",
+        weights_key(network, inputs, onnxruntime=_version()),
+        start=lambda graph: CpuEngine(graph, like),
+        build=lambda: export_onnx(network, inputs),
+        accept=lambda engine: check(engine, reference, inputs),
+    )
 
 
 def export_onnx(network: nn.Module, inputs: Sequence[NetworkInput]) -> bytes:

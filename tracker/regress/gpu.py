@@ -42,6 +42,10 @@ class Gpu(Protocol):
         """Within, copies and replays are queued; at the end, all of it is done."""
         ...
 
+    def stream(self) -> int:
+        """Handle of the stream that takes work now, for libraries other than torch."""
+        ...
+
     def time_ms(self, replay: Callable[[], None]) -> float:
         """Time that the device takes for one replay."""
         ...
@@ -86,6 +90,10 @@ class CudaGpu:
         with torch.cuda.stream(self._stream):
             yield
             self._stream.synchronize()
+
+    def stream(self) -> int:
+        """The current stream of torch."""
+        return int(torch.cuda.current_stream(self.device).cuda_stream)
 
     def time_ms(self, replay: Callable[[], None]) -> float:
         """Between two events around the replay."""
