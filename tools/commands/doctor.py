@@ -134,8 +134,12 @@ def _engines() -> Check:
 
     reasons = {name: why_not(name) for name in ENGINES[1:]}
     found = ", ".join(name for name, reason in reasons.items() if reason is None)
-    missing = [reason for reason in reasons.values() if reason is not None]
-    return Check(None if missing else True, "engines", found, "\n".join(missing))
+    missing: dict[str, list[str]] = {}  # by what is lacking, since engines may lack the same
+    for name, reason in reasons.items():
+        if reason is not None:
+            missing.setdefault(reason.removeprefix(f"engine {name}: "), []).append(name)
+    advice = "\n".join(f"{', '.join(names)}: {reason}" for reason, names in missing.items())
+    return Check(None if missing else True, "engines", found, advice)
 
 
 def _port() -> Check:
