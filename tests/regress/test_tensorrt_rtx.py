@@ -1,4 +1,4 @@
-"""The exported graphs convert whole to TensorRT-RTX, whose builder needs no GPU (``pip install tensorrt-rtx``)."""
+"""The exported graphs convert whole to TensorRT-RTX, whose builder needs no GPU."""
 
 from collections.abc import Sequence
 from pathlib import Path
