@@ -135,6 +135,22 @@ def test_other_axes_are_drawn_in_the_camera_frame(
     np.testing.assert_allclose(joints, frame.persons[0].joints_cam_m, atol=1e-4)
 
 
+def test_a_camera_that_looks_down_is_placed_as_it_is_held(tmp_path: Path, pose_frame: Make) -> None:
+    path, tilt_rad = tmp_path / "tilt.mcap", 0.3
+    outputs = [OutputFrame("unity", tilt_rad), OutputFrame("ros", tilt_rad), OutputFrame("unity")]
+    with Publisher("inproc://tilt", heartbeat_s=None) as publisher, Recorder(path, wait=True) as recorder:
+        publisher.on_message = recorder.add
+        for output in outputs:
+            publisher.output = output
+            publisher.publish(pose_frame(0), clock="media")
+    turns = [json.loads(message.data)["rotation"] for message in read_messages(path, ("/tf",))]
+    held, level = (matrix_from_quat(np.array([turn[axis] for axis in "wxyz"])) for turn in turns)
+    down = -np.sin(tilt_rad)
+    np.testing.assert_allclose(held @ [0, 0, 1], [np.cos(tilt_rad), 0, down], atol=1e-9, err_msg="its view")
+    np.testing.assert_allclose(held, outputs[1].world, atol=1e-9)
+    np.testing.assert_allclose(level @ [0, 0, 1], [1, 0, 0], atol=1e-9)
+
+
 def test_whatever_is_cut_off_the_rest_is_read(recorded: tuple[Path, list[bytes]], tmp_path: Path) -> None:
     path, sent = recorded
     content = path.read_bytes()

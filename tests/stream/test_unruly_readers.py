@@ -95,3 +95,35 @@ def test_somebody_who_speaks_another_protocol(pose_frame: Make) -> None:
                     good.receive(timeout_ms=100)
             arrived = burst(publisher, frame, good)
         assert arrived[-1] - arrived[-BURST] == BURST - 1 and good.missed == 0
+
+
+PATIENT = """
+import contextlib, sys
+from tracker.stream import StreamTimeoutError, Subscriber
+
+with Subscriber(sys.argv[1]) as subscriber:
+    while subscriber.heartbeat is None:
+        with contextlib.suppress(StreamTimeoutError):
+            subscriber.receive(timeout_ms=20)
+    print("ready", flush=True)
+    try:
+        print(subscriber.receive(timeout_ms=1000).sequence)
+    except StreamTimeoutError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are different there")
+def test_a_reader_stopped_beyond_its_time_limit_still_gets_what_came(pose_frame: Make) -> None:
+    frame = pose_frame(0, vertices_cam_m=np.zeros((400_000, 3), np.float32))  # takes a moment to come in
+    with Publisher("tcp://127.0.0.1:0", heartbeat_s=0.1) as publisher:
+        command = [sys.executable, "-c", PATIENT, publisher.endpoint]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(0.3)  # heartbeats come first, and wake it
+            publisher.publish(frame, clock="media")
+            time.sleep(1.2)
+            process.send_signal(signal.SIGCONT)
+            assert process.stdout.readline() == "0\n"

@@ -101,6 +101,14 @@ def test_age_of_a_stream_from_another_computer(pose_frame: PoseFrame) -> None:
     assert "by wall clocks" in line and "100.0 fps" in line
 
 
+def test_sonic_sends_only_who_scores_enough(kinestream: Command, block_video: Video) -> None:
+    sonic = ("run", block_video(WALK), "--format", "sonic", "--bind", "tcp://127.0.0.1:0")
+    code, _, err = kinestream(*sonic)
+    assert code == 0 and "sonic: sending" in err
+    code, _, err = kinestream(*sonic, "--min-score", 1)
+    assert code == 0 and "score is below 1" in err and "sending" not in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "complaint"),
     [
@@ -113,7 +121,8 @@ def test_age_of_a_stream_from_another_computer(pose_frame: PoseFrame) -> None:
         (["--format", "vmc", "--keys", "k"], 1, "vmc cannot be encrypted"),
         (["--format", "vmc", "--to", "192.0.2.1:39539"], 1, "is another computer"),
         (["--keys", "/nowhere"], 1, "/nowhere/publisher.key_secret: no such key"),
-        (["--format", "vmc", "--record", "x.mcap"], 1, "--record: takes the native format"),
+        (["--format", "vmc", "--record", "x.mcap"], 1, "native format only, found --format vmc"),
+        (["--min-score", "0.5"], 1, "--min-score: native sends everybody"),
     ],
 )
 def test_what_does_not_go_together_is_said(

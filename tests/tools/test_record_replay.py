@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tools.commands.replay import paced
+from tracker.models import Models
 from tracker.pose import PoseFrame
 from tracker.stream import (
     PoseMessage,
@@ -174,6 +175,21 @@ def test_a_file_is_recorded_with_its_pictures(
     code, _, err = kinestream("record", block_video(WALK), path)
     assert code == 1 and "exists, and a recording is never overwritten" in err
     assert list(read_poses(path)) == poses
+
+
+def test_what_cannot_be_recorded_is_said_before_anything_is_loaded(
+    kinestream: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def load(**_: object) -> None:
+        raise AssertionError("the models were loaded")
+
+    monkeypatch.setattr(Models, "load", load)
+    old = tmp_path / "old.mcap"
+    old.touch()
+    code, _, err = kinestream("run", tmp_path / "absent.mp4", "--record", old)
+    assert code == 1 and "old.mcap: exists, and a recording is never overwritten" in err
+    code, _, err = kinestream("run", tmp_path / "absent.mp4", "--record", tmp_path / "no" / "new.mcap")
+    assert code == 1 and "there is no folder" in err
 
 
 def test_a_running_stream_is_recorded(kinestream: Command, tmp_path: Path, frame: PoseFrame) -> None:

@@ -73,6 +73,7 @@ def run(
     ] = 0.0,
     stream_format: stream.Format = "native",
     to: stream.To = "127.0.0.1:39539",
+    min_score: stream.MinScore = None,
     axes: stream.Axes = "camera",
     tilt_deg: stream.TiltDeg = 0.0,
     origin: stream.OriginOption = None,
@@ -90,7 +91,10 @@ def run(
     ] = None,
     record: Annotated[
         Path | None,
-        typer.Option(help="Record the stream (MCAP; docs/recording.md).", rich_help_panel="Files"),
+        typer.Option(
+            help="Record the stream, in the native format only (MCAP; docs/recording.md).",
+            rich_help_panel="Files",
+        ),
     ] = None,
     record_video: Annotated[
         bool, typer.Option("--record-video", help="Record the pictures as well.", rich_help_panel="Files")
@@ -136,7 +140,7 @@ def run(
     from tracker.body.camera import Camera
     from tracker.capture import CameraMode, open_source
     from tracker.pipeline import Tracker
-    from tracker.stream import Publisher
+    from tracker.stream import Publisher, check_recordable
 
     console = Console(stderr=True, highlight=False)
     with told_plainly(), ExitStack() as stack:
@@ -145,8 +149,13 @@ def run(
         width, height = (int(side) for side in (size or "1280x720").split("x"))
         camera = Camera.load(intrinsics) if intrinsics else None
         publisher = None
-        if record is not None and stream_format != "native":
-            raise ValueError("--record: takes the native format; leave --format out")
+        if record is not None:
+            if stream_format != "native":
+                raise ValueError(
+                    f"--record: records the native format only, found --format {stream_format}; "
+                    "leave one of the two out"
+                )
+            check_recordable(record)
         if publish or record is not None:
             address = bind if publish else f"inproc://{uuid.uuid4().hex}"
             publisher = stack.enter_context(
@@ -154,6 +163,7 @@ def run(
                     stream_format,
                     bind=address,
                     to=to,
+                    min_score=min_score,
                     source=source,
                     insecure=insecure,
                     keys=keys,

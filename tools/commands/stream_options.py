@@ -49,6 +49,16 @@ Format = Annotated[
     ),
 ]
 To = Annotated[str, typer.Option("--to", help="Where vmc sends to, host:port.", rich_help_panel=PANEL)]
+MinScore = Annotated[
+    float | None,
+    typer.Option(
+        "--min-score",
+        min=0,
+        max=1,
+        help="sonic: send nobody whose score is lower, so that the robot holds its pose. [default: 0.75]",
+        rich_help_panel=PANEL,
+    ),
+]
 Axes = Annotated[
     str,
     typer.Option(
@@ -92,6 +102,7 @@ def open_outlet(
     *,
     bind: str,
     to: str,
+    min_score: float | None,
     source: str,
     insecure: bool,
     keys: Path | None,
@@ -109,12 +120,14 @@ def open_outlet(
         raise ValueError(f"--axes: {stream_format} has axes of its own; leave it out")
     if origin is not None and stream_format.startswith("sonic"):
         raise ValueError(f"--origin: {stream_format} sends joints relative to the hips; leave it out")
+    if min_score is not None and not stream_format.startswith("sonic"):
+        raise ValueError(f"--min-score: {stream_format} sends everybody; leave it out")
     if keys is not None and stream_format in ("vmc", "jsonl"):
         raise ValueError(f"--keys: {stream_format} cannot be encrypted; leave it out")
     if stream_format == "vmc":
         return VmcSender(to, source=source, insecure=insecure, origin=origin or "hips", tilt_rad=tilt_rad)  # type: ignore[arg-type]
     if stream_format.startswith("sonic"):
-        from tracker.stream.adapters.sonic import RATE_HZ
+        from tracker.stream.adapters.sonic import MIN_SCORE, RATE_HZ
 
         if rate_hz != RATE_HZ:
             typer.echo(
@@ -127,6 +140,7 @@ def open_outlet(
             insecure=insecure,
             keys=keys,
             on_busy="retry",
+            min_score=MIN_SCORE if min_score is None else min_score,
             tilt_rad=tilt_rad,
         )
     output = OutputFrame(axes, tilt_rad, origin or "camera")  # type: ignore[arg-type]  # checked above

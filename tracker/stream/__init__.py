@@ -7,7 +7,7 @@ from tracker.stream.keys import KeysError, create_client_keys, create_publisher_
 from tracker.stream.message import HeartbeatMessage, MessageError, PoseMessage, StatsMessage, decode, encode
 from tracker.stream.outlet import Outlet
 from tracker.stream.publisher import Publisher
-from tracker.stream.recorder import Recorder, RecordingError
+from tracker.stream.recorder import Recorder, RecordingError, check_recordable
 from tracker.stream.recording import RecordedMessage, read_messages, read_pictures, read_poses
 from tracker.stream.subscriber import StreamTimeoutError, Subscriber
 
@@ -28,6 +28,7 @@ __all__ = [
     "StatsMessage",
     "StreamTimeoutError",
     "Subscriber",
+    "check_recordable",
     "create_client_keys",
     "create_publisher_keys",
     "decode",

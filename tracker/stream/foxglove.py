@@ -6,6 +6,7 @@ used here are listed. They ride along in recordings beside the pose messages (do
 
 import base64
 import json
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -14,11 +15,12 @@ import numpy as np
 from tracker.body.camera import Camera
 from tracker.body.skeleton import PARENTS
 from tracker.pose import PoseFrame
+from tracker.stream.axes import multiply
 
 CAMERA_FRAME: Final = "camera"
 """OpenCV axes: x right, y down, z forward."""
 WORLD_FRAME: Final = "world"
-"""The camera's place with x forward, y left and z up, as if the camera stood level."""
+"""The camera's place with x forward, y left and z up."""
 
 _COLOURS: Final = ((0.9, 0.3, 0.2), (0.2, 0.6, 0.9), (0.3, 0.8, 0.3), (0.9, 0.7, 0.1), (0.7, 0.4, 0.9))
 _BONES: Final = [index for joint, parent in enumerate(PARENTS) if parent >= 0 for index in (parent, joint)]
@@ -26,8 +28,8 @@ _LINE_LIST: Final = 2
 _ALL: Final = 1
 _NO_TURN: Final = {"x": 0.0, "y": 0.0, "z": 0.0, "w": 1.0}
 _ORIGIN: Final = {"x": 0.0, "y": 0.0, "z": 0.0}
-# Camera axes in the world: z forward becomes x, x right becomes -y, y down becomes -z.
-_WORLD_FROM_CAMERA: Final = {"x": -0.5, "y": 0.5, "z": -0.5, "w": 0.5}
+# Axes of a level camera in the world: z forward becomes x, x right becomes -y, y down becomes -z.
+_WORLD_FROM_LEVEL_WXYZ: Final = np.array([0.5, -0.5, 0.5, -0.5])
 
 
 def _object(**properties: dict[str, Any]) -> dict[str, Any]:
@@ -147,15 +149,20 @@ def camera_calibration(camera: Camera, t_ns: int) -> bytes:
     )
 
 
-def world_from_camera(t_ns: int) -> bytes:
-    """Where the camera is in the world, so that viewers show people upright (``FrameTransform``)."""
+def world_from_camera(t_ns: int, tilt_rad: float = 0.0) -> bytes:
+    """Where a camera that looks down by ``tilt_rad`` is in the world (``FrameTransform``).
+
+    With it viewers show people upright.
+    """
+    tilt_wxyz = np.array([math.cos(tilt_rad / 2), -math.sin(tilt_rad / 2), 0.0, 0.0])
+    turn = multiply(_WORLD_FROM_LEVEL_WXYZ, tilt_wxyz).tolist()
     return _json(
         {
             "timestamp": _time(t_ns),
             "parent_frame_id": WORLD_FRAME,
             "child_frame_id": CAMERA_FRAME,
             "translation": _ORIGIN,
-            "rotation": _WORLD_FROM_CAMERA,
+            "rotation": dict(zip("wxyz", turn, strict=True)),
         }
     )
 

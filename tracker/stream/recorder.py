@@ -86,9 +86,7 @@ class Recorder:
         try:
             self._file: BinaryIO = open(self.path, "xb")
         except FileExistsError:
-            raise RecordingError(
-                f"{path}: exists, and a recording is never overwritten; choose another name or remove it"
-            ) from None
+            raise _exists(self.path) from None
         self._queue: queue.Queue[_Wire | _Picture | None] = queue.Queue(QUEUED_MESSAGES)
         self._pictures = threading.BoundedSemaphore(QUEUED_PICTURES)
         self._closed = False
@@ -198,6 +196,7 @@ class _McapWriter:
         self._writer.add_metadata("kinestream", {"source": source, "schema_version": str(SCHEMA_VERSION)})
         self._channels: dict[str, int] = {}
         self._timeline = _Timeline()
+        self._tilt_rad = 0.0
         self._camera: Camera | None = None
         self._written: Camera | None = None
         file.flush()
@@ -219,8 +218,12 @@ class _McapWriter:
             t_capture_ns = self._timeline.capture_ns(message.frame.t_capture_ns)
             frame = message.output.restore(message.frame)
             self._draw("/people", foxglove.scene_update(frame, t_capture_ns))
-        if isinstance(message, HeartbeatMessage) or "/tf" not in self._channels:
-            self._draw("/tf", foxglove.world_from_camera(t_log_ns))
+            tilted = message.output.tilt_rad != self._tilt_rad
+            self._tilt_rad = message.output.tilt_rad
+            if tilted or "/tf" not in self._channels:
+                self._draw_camera()
+        elif isinstance(message, HeartbeatMessage):
+            self._draw_camera()
 
     def flush(self) -> None:
         self._writer.flush()
@@ -242,6 +245,10 @@ class _McapWriter:
             self._draw("/camera/calibration", foxglove.camera_calibration(self._camera, t_ns))
             self._written = self._camera
         self._draw(IMAGE_TOPIC, foxglove.compressed_image(jpeg.tobytes(), t_ns))
+
+    def _draw_camera(self) -> None:
+        t_ns = self._timeline.newest_ns
+        self._draw("/tf", foxglove.world_from_camera(t_ns, self._tilt_rad))
 
     def _draw(self, topic: str, data: bytes) -> None:
         t_ns = self._timeline.newest_ns
@@ -301,6 +308,22 @@ class _Timeline:
         if self._media_offset_ns is None:
             return self.unix_ns(t_capture_ns)
         return max(0, t_capture_ns + self._media_offset_ns)
+
+
+def check_recordable(path: str | Path) -> None:
+    """Tell beforehand why a recording cannot be made at ``path``; raises as `Recorder` does."""
+    require_mcap()
+    path = Path(path)
+    if path.exists():
+        raise _exists(path)
+    if not path.parent.is_dir():
+        raise RecordingError(f"{path}: there is no folder {path.parent}; make it first")
+
+
+def _exists(path: Path) -> RecordingError:
+    return RecordingError(
+        f"{path}: exists, and a recording is never overwritten; choose another name or remove it"
+    )
 
 
 def require_mcap() -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Final
 
 import zmq
 import zmq.asyncio
@@ -29,6 +30,9 @@ from tracker.stream.message import (
 )
 
 log = logging.getLogger(__name__)
+
+SUSPENDED_S: Final = 0.1
+"""A wait that ends this late was that of a process which was stopped; it then lasts this much longer."""
 
 
 class StreamTimeoutError(TimeoutError):
@@ -101,17 +105,18 @@ class Subscriber:
     def receive(self, *, timeout_ms: float | None = None) -> PoseMessage:
         """The next pose message, or the newest one with ``latest``.
 
-        Raises ``StreamTimeoutError`` after ``timeout_ms``, by default that of the subscriber.
+        Raises ``StreamTimeoutError`` after ``timeout_ms``, by default that of the subscriber. What came
+        in time is returned, also where this process was stopped until long after.
         """
         limit_ms = self._timeout_ms if timeout_ms is None else timeout_ms
-        deadline = None if limit_ms is None else time.monotonic() + limit_ms / 1000
+        deadline = _Deadline(limit_ms)
         while True:
-            left_ms = None if deadline is None else max(0, round(1000 * (deadline - time.monotonic())))
-            if not self._socket.poll(left_ms):
+            if self._socket.poll(deadline.left_ms()):
+                message = self._take()
+                if message is not None:
+                    return message
+            elif deadline.passed():
                 raise self._silence(limit_ms)
-            message = self._take()
-            if message is not None:
-                return message
 
     def __iter__(self) -> Iterator[PoseMessage]:
         while True:
@@ -120,12 +125,15 @@ class Subscriber:
     async def __aiter__(self) -> AsyncIterator[PoseMessage]:
         waiting = zmq.asyncio.Socket(shadow=self._socket)
         try:
+            deadline = _Deadline(self._timeout_ms)
             while True:
-                if not await waiting.poll(self._timeout_ms):
+                if await waiting.poll(deadline.left_ms()):
+                    message = self._take()
+                    if message is not None:
+                        yield message
+                        deadline = _Deadline(self._timeout_ms)
+                elif deadline.passed():
                     raise self._silence(self._timeout_ms)
-                message = self._take()
-                if message is not None:
-                    yield message
         finally:
             waiting.close()
 
@@ -200,3 +208,26 @@ class Subscriber:
             f"{self.endpoint}: no pose within {limit_ms:.0f} ms{alive}; is `kinestream run` running and "
             f"publishing there{keys if self.heartbeat is None else ''}?"
         )
+
+
+class _Deadline:
+    """When to give up waiting; never, where there is no limit."""
+
+    def __init__(self, limit_ms: float | None) -> None:
+        self._at_s = None if limit_ms is None else time.monotonic() + limit_ms / 1000
+
+    def left_ms(self) -> int | None:
+        """How long to wait now."""
+        return None if self._at_s is None else max(0, round(1000 * (self._at_s - time.monotonic())))
+
+    def passed(self) -> bool:
+        """Whether to give up, now that a wait brought nothing.
+
+        ZeroMQ's own thread is stopped with the process, and needs a moment to fetch what came meanwhile.
+        """
+        if self._at_s is None:
+            return False
+        late_s = time.monotonic() - self._at_s
+        if late_s > SUSPENDED_S:
+            self._at_s += late_s + SUSPENDED_S
+        return 0 <= late_s <= SUSPENDED_S

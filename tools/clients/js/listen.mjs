@@ -4,6 +4,10 @@ import { readFileSync } from "node:fs";
 import { Subscriber } from "zeromq";
 import { decode, MessageError } from "./kinestream.mjs";
 
+process.stdout.on("error", (error) => {
+  if (error.code !== "EPIPE") throw error;
+  process.exit(0); // whoever read our output has had enough, as `| head` does
+});
 const [address = "tcp://127.0.0.1:5556", keys] = process.argv.slice(2);
 const key = (file, name) => readFileSync(`${keys}/${file}`, "utf8").match(`${name}-key = "(.{40})"`)[1];
 
