@@ -6,7 +6,7 @@ Drift is the largest difference from torch over the largest value of each output
 or on noise. Calls of the engines alternate, so that a busy machine slows all of them alike. Starts happen in
 processes of their own: the first builds the engine, the second reads it from a cache of its own. Memory is
 the largest resident size of such a process after a batch of 16, Python and torch included. On a GPU, latency
-is what a caller waits for, copies included.
+is what a caller waits for, copies included; ``tools.bench.gpu_engines`` measures the device alone.
 """
 
 import os
@@ -14,7 +14,9 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -29,19 +31,35 @@ from torch import Tensor
 from tools.bench.crops import arguments_of, noise_crops, picture_crops
 from tools.bench.timing import Latency, measure_paired, write_report
 from tracker.regress.backbone import fold
-from tracker.regress.engine import ENGINES, Engine, compile_network, drift, why_not
+from tracker.regress.engine import ENGINES, MAX_BATCH, Engine, compile_network, drift, why_not
 from tracker.regress.regressor import DEFAULT_WEIGHTS, load_network, network_inputs
 
 BATCHES = (1, 4, 16)
 
 
-def compiled(name: str, weights: Path) -> tuple[Engine, float]:
+def compiled(name: str, weights: Path, *, max_batch: int = MAX_BATCH) -> tuple[Engine, float]:
     """The regressor's network in an engine, and the seconds that this took, weights read."""
     network = load_network(weights)
     inputs = network_inputs(network.config)
     fold(network)
     started_s = time.perf_counter()
-    return compile_network(network, inputs, engine=name), time.perf_counter() - started_s
+    engine = compile_network(network, inputs, engine=name, max_batch=max_batch)
+    return engine, time.perf_counter() - started_s
+
+
+@contextmanager
+def own_cache() -> Iterator[Path]:
+    """An empty cache of engines, for this process and those that it starts."""
+    before = os.environ.get("KINESTREAM_CACHE")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["KINESTREAM_CACHE"] = folder
+        try:
+            yield Path(folder)
+        finally:
+            if before is None:
+                del os.environ["KINESTREAM_CACHE"]
+            else:
+                os.environ["KINESTREAM_CACHE"] = before
 
 
 def start(name: str, weights: Path, threads: int, cache: Path) -> dict[str, float]:
@@ -69,19 +87,11 @@ def run(weights: Path, *, crops: Tensor, threads: int, repeats: int) -> dict[str
     names = [name for name in ENGINES[1:] if why_not(name) is None]
     results: dict[str, dict[str, Any]] = {}
     engines: dict[str, Engine] = {}
-    before = os.environ.get("KINESTREAM_CACHE")
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["KINESTREAM_CACHE"] = folder
-        try:
-            for name in names:
-                results[name] = dict(starts(name, weights, threads, Path(folder)))
-                engines[name], _ = compiled(name, weights)
-                results[name] |= {"detail": engines[name].detail, "precision": engines[name].precision}
-        finally:
-            if before is None:
-                del os.environ["KINESTREAM_CACHE"]
-            else:
-                os.environ["KINESTREAM_CACHE"] = before
+    with own_cache() as folder:
+        for name in names:
+            results[name] = dict(starts(name, weights, threads, folder))
+            engines[name], _ = compiled(name, weights)
+            results[name] |= {"detail": engines[name].detail, "precision": engines[name].precision}
     for batch in BATCHES:
         arguments = arguments_of(crops[:1].expand(batch, -1, -1, -1).contiguous())
         calls = {name: partial(engine, *arguments) for name, engine in engines.items()}

@@ -1,6 +1,6 @@
 """One tracked clip in a process of its own, for `tools.bench.speed`; prints JSON lines.
 
-    python -m tools.bench.speed_run CLIP [--policy every|paced] [--idle-s 5]
+    python -m tools.bench.speed_run CLIP [--policy every|paced] [--engine auto] [--idle-s 5]
 
 First line: the address it publishes on. Last line: what the run cost. The processor time is that of the whole
 process, all threads, from decoding to the socket, behind the first frames.
@@ -24,6 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("clip", type=Path)
     parser.add_argument("--policy", default="every", choices=("every", "paced"))
+    parser.add_argument("--engine", default="auto", help="what runs the networks")
     parser.add_argument("--started-ns", type=int, help="when the process was started, monotonic clock")
     parser.add_argument("--idle-s", type=float, default=0.0, help="let the source fall silent in the middle")
     options = parser.parse_args()
@@ -44,7 +45,7 @@ def main() -> None:
     with (
         Publisher("tcp://127.0.0.1:0", source=options.clip.name) as publisher,
         FrameSource(decoder, policy=options.policy) as source,
-        Tracker(source, publisher=publisher) as tracker,
+        Tracker(source, publisher=publisher, engine=options.engine) as tracker,
     ):
         _tell({"endpoint": publisher.endpoint})
         run = _Run(options.started_ns)
