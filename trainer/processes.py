@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 
@@ -50,6 +52,15 @@ class Processes:
         if batch_size % self.world:
             raise ValueError(f"a batch of {batch_size} does not divide among {self.world} processes")
         return batch_size // self.world
+
+    @contextmanager
+    def one_first(self) -> Iterator[None]:
+        """What stands in the block is done by the first process, then by the others."""
+        if not self.first:
+            dist.barrier()
+        yield
+        if self.first and self.world > 1:
+            dist.barrier()
 
     def all_true(self, value: bool, device: torch.device) -> bool:
         """Whether a condition holds in every process."""

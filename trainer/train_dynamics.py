@@ -9,13 +9,11 @@ half of the held-out clips.
 
 from __future__ import annotations
 
-import json
 import math
-import time
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -29,6 +27,7 @@ from trainer.data.latent_clips import LatentClips, held_out_halves
 from trainer.data.latent_noise import NoiseModel
 from trainer.data.mocap_cache import MocapCache
 from trainer.latent_rollout import MAX_LEAD_S, Advance, Batch, advance, draw_batch, unroll, unrolled_losses
+from trainer.training_state import TrainingRun
 
 INTERVAL = 0.9
 INTERVAL_STDS = 1.6448536269514722
@@ -60,82 +59,53 @@ class TrainConfig:
 
 
 class Run:
-    """One training run: state, a step, checkpoints."""
+    """The training of one set of dynamics: its state, and a step of it."""
 
     def __init__(
-        self, clips: LatentClips, flow: PoseFlow, config: TrainConfig, *, step: Advance = advance
+        self,
+        clips: LatentClips,
+        flow: PoseFlow,
+        config: TrainConfig,
+        folder: Path,
+        *,
+        start: LatentDynamics | None = None,
+        step: Advance = advance,
     ) -> None:
+        """Begin with random weights, or with those of ``start``, dynamics of the same size."""
         torch.manual_seed(config.seed)
         self.clips, self.flow, self.config, self._advance = clips, flow, config, step
         self.dynamics = LatentDynamics(config.dynamics, flow_id=flow_fingerprint(flow))
-        self.average = {name: value.clone() for name, value in self.dynamics.state_dict().items()}
-        self.optimizer = torch.optim.AdamW(
+        if start is not None:
+            self.dynamics.load_state_dict(start.state_dict())
+        optimizer = torch.optim.AdamW(
             self.dynamics.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self.step = 0
-
-    def start_from(self, dynamics: LatentDynamics) -> None:
-        """Take over the weights of other dynamics of the same size."""
-        self.dynamics.load_state_dict(dynamics.state_dict())
-        self.average = {name: value.clone() for name, value in self.dynamics.state_dict().items()}
+        settings = asdict(config) | {"flow": self.dynamics.flow_id}
+        self.state = TrainingRun(
+            folder, self.dynamics, optimizer, average_decay=config.ema, settings=settings
+        )
 
     def advance(self) -> dict[str, float]:
         """One optimisation step; returns the losses."""
         config = self.config
-        rate = config.learning_rate * self._schedule()
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        rng = np.random.default_rng((config.seed, self.step))
+        rng = self.state.generator(config.seed)
         data = draw_batch(self.clips, batch=config.batch, steps=config.frames, rng=rng, measured=config.noise)
         losses = unrolled_losses(self.dynamics, self.flow, data, rng, step=self._advance)
-        self.optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.dynamics.parameters(), 5.0)
-        if bool(torch.isfinite(norm)):
-            self.optimizer.step()
-        self.step += 1
-        decay = min(config.ema, (1 + self.step) / (10 + self.step))
-        for name, value in self.dynamics.state_dict().items():
-            self.average[name].lerp_(value, 1.0 - decay)
-        return losses.numbers() | {"gradient": float(norm), "rate": rate}
+        rate = self._rate()
+        self.state.update(losses.total, learning_rate=rate)
+        return losses.numbers() | {"rate": rate}
 
-    def _schedule(self) -> float:
-        config = self.config
-        warm = min(1.0, (self.step + 1) / config.warmup)
-        return warm * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * self.step / config.steps)))
+    def _rate(self) -> float:
+        config, step = self.config, self.state.step
+        warm = min(1.0, (step + 1) / config.warmup)
+        fall = 0.5 * (1.0 + math.cos(math.pi * step / config.steps))
+        return config.learning_rate * warm * (0.02 + 0.98 * fall)
 
     def averaged(self) -> LatentDynamics:
         """The dynamics with averaged weights, ready to use."""
         dynamics = LatentDynamics(self.config.dynamics, flow_id=self.dynamics.flow_id)
-        dynamics.load_state_dict(self.average)
+        dynamics.load_state_dict(self.state.average.module.state_dict())
         return dynamics.eval().requires_grad_(False)
-
-    def save(self, path: Path) -> None:
-        """Write a checkpoint; it replaces the former one only once it is whole."""
-        state = {
-            "config": json.dumps(asdict(self.config)),
-            "flow_id": self.dynamics.flow_id,
-            "step": self.step,
-            "dynamics": self.dynamics.state_dict(),
-            "average": self.average,
-            "optimizer": self.optimizer.state_dict(),
-        }
-        temporary = path.with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(path)
-
-    def resume(self, path: Path) -> None:
-        """Continue from a checkpoint; `ValueError` when it belongs to another configuration or flow."""
-        state = torch.load(path, weights_only=True)
-        found = (json.loads(state["config"]), state["flow_id"])
-        if found != (json.loads(json.dumps(asdict(self.config))), self.dynamics.flow_id):
-            raise ValueError(
-                f"{path} was made with another configuration or flow: {found}; remove it to start anew"
-            )
-        self.step = state["step"]
-        self.dynamics.load_state_dict(state["dynamics"])
-        self.average = state["average"]
-        self.optimizer.load_state_dict(state["optimizer"])
 
 
 @torch.no_grad()
@@ -195,7 +165,6 @@ def train(
     run: Run,
     validation: LatentClips,
     *,
-    checkpoint: Path | None = None,
     stop_after: int | None = None,
     every: int = 100,
     console: Console | None = None,
@@ -203,27 +172,20 @@ def train(
     """Train to config.steps (or stop_after); returns the averaged dynamics.
 
     Args:
-        run: what to train.
+        run: what to train, in its folder; continued where the folder holds a checkpoint.
         validation: clips for measurements.
-        checkpoint: resumed from when it exists, written every `every` steps and at the end; the history of
-            measurements goes beside it as .history.jsonl.
         stop_after: last step of this call, to train in parts.
-        every: steps between measurements.
+        every: steps between measurements and checkpoints.
         console: where to report.
     """
-    if checkpoint is not None and checkpoint.exists():
-        run.resume(checkpoint)
-    config = run.config
+    state, config = run.state, run.config
+    state.resume()
     last = min(config.steps, stop_after or config.steps)
-    started = time.perf_counter()
-    while run.step < last:
+    while state.step < last:
         losses = run.advance()
-        if console is not None and run.step % 20 == 0:
-            elapsed = time.perf_counter() - started
-            console.print(
-                run.step, f"{elapsed:.0f} s", {k: round(v, 5) for k, v in losses.items()}, soft_wrap=True
-            )
-        if run.step % every == 0 or run.step == last:
+        if state.step % 20 == 0:
+            _tell(console, state.log(**losses))
+        if state.step % every == 0 or state.step == last:
             scores = evaluate(
                 run.averaged(),
                 run.flow,
@@ -232,14 +194,14 @@ def train(
                 frames=config.frames,
                 noise=config.noise,
             )
-            measured = {"step": run.step, **scores}
-            if console is not None:
-                console.print(measured, soft_wrap=True)
-            if checkpoint is not None:
-                run.save(checkpoint)
-                with checkpoint.with_suffix(".history.jsonl").open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(measured) + "\n")
+            _tell(console, state.log(validation="mocap", **scores))
+            state.save()
     return run.averaged()
+
+
+def _tell(console: Console | None, record: dict[str, Any]) -> None:
+    if console is not None:
+        console.print(record, soft_wrap=True)
 
 
 def main(
@@ -257,12 +219,15 @@ def main(
     noise: Annotated[
         Path | None, typer.Option(help="Report of tools.bench.residuals: the regressor's noise.")
     ] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint to resume from and write.")] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--run", help="Folder of checkpoint and log; default: beside OUT, as OUT.run."),
+    ] = None,
     compiled: Annotated[
         bool, typer.Option(help="torch.compile the step: slow start, twice the pace.")
     ] = False,
 ) -> None:
-    """Train the dynamics on CACHE and write their weights to OUT."""
+    """Train the dynamics on CACHE and write their weights to OUT. Started again, it goes on from there."""
     console = Console()
     pose_flow, mocap = PoseFlow.load(flow), MocapCache.load(cache)
     clips = LatentClips.from_cache(mocap, pose_flow, split="train")
@@ -273,14 +238,15 @@ def main(
         steps=steps, batch=batch, frames=frames, learning_rate=learning_rate, seed=seed,
         noise=None if noise is None else NoiseModel.load(noise),
     )  # fmt: skip
-    run = Run(clips, pose_flow, config, step=torch.compile(advance, dynamic=False) if compiled else advance)
-    if init is not None:
-        run.start_from(LatentDynamics.load(init))
     out.parent.mkdir(parents=True, exist_ok=True)
-    path = checkpoint or out.with_suffix(".ckpt")
-    dynamics = train(run, validation, checkpoint=path, stop_after=stop_after, console=console)
+    run = Run(
+        clips, pose_flow, config, folder or out.with_suffix(".run"),
+        start=None if init is None else LatentDynamics.load(init),
+        step=torch.compile(advance, dynamic=False) if compiled else advance,
+    )  # fmt: skip
+    dynamics = train(run, validation, stop_after=stop_after, console=console)
     calibrate(dynamics, validation, noise=config.noise)
-    dynamics.save(out, notes={"step": str(run.step), "seed": str(seed)})
+    dynamics.save(out, notes={"step": str(run.state.step), "seed": str(seed)})
 
 
 if __name__ == "__main__":

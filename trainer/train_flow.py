@@ -2,9 +2,8 @@
 
 MOCAP is a mocap folder or a cache made by `trainer.build_mocap`. Maximum likelihood on poses that are an arc
 length apart, mirrored, and convolved with isotropic noise in the tangent (the density is that of the pose
-plus
-noise: joints that never move in a capture would otherwise have infinite density). Every step draws from a
-generator seeded by (seed, step), so a run that was interrupted and resumed, or spread over processes, sees
+plus noise: joints that never move in a capture would otherwise have infinite density). Every step draws from
+a generator seeded by (seed, step), so a run that was interrupted and resumed, or spread over processes, sees
 the same batches.
 """
 
@@ -12,13 +11,11 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-import torch.distributed as dist
 import typer
 from rich.progress import Progress
 from torch import Tensor
@@ -30,6 +27,8 @@ from trainer.data.augment import spread as spread_poses
 from trainer.data.mocap_cache import MocapCache
 from trainer.data.mocap_folder import load_folder
 from trainer.data.poses import load_poses, mean_rotations, with_mirrored
+from trainer.processes import Processes
+from trainer.training_state import TrainingRun
 
 
 @dataclass(frozen=True)
@@ -129,136 +128,76 @@ def evaluate(flow: PoseFlow, poses: Tensor, noise_rad: float, *, seed: int = 123
 
 
 class Run:
-    """One training run: state, a step, checkpoints."""
+    """The training of one flow: its state, and a step of it."""
 
-    def __init__(self, poses: Tensor, config: TrainConfig, *, rank: int = 0, world: int = 1) -> None:
-        if config.batch % world:
-            raise ValueError(f"batch {config.batch} does not divide among {world} processes")
-        self.poses, self.config, self.rank, self.world = poses, config, rank, world
+    def __init__(
+        self, poses: Tensor, config: TrainConfig, folder: Path, *, processes: Processes | None = None
+    ) -> None:
+        self.poses, self.config = poses, config
+        self.processes = processes or Processes()
+        self._share = self.processes.share(config.batch)
         self.flow = make_flow(poses, config)
         self.factor = spread_factor(poses)
-        self.average = {name: value.clone() for name, value in self.flow.state_dict().items()}
         decayed = [p for name, p in self.flow.named_parameters() if name.endswith("weight")]
         others = [p for name, p in self.flow.named_parameters() if not name.endswith("weight")]
-        self.optimizer = torch.optim.AdamW(
+        optimizer = torch.optim.AdamW(
             [
                 {"params": decayed, "weight_decay": config.weight_decay},
                 {"params": others, "weight_decay": 0.0},
             ],
             lr=config.learning_rate,
         )
-        self.step = 0
+        self.state = TrainingRun(
+            folder, self.flow, optimizer,
+            average_decay=config.ema, processes=self.processes, settings=asdict(config),
+        )  # fmt: skip
 
     def advance(self) -> float:
         """One optimisation step; returns this process's loss in nats."""
-        config = self.config
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * self._schedule()
-        batch, noise = draw_batch(self.poses, self.factor, config, self.step)
-        share = slice(self.rank * len(batch) // self.world, (self.rank + 1) * len(batch) // self.world)
-        loss = negative_log_likelihood(self.flow, batch[share], noise[share]).mean()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.world > 1:
-            for parameter in self.flow.parameters():
-                if parameter.grad is not None:
-                    dist.all_reduce(parameter.grad)
-                    parameter.grad /= self.world
-        torch.nn.utils.clip_grad_norm_(self.flow.parameters(), 100.0)
-        self.optimizer.step()
-        self.step += 1
-        decay = min(config.ema, (1 + self.step) / (10 + self.step))
-        for name, value in self.flow.state_dict().items():
-            self.average[name].lerp_(value, 1.0 - decay)
+        batch, noise = draw_batch(self.poses, self.factor, self.config, self.state.step)
+        rows = slice(self.processes.rank * self._share, (self.processes.rank + 1) * self._share)
+        loss = negative_log_likelihood(self.flow, batch[rows], noise[rows]).mean()
+        self.state.update(loss, learning_rate=self._rate(), clip_norm=100.0)
         return float(loss.detach())
 
-    def _schedule(self) -> float:
-        config = self.config
-        warm = min(1.0, (self.step + 1) / config.warmup)
-        return warm * 0.5 * (1.0 + math.cos(math.pi * self.step / config.steps))
+    def _rate(self) -> float:
+        config, step = self.config, self.state.step
+        warm = min(1.0, (step + 1) / config.warmup)
+        return config.learning_rate * warm * 0.5 * (1.0 + math.cos(math.pi * step / config.steps))
 
     def averaged(self) -> PoseFlow:
         """The flow with averaged weights, ready to use."""
         flow = PoseFlow(self.config.flow)
-        flow.load_state_dict(self.average)
+        flow.load_state_dict(self.state.average.module.state_dict())
         return flow.eval().requires_grad_(False)
-
-    def save(self, path: Path) -> None:
-        """Write a checkpoint; it replaces the former one only once it is whole."""
-        state = {
-            "config": json.dumps(asdict(self.config)),
-            "step": self.step,
-            "flow": self.flow.state_dict(),
-            "average": self.average,
-            "optimizer": self.optimizer.state_dict(),
-        }
-        temporary = path.with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(path)
-
-    def resume(self, path: Path) -> None:
-        """Continue from a checkpoint; `ValueError` when it belongs to another configuration."""
-        state = torch.load(path, weights_only=True)
-        if json.loads(state["config"]) != asdict(self.config):
-            raise ValueError(
-                f"{path} was made with another configuration: {state['config']}; remove it to start anew"
-            )
-        self.step = state["step"]
-        self.flow.load_state_dict(state["flow"])
-        self.average = state["average"]
-        self.optimizer.load_state_dict(state["optimizer"])
 
 
 def train(
-    poses: Tensor,
-    val_poses: Tensor,
-    config: TrainConfig,
-    *,
-    checkpoint: Path | None = None,
-    stop_after: int | None = None,
-    rank: int = 0,
-    world: int = 1,
-    every: int = 500,
-) -> tuple[PoseFlow, list[dict[str, float]]]:
-    """Train to config.steps (or stop_after) and return the averaged flow and the history of measurements.
+    run: Run, val_poses: Tensor, *, stop_after: int | None = None, every: int = 500
+) -> tuple[PoseFlow, list[dict[str, Any]]]:
+    """Train to the configured steps (or ``stop_after``); returns averaged flow and history of measurements.
 
     Args:
-        poses: (N, 21, 3, 3) to train on.
+        run: what to train, in its folder; continued where the folder holds a checkpoint.
         val_poses: (N, 21, 3, 3) held out.
-        config: what to train.
-        checkpoint: resumed from when it exists, written every `every` steps and at the end.
         stop_after: last step of this call, to train in parts.
-        rank: this process among those of a torchrun.
-        world: number of those processes.
-        every: steps between measurements.
+        every: steps between measurements and checkpoints.
     """
-    run = Run(poses, config, rank=rank, world=world)
-    history_path = checkpoint.with_suffix(".history.json") if checkpoint else None
-    history: list[dict[str, float]] = []
-    if checkpoint is not None and checkpoint.exists():
-        run.resume(checkpoint)
-        if history_path is not None and history_path.exists():
-            history = json.loads(history_path.read_text(encoding="utf-8"))
+    state, config = run.state, run.config
+    state.resume()
     last = min(config.steps, stop_after or config.steps)
-    started = time.perf_counter()
-    with Progress(transient=True, disable=rank != 0) as progress:
-        task = progress.add_task("flow", total=config.steps, completed=run.step)
-        total, count = 0.0, 0
-        while run.step < last:
-            total, count = total + run.advance(), count + 1
+    with Progress(transient=True, disable=not run.processes.first) as progress:
+        task = progress.add_task("flow", total=config.steps, completed=state.step)
+        losses: list[float] = []
+        while state.step < last:
+            losses.append(run.advance())
             progress.advance(task)
-            if run.step % every == 0 or run.step == last:
+            if state.step % every == 0 or state.step == last:
                 measured = evaluate(run.averaged(), val_poses, config.noise_rad)
-                elapsed = time.perf_counter() - started
-                history.append(
-                    {"step": run.step, "train_nll": total / count, **measured, "elapsed_s": elapsed}
-                )
-                total, count = 0.0, 0
-                progress.console.print({k: round(v, 3) for k, v in history[-1].items()})
-                if checkpoint is not None and history_path is not None and rank == 0:
-                    run.save(checkpoint)
-                    history_path.write_text(json.dumps(history), encoding="utf-8")
-    return run.averaged(), history
+                progress.console.print(state.log(train_nll=sum(losses) / len(losses), **measured))
+                losses.clear()
+                state.save()
+    return run.averaged(), state.history("nll")
 
 
 def load_training_poses(mocap: Path, config: TrainConfig, work: Path) -> tuple[Tensor, Tensor]:
@@ -290,37 +229,32 @@ def main(
     swap: Annotated[float, typer.Option(help="Probability of a limb to come from another pose.")] = 0.25,
     spread: Annotated[float, typer.Option(help="Correlated noise in standard deviations.")] = 0.3,
     seed: Annotated[int, typer.Option(help="Of weights, batches and noise.")] = 0,
-    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint to resume from and write.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of checkpoint and log; default: beside OUT, as OUT.run.")
+    ] = None,
 ) -> None:
-    """Train a pose flow on MOCAP and write its weights to OUT."""
+    """Train a pose flow on MOCAP and write its weights to OUT. Started again, it goes on from there."""
     flow_config = FlowConfig(kind=kind, coordinates=coordinates, depth=depth, hidden=hidden)  # type: ignore[arg-type]
     config = TrainConfig(
         flow=flow_config, noise_rad=noise_rad, step_rad=step_rad, swap=swap, spread=spread, steps=steps,
         batch=batch, learning_rate=learning_rate, weight_decay=weight_decay, seed=seed,
     )  # fmt: skip
-    distributed = dist.is_torchelastic_launched()
-    if distributed:
-        dist.init_process_group("gloo")
-    rank, world = (dist.get_rank(), dist.get_world_size()) if distributed else (0, 1)
+    processes = Processes.join()
     out.parent.mkdir(parents=True, exist_ok=True)
-    if distributed and rank > 0:
-        dist.barrier()  # the first process builds the cache
-    poses, val_poses = load_training_poses(mocap, config, out.parent)
-    if distributed and rank == 0:
-        dist.barrier()
-    checkpoint = checkpoint or out.with_suffix(".ckpt")
-    flow, history = train(poses, val_poses, config, checkpoint=checkpoint, rank=rank, world=world)
-    if rank == 0:
+    with processes.one_first():  # the first builds the cache
+        poses, val_poses = load_training_poses(mocap, config, out.parent)
+    training = Run(poses, config, run or out.with_suffix(".run"), processes=processes)
+    flow, history = train(training, val_poses)
+    if processes.first:
         metrics: dict[str, Any] = {
-            "config": asdict(config), "processes": world, "train_poses": len(poses),
+            "config": asdict(config), "processes": processes.world, "train_poses": len(poses),
             "val_poses": len(val_poses), "history": history,
         }  # fmt: skip
         out.with_suffix(".json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
         if coordinates == "tangent":
             flow.set_reference(val_poses)
         flow.save(out, dtype=torch.float16)
-    if distributed:
-        dist.destroy_process_group()
+    processes.leave()
 
 
 if __name__ == "__main__":

@@ -19,10 +19,8 @@ from tracker.latent.flow import PoseFlow
 from tracker.regress.lifter import BodyState, Lifter, split_state
 from tracker.regress.regressor import load_network
 from tracker.regress.weights import save_weights
-from trainer.data.clip import mirror_rotations
+from trainer.data import poses as single_poses
 from trainer.data.lift_samples import LiftBatch, lift_samples
-from trainer.data.mocap_cache import MocapCache
-from trainer.data.poses import thin_by_arc_length
 from trainer.losses.body import BodyLoss, BodyTarget
 from trainer.metrics import aligned_error
 from trainer.training_state import TrainingRun, learning_rate
@@ -34,15 +32,9 @@ POSED_ROWS = 96
 """Rows of each batch whose joints are compared; the likelihoods see all."""
 
 
-def load_poses(cache: Path, split: str, *, step_rad: float = 0.05) -> Tensor:
-    """Poses (N, 22, 3, 3) of a split, an equal amount of motion apart, with their mirror images."""
-    chosen = []
-    for clip in MocapCache.load(cache).clips(split):
-        chosen.append(torch.from_numpy(clip.rotations[thin_by_arc_length(clip, step_rad)]).float())
-    if not chosen:
-        raise ValueError(f"{cache} has no clip in split {split!r}")
-    poses = torch.cat(chosen)
-    return torch.cat([poses, torch.from_numpy(mirror_rotations(poses.numpy().astype("float64"))).float()])
+def load_poses(cache: Path, split: str) -> Tensor:
+    """Poses with the root (N, 22, 3, 3) of a split, 0.05 rad of motion apart, with their mirror images."""
+    return single_poses.with_mirrored(single_poses.load_poses(cache, split, step_rad=0.05, root=True))
 
 
 class LifterTrainer:

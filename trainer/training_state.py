@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,21 +35,36 @@ class TrainingRun:
         *,
         average_decay: float = 0.999,
         processes: Processes | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
-        """Take what is trained; with several ``processes`` each calls every method, and the first writes."""
+        """Take what is trained; with several ``processes`` each calls every method, and the first writes.
+
+        ``settings`` are plain values that stay the same for a whole run: a checkpoint with others is refused.
+        """
         self.folder, self.network, self.optimizer = Path(folder), network, optimizer
         self.processes = processes or Processes()
+        self.settings: dict[str, Any] | None = settings and json.loads(json.dumps(settings))
         self.folder.mkdir(parents=True, exist_ok=True)
         self.step = 0
         self.average = AveragedModel(network, multi_avg_fn=_ramped_average(average_decay), use_buffers=True)
         self._started = time.monotonic()
 
     def resume(self) -> bool:
-        """Continue from the folder's checkpoint; False when there is none."""
+        """Continue from the folder's checkpoint; False when there is none.
+
+        Raises ``ValueError`` when it was made with other settings.
+        """
         path = self.folder / _CHECKPOINT
         if not path.exists():
             return False
         content = torch.load(path, map_location="cpu", weights_only=True)
+        if self.settings is not None and content.get("settings") != self.settings:
+            found = content.get("settings") or {}
+            changed = [name for name, value in self.settings.items() if found.get(name) != value]
+            raise ValueError(
+                f"{path} was made with another configuration: {', '.join(changed)} changed; remove it to "
+                "start anew, or name another folder"
+            )
         self.step = int(content["step"])
         self.network.load_state_dict(content["network"])
         self.average.load_state_dict(content["average"])
@@ -65,6 +81,7 @@ class TrainingRun:
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "settings": self.settings,
         }
         torch.save(content, partial)
         partial.replace(self.folder / _CHECKPOINT)
@@ -78,6 +95,13 @@ class TrainingRun:
         with (self.folder / _LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         return record
+
+    def history(self, name: str) -> list[dict[str, Any]]:
+        """The logged lines up to this step that hold ``name``, one for each step."""
+        path = self.folder / _LOG
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        records = {record["step"]: record for record in map(json.loads, lines) if name in record}
+        return [records[step] for step in sorted(records) if step <= self.step]
 
     def update(self, loss: Tensor, *, learning_rate: float, clip_norm: float = 5.0) -> bool:
         """One optimiser step; a loss that is not finite (in any process) is skipped and gives False."""

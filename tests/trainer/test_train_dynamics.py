@@ -183,23 +183,35 @@ def test_missed_frames_leave_the_state_alone(clips: LatentClips) -> None:
 
 
 def test_a_run_repeats_itself_and_resumes(clips: LatentClips, flow: PoseFlow, tmp_path: Path) -> None:
-    whole = train(Run(clips, flow, replace(CONFIG, steps=4)), clips)
-    path = tmp_path / "run.ckpt"
-    train(Run(clips, flow, replace(CONFIG, steps=4)), clips, checkpoint=path, stop_after=2)
-    parts = train(Run(clips, flow, replace(CONFIG, steps=4)), clips, checkpoint=path)
+    config, path = replace(CONFIG, steps=4), tmp_path / "parts"
+    whole = train(Run(clips, flow, config, tmp_path / "whole"), clips)
+    train(Run(clips, flow, config, path), clips, stop_after=2)
+    parts = train(Run(clips, flow, config, path), clips)
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(parts.state_dict()[name], value)
-    with pytest.raises(ValueError, match="another configuration or flow"):
-        Run(clips, flow, replace(CONFIG, steps=5)).resume(path)
+    with pytest.raises(ValueError, match="another configuration: steps changed"):
+        train(Run(clips, flow, replace(CONFIG, steps=5), path), clips)
+    other = PoseFlow(FlowConfig(depth=1, hidden=8)).eval().requires_grad_(False)
+    with pytest.raises(ValueError, match="another configuration: flow changed"):
+        train(Run(clips, other, config, path), clips)
 
 
-def test_training_improves(clips: LatentClips, flow: PoseFlow) -> None:
-    run = Run(clips, flow, CONFIG)
+def test_training_improves(clips: LatentClips, flow: PoseFlow, tmp_path: Path) -> None:
+    run = Run(clips, flow, CONFIG, tmp_path)
     before = evaluate(run.averaged(), flow, clips, batch=64, frames=10, batches=1)
     for _ in range(CONFIG.steps):
         run.advance()
     after = evaluate(run.averaged(), flow, clips, batch=64, frames=10, batches=1)
     assert after["total"] < 0.9 * before["total"]
+
+
+def test_a_run_starts_from_given_weights(clips: LatentClips, flow: PoseFlow, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    start = LatentDynamics(CONFIG.dynamics)
+    run = Run(clips, flow, CONFIG, tmp_path, start=start)
+    for found in (run.dynamics, run.averaged()):
+        for name, value in start.state_dict().items():
+            torch.testing.assert_close(found.state_dict()[name], value)
 
 
 def test_calibrated_intervals_cover_nine_of_ten(clips: LatentClips, flow: PoseFlow) -> None:

@@ -26,19 +26,22 @@ def thin_by_arc_length(clip: MotionClip, step_rad: float) -> FloatArray:
     return np.unique(np.searchsorted(arc, wanted).clip(0, len(clip) - 1))
 
 
-def load_poses(cache: Path, split: str, *, step_rad: float | None) -> Tensor:
-    """Poses (N, 21, 3, 3) of a split as float32; every frame when step_rad is None."""
+def load_poses(cache: Path, split: str, *, step_rad: float | None, root: bool = False) -> Tensor:
+    """Poses (N, 21, 3, 3) of a split as float32, or (N, 22, 3, 3) with the ``root``'s rotation first.
+
+    Frames are ``step_rad`` of motion apart (see `thin_by_arc_length`); every one when that is None.
+    """
     parts = []
     for clip in MocapCache.load(cache).clips(split):
         frames = slice(None) if step_rad is None else thin_by_arc_length(clip, step_rad)
-        parts.append(clip.rotations[frames, 1:].astype(np.float32))
+        parts.append(clip.rotations[frames, 0 if root else 1 :].astype(np.float32))
     if not parts:
         raise ValueError(f"{cache}: no clip of split '{split}'")
     return torch.from_numpy(np.concatenate(parts))
 
 
 def with_mirrored(poses: Tensor) -> Tensor:
-    """Poses (N, 21, 3, 3) and their mirror images: (2 N, 21, 3, 3)."""
+    """Poses (N, 21, 3, 3), or (N, 22, 3, 3) with the root, and their mirror images: twice as many."""
     return torch.cat([poses, torch.from_numpy(mirror_rotations(poses.numpy()))])
 
 
