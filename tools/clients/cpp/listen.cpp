@@ -30,6 +30,11 @@ int main(int count, char** arguments) {
     const std::string server = key(folder + "/publisher.key", "public");
     const std::string open = key(folder + "/client.key_secret", "public");
     const std::string secret = key(folder + "/client.key_secret", "secret");
+    if (server.empty() || open.empty() || secret.empty()) {
+      std::fprintf(stderr, "%s: expected publisher.key and client.key_secret of `kinestream keys --client`\n",
+                   folder.c_str());
+      return 1;
+    }
     zmq_setsockopt(socket, ZMQ_CURVE_SERVERKEY, server.c_str(), server.size());
     zmq_setsockopt(socket, ZMQ_CURVE_PUBLICKEY, open.c_str(), open.size());
     zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, secret.c_str(), secret.size());
