@@ -11,7 +11,8 @@ class FakeGpu:
     """Replays by working anew. As on the device, a replay overwrites the results of all other recordings."""
 
     def __init__(self) -> None:
-        self.name, self.driver, self.device = "Fake GPU 9000", "580.1", torch.device("cpu")
+        self.name, self.device = "Fake GPU 9000", torch.device("cpu")
+        self.driver = "580.1"
         self.records = self.replays = 0
         self.fails: Exception | None = None
         self.error = 0.0

@@ -1,6 +1,7 @@
 """Engines: the same numbers as torch, from a cache that is never trusted blindly, chosen with a reason."""
 
 import logging
+import re
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tracker.detect.network import DetectorConfig, DetectorNetwork
 from tracker.regress import engine_cache
 from tracker.regress.backbone import fold
 from tracker.regress.engine import (
+    ENGINES,
     EngineError,
     NetworkInput,
     TorchEngine,
@@ -191,6 +193,18 @@ def test_without_the_library_auto_takes_torch_and_says_so(
 def test_an_unknown_engine_is_named() -> None:
     with pytest.raises(ValueError, match="expected one of auto.*found 'warp'"):
         compile_network(network(), network_inputs(CONFIG), engine="warp")
+
+
+def test_the_commands_and_the_readme_name_every_engine() -> None:
+    from typer.testing import CliRunner
+
+    from tools.cli import app
+
+    shown = CliRunner().invoke(app, ["run", "--help"], env={"COLUMNS": "240"}).output
+    (option,) = [line for line in shown.splitlines() if "--engine" in line]
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    for name in ENGINES:
+        assert re.search(rf"\b{name}\b", option) and re.search(rf"`(--engine )?{name}`", readme), name
 
 
 def test_check_refuses_wrong_results() -> None:

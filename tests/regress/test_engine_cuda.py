@@ -133,6 +133,19 @@ def test_time_of_the_device(fake_gpu: Any) -> None:
     assert isinstance(engine, GraphEngine) and engine.device_ms(*arguments(2)) == 1.25
 
 
+def test_recorded_work_is_in_full_float32_whatever_the_process_chose() -> None:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with gpus.full_float32():
+            assert torch.get_float32_matmul_precision() == "highest"
+            assert torch.backends.cudnn.enabled and not torch.backends.cudnn.allow_tf32
+        assert torch.get_float32_matmul_precision() == "high"
+        assert torch.backends.cudnn.enabled and torch.backends.cudnn.allow_tf32
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def test_a_torch_without_cuda_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)
     with pytest.raises(NotHereError, match="engine cuda: torch .* is built without CUDA"):

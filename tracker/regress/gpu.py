@@ -22,13 +22,16 @@ class Gpu(Protocol):
 
     Attributes:
         name: of the device, for people and cache keys.
-        driver: its version.
         device: where tensors live.
     """
 
     name: str
-    driver: str
     device: torch.device
+
+    @property
+    def driver(self) -> str:
+        """Version of the driver."""
+        ...
 
     def host(self, like: Tensor) -> Tensor:
         """Host memory of this shape, type and layout, all zero, from which copies do not wait."""
@@ -57,9 +60,13 @@ class CudaGpu:
     def __init__(self) -> None:
         self.device = torch.device("cuda", torch.cuda.current_device())
         self.name = torch.cuda.get_device_name(self.device)
-        self.driver = driver_version()
         self._stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         self._pool = torch.cuda.graph_pool_handle()
+
+    @property
+    def driver(self) -> str:
+        """Asked of the system each time: a driver's own program tells it, which takes a moment."""
+        return driver_version()
 
     def host(self, like: Tensor) -> Tensor:
         """Pinned memory."""
@@ -72,7 +79,7 @@ class CudaGpu:
         """
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize(self.device)  # what the work reads may have been copied on another stream
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+        with torch.inference_mode(), full_float32():
             with torch.cuda.stream(self._stream):
                 for _ in range(_WARM_UP):
                     work()
@@ -103,6 +110,18 @@ class CudaGpu:
             replay()
             after.record()
         return float(before.elapsed_time(after))
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """float32 is float32 within, whatever the process has chosen: no TF32 in products and convolutions."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def require(engine: str) -> None:

@@ -123,6 +123,7 @@ class TensorRt:
         )
 
         def prepare(given: Sequence[Tensor]) -> Callable[[], Sequence[Tensor]]:
+            assert runtime is not None  # it must live as long as what it has read
             context = engine.create_execution_context()
             if context is None:
                 raise RuntimeError("TensorRT made no context: out of memory")
