@@ -11,7 +11,6 @@ import torch
 from tracker.detect.network import DetectorConfig, DetectorNetwork
 from tracker.regress import engine_graphs
 from tracker.regress import gpu as gpus
-from tracker.regress.backbone import fold
 from tracker.regress.engine import (
     EngineError,
     NetworkInput,
@@ -34,9 +33,7 @@ pytestmark = pytest.mark.usefixtures("own_cache", "one_thread")
 
 def network(seed: int = 0) -> RegressorNetwork:
     torch.manual_seed(seed)
-    made = RegressorNetwork(CONFIG).eval().requires_grad_(False)
-    fold(made)
-    return made
+    return RegressorNetwork(CONFIG).eval().requires_grad_(False)
 
 
 def arguments(batch: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
@@ -87,9 +84,8 @@ def test_frames_of_every_shape_and_no_more_recordings_than_allowed(
 ) -> None:
     monkeypatch.setattr(engine_graphs, "KEPT", 3)
     torch.manual_seed(0)
-    made = DetectorNetwork(DetectorConfig()).eval().requires_grad_(False)
+    made = DetectorNetwork(DetectorConfig(backbone="tiny")).eval().requires_grad_(False)
     torch.nn.init.normal_(made.head.weight, std=0.1)
-    fold(made)
     frame = NetworkInput(torch.randint(0, 256, (1, 3, 96, 64), dtype=torch.uint8), (0, 2, 3))
     engine = compile_network(made, (frame,), engine="cuda")
     reference = TorchEngine(made)
@@ -181,7 +177,7 @@ def test_networks_bring_no_constants_from_the_cpu() -> None:
     inputs = network_inputs(regressor.config)
     found = regressor.to("meta")(*(value.to("meta") for value in examples(inputs, 2)))
     assert all(leaf.device.type == "meta" for leaf in flatten(found))
-    detector = DetectorNetwork(DetectorConfig()).eval().to("meta")
+    detector = DetectorNetwork(DetectorConfig(backbone="tiny")).eval().to("meta")
     found = detector(torch.empty(1, 3, 96, 64, dtype=torch.uint8, device="meta"))
     assert all(leaf.device.type == "meta" for leaf in flatten(found))
 
@@ -190,7 +186,6 @@ def test_networks_bring_no_constants_from_the_cpu() -> None:
 def test_on_a_real_gpu() -> None:
     made = load_network()
     inputs = network_inputs(made.config)
-    fold(made)
     engine, reference = compile_network(made, inputs, engine="cuda"), TorchEngine(made)
     rng = torch.Generator().manual_seed(0)
     for batch in (1, 2, 5, 16, 17):

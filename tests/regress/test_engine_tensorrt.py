@@ -18,7 +18,6 @@ from tests.regress import fake_tensorrt
 from tracker.detect.network import DetectorConfig, DetectorNetwork
 from tracker.regress import gpu as gpus
 from tracker.regress import tensorrt_library
-from tracker.regress.backbone import fold
 from tracker.regress.engine import (
     EngineError,
     NetworkInput,
@@ -42,9 +41,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def network(seed: int = 0) -> RegressorNetwork:
     torch.manual_seed(seed)
-    made = RegressorNetwork(CONFIG).eval().requires_grad_(False)
-    fold(made)
-    return made
+    return RegressorNetwork(CONFIG).eval().requires_grad_(False)
 
 
 class FakeLibrary:
@@ -272,7 +269,6 @@ def test_a_converter_that_does_not_load_is_named(monkeypatch: pytest.MonkeyPatch
 def test_the_exported_program_is_the_network_in_half_precision() -> None:
     made = load_network()
     inputs = network_inputs(made.config)
-    fold(made)
     program, reference = export_half(made, inputs, 16, torch.device("cpu")), TorchEngine(made)
     for batch in (1, 3):
         given = examples(inputs, batch)
@@ -288,8 +284,7 @@ def test_the_exported_program_is_the_network_in_half_precision() -> None:
 
 def test_frames_of_all_shapes_are_in_the_program() -> None:
     torch.manual_seed(0)
-    made = DetectorNetwork(DetectorConfig()).eval().requires_grad_(False)
-    fold(made)
+    made = DetectorNetwork(DetectorConfig(backbone="tiny")).eval().requires_grad_(False)
     frame = NetworkInput(torch.zeros(1, 3, 96, 160, dtype=torch.uint8), (0, 2, 3), step=32, largest=320)
     module = export_half(made, (frame,), 1, torch.device("cpu")).module()
     for height, width in ((64, 320), (320, 64), (192, 320)):
@@ -309,7 +304,6 @@ def test_names_are_ordered_by_their_numbers() -> None:
 def test_on_a_real_gpu(own_cache: Path) -> None:
     made = load_network()
     inputs = network_inputs(made.config)
-    fold(made)
     engine, reference = compile_network(made, inputs, engine="tensorrt"), TorchEngine(made)
     for batch in (1, 5, 16, 17):
         given = examples(inputs, batch)

@@ -8,7 +8,6 @@ import torch
 
 from tools.bench import quantisation
 from tools.bench.crops import noise_crops
-from tracker.regress.backbone import fold
 from tracker.regress.engine import why_not
 from tracker.regress.engine_cpu import export_onnx
 from tracker.regress.network import RegressorConfig, RegressorNetwork
@@ -25,7 +24,6 @@ def small_network() -> RegressorNetwork:
 
 def test_convolutions_become_int8_and_no_others() -> None:
     network, inputs = small_network(), network_inputs(CONFIG)
-    fold(network)
     graph = export_onnx(network, inputs)
     int8 = quantisation.quantised(graph, inputs, noise_crops(12, CONFIG.crop_px), method="MinMax")
     assert len(int8) < len(graph)

@@ -32,16 +32,23 @@ from tools.bench.crops import arguments_of, noise_crops, picture_crops
 from tools.bench.timing import Latency, measure_paired, write_report
 from tracker.regress.backbone import fold
 from tracker.regress.engine import ENGINES, MAX_BATCH, Engine, compile_network, drift, why_not
+from tracker.regress.network import RegressorNetwork
 from tracker.regress.regressor import DEFAULT_WEIGHTS, load_network, network_inputs
 
 BATCHES = (1, 4, 16)
 
 
+def inference_network(weights: Path) -> RegressorNetwork:
+    """The regressor's network as the tracker hands it to engines."""
+    network = load_network(weights)
+    fold(network)
+    return network
+
+
 def compiled(name: str, weights: Path, *, max_batch: int = MAX_BATCH) -> tuple[Engine, float]:
     """The regressor's network in an engine, and the seconds that this took, weights read."""
-    network = load_network(weights)
+    network = inference_network(weights)
     inputs = network_inputs(network.config)
-    fold(network)
     started_s = time.perf_counter()
     engine = compile_network(network, inputs, engine=name, max_batch=max_batch)
     return engine, time.perf_counter() - started_s

@@ -23,14 +23,14 @@ from torch import Tensor
 
 from tools.bench import accuracy_sets
 from tools.bench.crops import arguments_of, noise_crops, picture_crops
+from tools.bench.engines import inference_network
 from tools.bench.timing import measure_paired, write_report
 from tracker.body.model import BodyModel
 from tracker.latent.flow import PoseFlow
-from tracker.regress.backbone import fold
 from tracker.regress.engine import NetworkInput, TorchEngine, drift, examples
 from tracker.regress.engine_cpu import CpuEngine, export_onnx
 from tracker.regress.network import RegressorConfig, RegressorNetwork
-from tracker.regress.regressor import DEFAULT_WEIGHTS, Regressor, load_network, network_inputs
+from tracker.regress.regressor import DEFAULT_WEIGHTS, Regressor, network_inputs
 
 LIMITS: Final = {"pck_points": 0.5, "pa_mpjpe_mm": 1.0}
 BATCHES: Final = (1, 4, 16)
@@ -78,9 +78,8 @@ def _feeds(crops: Tensor, inputs: int) -> Iterator[dict[str, Any]]:
 def engines_of(
     network: RegressorNetwork, crops: Tensor, *, method: str
 ) -> tuple[dict[str, CpuEngine], TorchEngine]:
-    """The network in ONNX Runtime in float32 and in int8, and in torch; folds it."""
+    """The network in ONNX Runtime in float32 and in int8, and in torch."""
     inputs = network_inputs(network.config)
-    fold(network)
     reference = TorchEngine(network)
     graph, like = export_onnx(network, inputs), reference(*examples(inputs, 1))
     int8 = quantised(graph, inputs, crops, method=method)
@@ -148,7 +147,7 @@ def main(
 ) -> None:
     """Print a table, and write a report if asked for."""
     torch.set_num_threads(threads)
-    network = load_network(weights)
+    network = inference_network(weights)
     pictures = picture_crops(crops, count, network.config.crop_px)
     engines, reference = engines_of(network, pictures[::2], method=method)
     results = figures(engines, reference, pictures[1::2], repeats=repeats)
