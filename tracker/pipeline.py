@@ -278,7 +278,7 @@ class Tracker:
         if rate_hz is None or publisher is None:
             return None
         if self.clock != "monotonic":
-            raise ValueError("rate_hz: needs a live source, or a file with policy paced")
+            raise ValueError("rate_hz (--rate): needs a live source, or a file with policy paced")
         return Cadence(rate_hz, self._publish_prediction)
 
     def _publish_prediction(self, now_ns: int) -> None:

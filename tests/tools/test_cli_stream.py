@@ -122,6 +122,8 @@ def test_sonic_sends_only_who_scores_enough(kinestream: Command, block_video: Vi
         (["--format", "vmc", "--to", "192.0.2.1:39539"], 1, "is another computer"),
         (["--keys", "/nowhere"], 1, "/nowhere/publisher.key_secret: no such key"),
         (["--format", "vmc", "--record", "x.mcap"], 1, "native format only, found --format vmc"),
+        (["--format", "jsonl", "--no-publish"], 1, "nothing would leave as --format jsonl"),
+        (["--format", "jsonl", "--json", "-"], 1, "goes to standard output as well"),
         (["--min-score", "0.5"], 1, "--min-score: native sends everybody"),
     ],
 )

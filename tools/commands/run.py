@@ -149,6 +149,12 @@ def run(
         width, height = (int(side) for side in (size or "1280x720").split("x"))
         camera = Camera.load(intrinsics) if intrinsics else None
         publisher = None
+        if stream_format != "native" and not publish:
+            raise ValueError(f"--no-publish: nothing would leave as --format {stream_format}; leave one out")
+        if stream_format == "jsonl" and str(json) == "-":
+            raise ValueError(
+                "--json -: --format jsonl goes to standard output as well; leave one of the two out"
+            )
         if record is not None:
             if stream_format != "native":
                 raise ValueError(

@@ -131,7 +131,9 @@ def open_outlet(
 
         if rate_hz != RATE_HZ:
             typer.echo(
-                f"note: controllers play {RATE_HZ:g} frames a second; add --rate {RATE_HZ:g}", err=True
+                f"note: controllers play {RATE_HZ:g} frames a second; add --rate {RATE_HZ:g} "
+                "(and --policy paced for a file)",
+                err=True,
             )
         return SonicPublisher(
             bind,
