@@ -1,14 +1,15 @@
-"""What damaged videos do to capture: hundreds of mutations and truncations of a real clip.
+"""What damaged videos do to capture, or to the whole tracker: hundreds of mutations of a real clip.
 
-    python -m tools.bench.damage CLIP [--count 200] [--seed 0] [--out docs/benchmarks/damage.json]
+    python -m tools.bench.damage CLIP [--tracker] [--count 200] [--seed 0] [--out docs/benchmarks/damage.json]
 
-Every damaged file is read to its end in a process of its own with a time limit. Allowed outcomes: frames,
-or a ``CaptureError`` that says why there are none. Each frame must be accounted for as read, dropped or
-corrupt.
+Every damaged file is read to its end in a process of its own with a time limit; with ``--tracker`` each frame
+is searched for people and published. Allowed outcomes: frames, or a ``CaptureError`` that says why there are
+none. Each frame must be accounted for as processed, dropped or corrupt.
 """
 
 import argparse
 import collections
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -25,24 +26,6 @@ DEFAULT_OUT: Final = Path("docs/benchmarks/damage.json")
 LIMIT_S: Final = 60.0
 BATCH: Final = 20
 """Files a process reads; a crash is then traced to one of them by name."""
-
-READER: Final = """
-import sys
-from tracker.capture import CaptureError, open_source
-
-for path in sys.argv[1:]:
-    print("reading", path, flush=True)
-    try:
-        with open_source(path, policy="every") as source:
-            frames = list(source)
-            last = frames[-1].index + 1 if frames else 0
-            times = [frame.t_capture_ns for frame in frames]
-            rising = all(a < b for a, b in zip(times, times[1:]))
-            accounted = rising and len(frames) <= last <= len(frames) + source.corrupt and not source.dropped
-        print("frames", len(frames), source.corrupt, accounted, flush=True)
-    except CaptureError as error:
-        print("refused", type(error).__name__, flush=True)
-"""
 
 
 def mutated(data: bytes, random: np.random.Generator) -> tuple[str, bytes]:
@@ -71,17 +54,18 @@ def mutated(data: bytes, random: np.random.Generator) -> tuple[str, bytes]:
     return kind, damaged.tobytes()
 
 
-def read_all(paths: list[Path]) -> list[dict[str, Any]]:
+def read_all(paths: list[Path], *, tracker: bool = False) -> list[dict[str, Any]]:
     """What became of each file; a crash or a hang ends the batch and is reported for the file it was at."""
-    command = [sys.executable, "-c", READER, *map(str, paths)]
+    command = [sys.executable, "-m", "tools.bench.damage_run", *map(str, paths)]
+    command += ["--tracker"] if tracker else []
     started_s = time.monotonic()
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=LIMIT_S * len(paths), check=False
         )
-        output, code = done.stdout, done.returncode
+        output, errors, code = done.stdout, done.stderr, done.returncode
     except subprocess.TimeoutExpired as slow:
-        output, code = (slow.stdout or b"").decode(), None
+        output, errors, code = (slow.stdout or b"").decode(), "", None
     outcomes: list[dict[str, Any]] = []
     for line in output.splitlines():
         word, *rest = line.split()
@@ -94,11 +78,13 @@ def read_all(paths: list[Path]) -> list[dict[str, Any]]:
             }  # fmt: skip
         else:
             outcomes[-1] = {"outcome": rest[0]}
+    if not outcomes:
+        raise RuntimeError(f"{shlex.join(command)} ended with exit code {code}: {errors[-400:]}")
     outcomes[-1]["batch_s"] = round(time.monotonic() - started_s, 2)
     return outcomes
 
 
-def measure(clip: Path, *, count: int, seed: int) -> dict[str, Any]:
+def measure(clip: Path, *, count: int, seed: int, tracker: bool = False) -> dict[str, Any]:
     """Damage, read, count; see the module's text."""
     random, data = np.random.default_rng(seed), clip.read_bytes()
     outcomes: collections.Counter[str] = collections.Counter()
@@ -113,7 +99,7 @@ def measure(clip: Path, *, count: int, seed: int) -> dict[str, Any]:
                 paths.append(Path(folder) / f"{number}-{kind}{clip.suffix}")
                 paths[-1].write_bytes(damaged)
             while paths:
-                done = read_all(paths)
+                done = read_all(paths, tracker=tracker)
                 for outcome in done:
                     outcomes[outcome["outcome"]] += 1
                     frames += outcome.get("frames", 0)
@@ -121,6 +107,7 @@ def measure(clip: Path, *, count: int, seed: int) -> dict[str, Any]:
                 paths = paths[len(done) :]  # behind one that crashed
     return {
         "clip": clip.name,
+        "what": "whole tracker" if tracker else "capture",
         "files": count,
         "damage": dict(kinds),
         "outcomes": dict(outcomes),
@@ -133,11 +120,12 @@ def main() -> None:
     """Damage, read, write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("clip", type=Path)
+    parser.add_argument("--tracker", action="store_true", help="the whole tracker, not capture alone")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT)
     options = parser.parse_args()
-    report = measure(options.clip, count=options.count, seed=options.seed)
+    report = measure(options.clip, count=options.count, seed=options.seed, tracker=options.tracker)
     write_report(options.out, "damage", report)
     Console(highlight=False).print(report)
 
