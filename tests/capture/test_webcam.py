@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -128,3 +129,43 @@ def test_linux_lists_one_entry_per_camera(tmp_path: Path, monkeypatch: pytest.Mo
         ("/dev/video0", "Desk"),
         ("/dev/video10", "Roof"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("platform", "device_format", "address"),
+    [("darwin", "avfoundation", "1:none"), ("win32", "dshow", "video=Roof")],
+)
+def test_elsewhere_ffmpeg_lists_the_cameras_and_is_tried_before_opencv(
+    monkeypatch: pytest.MonkeyPatch, platform: str, device_format: str, address: str
+) -> None:
+    """What FFmpeg calls the devices there is played; no Mac and no Windows was at hand."""
+    asked: list[Any] = []
+
+    def enumerate_devices(name: str) -> list[Any]:
+        asked.append(name)
+        return [SimpleNamespace(description=text, media_types=kinds) for text, kinds in devices]
+
+    def decoder(url: str, **options: Any) -> Any:
+        return SimpleNamespace(url=url, **options)
+
+    devices = [("Desk", ["video"]), ("Microphone", ["audio"]), ("Roof", ["video", "audio"])]
+    monkeypatch.setattr(webcam.sys, "platform", platform)
+    monkeypatch.setattr(webcam.av, "enumerate_input_devices", enumerate_devices, raising=False)
+    monkeypatch.setattr(webcam, "AvDecoder", decoder)
+    assert [(c.source, c.description) for c in webcam.list_cameras()] == [("0", "Desk"), ("1", "Roof")]
+    first, last = webcam._backends(1, CameraMode(1280, 720, 30.0))
+    assert (first.url, first.container_format, first.live) == (address, device_format, True)
+    assert first.options["video_size"] == "1280x720" and first.options["framerate"] == "30"
+    assert isinstance(last, webcam.OpenCvDecoder)
+    assert set(asked) == {device_format}
+
+
+def test_a_system_whose_cameras_cannot_be_listed_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(name: str) -> list[Any]:
+        raise ValueError(f"no input device format {name}")
+
+    monkeypatch.setattr(webcam.sys, "platform", "win32")
+    monkeypatch.setattr(webcam.av, "enumerate_input_devices", fails, raising=False)
+    assert webcam.list_cameras() == ()
+    (only,) = webcam._backends(0, CameraMode())
+    assert isinstance(only, webcam.OpenCvDecoder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 import subprocess
@@ -317,3 +318,21 @@ def test_faces_say_why_they_cannot_run(monkeypatch):
     part_ids, part_map, vertices, camera, _, _ = scene(0, 1, 5, 4, 4, 2, torch.float32)
     with pytest.raises(RuntimeError, match="gpu face .* cannot run"):
         alignment_loss(vertices, part_ids, part_map, camera=camera, num_parts=2, face="gpu")
+
+
+@pytest.mark.parametrize(
+    ("installed", "device", "interpreter", "available", "reason"),
+    [
+        (False, "cuda", False, False, "pip install 'kinestream[gpu]'"),
+        (True, "cuda", False, True, "tensors are on a GPU"),
+        (True, "cpu", True, True, "Triton's interpreter"),
+        (True, "cpu", False, False, "move them to a CUDA device"),
+    ],
+)
+def test_the_gpu_face_says_why_it_can_run_or_cannot(
+    monkeypatch, installed, device, interpreter, available, reason
+):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if installed else None)
+    monkeypatch.setenv("TRITON_INTERPRET", "1" if interpreter else "0")
+    status = probe_faces(device)["gpu"]
+    assert status.available == available and reason in status.reason
