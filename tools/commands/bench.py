@@ -20,7 +20,8 @@ from tools.commands.failure import told_plainly
 def bench(
     context: typer.Context,
     topic: Annotated[
-        str, typer.Argument(help="clip, speed, accuracy, filter, kernels; report for the page alone.")
+        str,
+        typer.Argument(help="clip, speed, accuracy, engines, filter, kernels; or report, the page alone."),
     ] = "clip",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results and page.")] = Path(
         "kinestream-bench"
