@@ -84,8 +84,9 @@ def test_damage_is_seeded_and_every_file_is_accounted_for(tmp_path: Path) -> Non
 def test_a_crash_is_traced_to_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [tmp_path / f"{i}.mp4" for i in range(3)]
     reader = "import sys, os\nfor p in sys.argv[1:]:\n print('reading', p, flush=True)\n"
-    monkeypatch.setattr(
-        damage, "READER", reader + " os.abort() if '1' in p[-6:] else print('frames 2 0 True')"
-    )
+    reader += " os.abort() if '1' in p[-6:] else print('frames 2 0 True')"
+    (tmp_path / "reader_that_crashes.py").write_text(reader)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(damage, "READER", "reader_that_crashes")
     outcomes = damage.read_all(files)
     assert [outcome["outcome"] for outcome in outcomes] == ["frames", "crash"]

@@ -23,6 +23,8 @@ from rich.console import Console
 from tools.bench.timing import write_report
 
 DEFAULT_OUT: Final = Path("docs/benchmarks/damage.json")
+READER: Final = "tools.bench.damage_run"
+"""The module that reads the files, in a process of its own."""
 LIMIT_S: Final = 60.0
 BATCH: Final = 20
 """Files a process reads; a crash is then traced to one of them by name."""
@@ -56,7 +58,7 @@ def mutated(data: bytes, random: np.random.Generator) -> tuple[str, bytes]:
 
 def read_all(paths: list[Path], *, tracker: bool = False) -> list[dict[str, Any]]:
     """What became of each file; a crash or a hang ends the batch and is reported for the file it was at."""
-    command = [sys.executable, "-m", "tools.bench.damage_run", *map(str, paths)]
+    command = [sys.executable, "-m", READER, *map(str, paths)]
     command += ["--tracker"] if tracker else []
     started_s = time.monotonic()
     try:
