@@ -32,6 +32,7 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does, before NumPy is imported
     import torch
 
+    from tools.commands.collector import spare_what_is_loaded
     from tools.commands.threads import use_few_threads
     from tracker.capture import FrameSource
     from tracker.capture.av_source import AvDecoder
@@ -48,6 +49,7 @@ def main() -> None:
         Tracker(source, publisher=publisher, engine=options.engine) as tracker,
     ):
         _tell({"endpoint": publisher.endpoint})
+        spare_what_is_loaded()
         run = _Run(options.started_ns)
         for frame, poses in tracker.frames():
             # A file that is not paced has no moment of capture on our clock.

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from tools.commands import stream_options as stream
 from tools.commands import tracking_options as tracking
+from tools.commands.collector import spare_what_is_loaded
 from tools.commands.failure import told_plainly
 from tools.commands.signals import stop_on_signals
 from tracker.defaults import (
@@ -212,6 +213,7 @@ def run(
                 record_stream(record, publisher, wait=frame_source.policy == "every", pictures=record_video)
             )
         sinks = stack.enter_context(SinkGroup(files))
+        spare_what_is_loaded()
         try:
             with StatusLine(tracker, console) as status:
                 for count, (frame, poses) in enumerate(tracker.frames(), start=1):
