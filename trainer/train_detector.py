@@ -15,19 +15,23 @@ from torch import Tensor
 
 from tracker.detect.detector import DETECTOR_FORMAT, box_overlap, peaks, suppress
 from tracker.detect.network import STRIDE, DetectorConfig, DetectorNetwork, DetectorOutput
-from tracker.regress.regressor import load_network
-from tracker.regress.weights import save_weights
+from tracker.regress.weights import fill, read_weights, save_weights
 from trainer.data.backdrops import Backdrops
 from trainer.data.detection_frames import DetectionFrames, PhotoCutOuts, PoolCutOuts
 from trainer.data.photos import FREE_PHOTO_SETS
 from trainer.data.pseudo import PseudoLabels
+from trainer.fine_tuning import rate_groups
 from trainer.losses.detection import box_loss, center_loss, center_target
 from trainer.training_state import TrainingRun, learning_rate
 
 _logger = logging.getLogger(__name__)
 
-SHAPES = ((192, 320), (256, 320), (320, 320), (320, 192))
-"""Heights and widths of training frames: the letterboxed forms of 16:9, 4:3, square and portrait."""
+
+def frame_shapes(frame_px: int) -> tuple[tuple[int, int], ...]:
+    """Heights and widths of letterboxed frames: the forms of 16:9, 4:3, square and portrait."""
+    wide, tall = (-(-frame_px * share // 16 // 32) * 32 for share in (9, 12))
+    return (wide, frame_px), (tall, frame_px), (frame_px, frame_px), (frame_px, wide)
+
 
 EVALUATION_FRAMES = 96
 EVALUATION_SCORE = 0.3
@@ -75,10 +79,11 @@ def train(
     bfloat16: bool = True,
     evaluate_every: int = 300,
 ) -> None:
-    """Run until ``steps`` (or pause at ``stop_after``); every step has frames of one of :data:`SHAPES`."""
+    """Run until ``steps`` (or pause at ``stop_after``); all frames of a step have one shape."""
+    shapes = frame_shapes(frames.frame_px)
     while run.step < min(steps, stop_after or steps):
         rng = run.generator(seed)
-        shape = SHAPES[int(rng.integers(len(SHAPES)))]
+        shape = shapes[int(rng.integers(len(shapes)))]
         images, centers, boxes = to_batch([frames.sample(rng, shape=shape) for _ in range(batch_size)])
         run.network.train()
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
@@ -123,10 +128,15 @@ def main(
     photos: Annotated[
         list[str] | None, typer.Option(help="photo sets (DATA/images, DATA/pseudo); repeatable")
     ] = None,
-    backbone: str = "tiny",
-    backbone_from: Annotated[
-        Path | None, typer.Option(help="regressor whose backbone, of the same size, to start from")
+    backbone: str = "medium",
+    frame_px: Annotated[int, typer.Option(help="longer side of the frames")] = 256,
+    start: Annotated[
+        Path | None, typer.Option(help="detector to start from, as trainer.import_movenet makes it")
     ] = None,
+    trunk_rate: Annotated[
+        float, typer.Option(help="rate of all but the boxes over theirs; 0: train boxes only")
+    ] = 1.0,
+    frozen_stages: Annotated[int, typer.Option(help="first stages of the trunk that keep their weights")] = 0,
     steps: int = 6000,
     batch_size: int = 16,
     peak_rate: float = 2e-3,
@@ -139,18 +149,19 @@ def main(
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     torch.manual_seed(seed)
-    network = DetectorNetwork(DetectorConfig(backbone=backbone))
-    if backbone_from is not None:
-        network.backbone.load_state_dict(load_network(backbone_from).backbone.state_dict())
+    network = DetectorNetwork(DetectorConfig(backbone=backbone, frame_px=frame_px))
+    if start is not None:
+        fill(network, read_weights(start, kind=DETECTOR_FORMAT)[1], path=start)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     config = network.config
-    state = TrainingRun(
-        run, network, torch.optim.AdamW(network.parameters(), lr=peak_rate, weight_decay=1e-2)
-    )
+    started = (network.backbone, network.pyramid, network.center)
+    groups = rate_groups(network, started, started_rate=trunk_rate, frozen_stages=frozen_stages)
+    state = TrainingRun(run, network, torch.optim.AdamW(groups, lr=peak_rate, weight_decay=1e-2))
     state.resume()
     held_out = detection_frames(data, pool, "val", frame_px=config.frame_px)
     rng = np.random.default_rng(12345)
-    validation = [held_out.sample(rng, shape=SHAPES[i % len(SHAPES)]) for i in range(EVALUATION_FRAMES)]
+    shapes = frame_shapes(config.frame_px)
+    validation = [held_out.sample(rng, shape=shapes[i % len(shapes)]) for i in range(EVALUATION_FRAMES)]
     train(
         detection_frames(data, pool, "train", frame_px=config.frame_px, photos=photos or FREE_PHOTO_SETS),
         validation,

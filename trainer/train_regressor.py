@@ -34,6 +34,7 @@ from trainer.data.crop_pool import CropPool, EmptyCrops
 from trainer.data.crop_sample import CropBatch, CropSample, CropSource, MixedCrops, collate
 from trainer.data.photos import FREE_PHOTO_SETS, PhotoCrops
 from trainer.data.unlabelled import ViewBatch
+from trainer.fine_tuning import rate_groups
 from trainer.losses.body import BodyLoss, BodyTarget
 from trainer.losses.keypoints import confidence_loss, correct_share, heatmap_loss, presence_loss
 from trainer.losses.parts import part_iou, part_loss
@@ -250,8 +251,7 @@ def main(
     ] = None,
     flow: Annotated[Path | None, typer.Option(help="pose flow; default: the shipped one")] = None,
     latent_size: Annotated[int, typer.Option(help="of the flow")] = 63,
-    backbone: str = "small",
-    pyramid_width: Annotated[int, typer.Option(help="channels of the fused feature map")] = 48,
+    backbone: str = "medium",
     crop_px: Annotated[int, typer.Option(help="may differ between runs of one training")] = 192,
     body: Annotated[bool, typer.Option(help="train the latent head too (needs the flow)")] = True,
     init: Annotated[Path | None, typer.Option(help="weights to start from")] = None,
@@ -274,6 +274,10 @@ def main(
     steps: int = 20000,
     batch_size: int = 32,
     peak_rate: float = 2e-3,
+    trunk_rate: Annotated[
+        float, typer.Option(help="rate of what starts trained over that of the rest")
+    ] = 1.0,
+    frozen_stages: Annotated[int, typer.Option(help="first stages of the trunk that keep their weights")] = 0,
     decay_share: float = 0.25,
     seed: int = 0,
     threads: int = 1,
@@ -286,11 +290,7 @@ def main(
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     torch.manual_seed(seed)
-    network = RegressorNetwork(
-        RegressorConfig(
-            latent_size=latent_size, backbone=backbone, crop_px=crop_px, pyramid_width=pyramid_width
-        )
-    )
+    network = RegressorNetwork(RegressorConfig(latent_size=latent_size, backbone=backbone, crop_px=crop_px))
     if init is not None:
         fill(network, read_weights(init, kind=REGRESSOR_FORMAT)[1], path=init)
     if lifter is not None:
@@ -298,7 +298,9 @@ def main(
     processes = Processes.join(cuda=device.startswith("cuda"))
     place = processes.device(device)
     network = network.to(device=place, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(network.parameters(), lr=peak_rate, weight_decay=1e-2)
+    started = (network.backbone, network.pyramid, network.dense.keypoints)
+    groups = rate_groups(network, started, started_rate=trunk_rate, frozen_stages=frozen_stages)
+    optimizer = torch.optim.AdamW(groups, lr=peak_rate, weight_decay=1e-2)
     state = TrainingRun(run, network, optimizer, processes=processes)
     if state.resume():
         _logger.info("going on at step %d", state.step)

@@ -104,7 +104,10 @@ class TrainingRun:
         return [records[step] for step in sorted(records) if step <= self.step]
 
     def update(self, loss: Tensor, *, learning_rate: float, clip_norm: float = 5.0) -> bool:
-        """One optimiser step; a loss that is not finite (in any process) is skipped and gives False."""
+        """One optimiser step; a loss that is not finite (in any process) is skipped and gives False.
+
+        A parameter group with ``rate_share`` learns at that share of the rate.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         if not self.processes.all_true(bool(torch.isfinite(loss)), loss.device):
@@ -115,7 +118,7 @@ class TrainingRun:
         if not torch.isfinite(norm):
             return False
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group.get("rate_share", 1.0)
         self.optimizer.step()
         self.average.update_parameters(self.network)
         return True

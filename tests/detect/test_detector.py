@@ -21,7 +21,7 @@ from tracker.detect.detector import (
 from tracker.detect.network import STRIDE, DetectorConfig, DetectorNetwork, DetectorOutput
 from tracker.regress.weights import save_weights
 
-CONFIG = DetectorConfig(backbone="tiny", frame_px=160, width=16)
+CONFIG = DetectorConfig(backbone="tiny", frame_px=160)
 
 
 class KnownBoxes(torch.nn.Module):

@@ -1,54 +1,70 @@
-"""The backbone: folding changes nothing but the form, maps have the sizes they should have."""
+"""The trunk and its pyramid: sizes of the maps, TensorFlow's padding, and a signal that stays alive."""
 
 import pytest
 import torch
 
-from tracker.regress.backbone import BACKBONES, Backbone, ConvBlock, Pyramid, fold, normalised
-
-
-def _trained(block: torch.nn.Module) -> torch.nn.Module:
-    """Random running statistics, as after training."""
-    generator = torch.Generator().manual_seed(0)
-    for module in block.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.5, generator=generator)
-            module.running_var.uniform_(0.5, 2.0, generator=generator)
-            module.weight.data.uniform_(0.5, 1.5, generator=generator)
-    return block.eval()
-
-
-@pytest.mark.parametrize(("inputs", "outputs", "stride"), [(8, 8, 1), (8, 12, 1), (8, 8, 2)])
-def test_folded_block_computes_the_same(inputs: int, outputs: int, stride: int) -> None:
-    block = _trained(ConvBlock(inputs, outputs, stride=stride))
-    x = torch.randn(2, inputs, 12, 16, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        torch.testing.assert_close(block.folded()(x), block(x), atol=1e-5, rtol=1e-5)
-
-
-@torch.no_grad()
-def test_fold_reaches_every_block_and_keeps_the_output() -> None:
-    backbone = _trained(Backbone(BACKBONES["tiny"]))
-    x = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(2))
-    expected = backbone(x)
-    folded = fold(backbone)
-    assert not any(isinstance(m, ConvBlock | torch.nn.BatchNorm2d) for m in folded.modules())
-    for a, b in zip(folded(x), expected, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+from tracker.regress.backbone import (
+    BACKBONES,
+    PYRAMID_WIDTHS,
+    Backbone,
+    Conv,
+    InvertedBlock,
+    Pyramid,
+    normalised,
+)
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 @torch.no_grad()
-def test_maps_have_strides_8_16_32(name: str) -> None:
-    backbone = Backbone(BACKBONES[name]).eval()
+def test_maps_have_their_strides_and_channels(name: str) -> None:
+    torch.manual_seed(0)
+    backbone = Backbone(name).eval()
     maps = backbone(torch.zeros(1, 3, 64, 128))
-    assert [tuple(m.shape[1:]) for m in maps] == [
-        (width, 64 // stride, 128 // stride)
-        for width, stride in zip(backbone.channels, (8, 16, 32), strict=True)
-    ]
-    assert Pyramid(backbone.channels, 24).eval()(maps).shape == (1, 24, 8, 16)
+    for value, width, stride in zip(maps, backbone.channels, (4, 8, 16, 16, 32), strict=True):
+        assert value.shape == (1, width, 64 // stride, 128 // stride)
+    for stride in (4, 8):
+        fused = Pyramid(backbone.channels, stride=stride).eval()(maps)
+        assert fused.shape == (1, PYRAMID_WIDTHS[-1], 64 // stride, 128 // stride)
 
 
-def test_normalised_takes_bytes() -> None:
+@pytest.mark.parametrize(
+    ("name", "channels"), [("medium", (24, 32, 64, 96, 1280)), ("large", (40, 56, 112, 168, 1280))]
+)
+def test_widths_are_those_of_the_published_networks(name: str, channels: tuple[int, ...]) -> None:
+    with torch.device("meta"):
+        assert Backbone(name).channels == channels
+
+
+@torch.no_grad()
+def test_a_strided_convolution_pads_below_and_right() -> None:
+    conv = Conv(1, 1, 3, stride=2)
+    conv.weight.fill_(1.0)
+    image = torch.zeros(1, 1, 4, 4)
+    image[0, 0, 0, 0] = 1.0  # the first cell sees rows 0 to 2
+    torch.testing.assert_close(conv(image)[0, 0], torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
+    image[0, 0, 0, 0], image[0, 0, 2, 2] = 0.0, 1.0  # seen by all four cells
+    torch.testing.assert_close(conv(image)[0, 0], torch.ones(2, 2))
+
+
+@torch.no_grad()
+def test_a_block_with_an_identity_passes_its_input_on() -> None:
+    block = InvertedBlock(8, 8, expansion=6, stride=1)
+    block.project.weight.zero_()
+    x = torch.randn(2, 8, 6, 6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(block(x), x)
+    assert not InvertedBlock(8, 8, expansion=6, stride=2).identity
+
+
+@torch.no_grad()
+def test_a_fresh_trunk_keeps_the_signal_alive() -> None:
+    torch.manual_seed(0)
+    backbone = Backbone("tiny").eval()
+    images = torch.randint(0, 256, (4, 3, 64, 64), generator=torch.Generator().manual_seed(1))
+    for value in backbone(images):
+        assert 0.02 < value.std() < 50
+        assert (value[0] - value[1]).abs().mean() > 0.01
+
+
+def test_normalised_covers_minus_one_to_one() -> None:
     values = normalised(torch.tensor([0, 255], dtype=torch.uint8))
-    assert values.dtype == torch.float32
-    assert values[0] == -values[1]
+    torch.testing.assert_close(values, torch.tensor([-1.0, 1.0]))

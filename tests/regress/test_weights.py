@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tracker.regress.weights import WeightsError, fill, read_weights, save_weights
+from tracker.regress.network import RegressorConfig
+from tracker.regress.weights import WeightsError, configured, fill, read_weights, save_weights
 
 KIND = "test.net.v1"
 
@@ -40,3 +41,10 @@ def test_errors_name_the_file_and_the_cause(tmp_path: Path) -> None:
     save_weights(path, network(), kind=KIND, config={})
     with pytest.raises(WeightsError, match="do not fit"):
         fill(torch.nn.Linear(3, 4), read_weights(path, kind=KIND)[1], path=path)
+
+
+def test_a_configuration_of_another_version_is_refused_by_name() -> None:
+    assert configured(RegressorConfig, {"latent_size": 5}, path="a.safetensors").latent_size == 5
+    for values in ({"latent_size": 5, "pyramid_width": 96}, {"latent_size": 5, "backbone": "small"}):
+        with pytest.raises(WeightsError, match=r"old\.safetensors.*another version"):
+            configured(RegressorConfig, values, path="old.safetensors")

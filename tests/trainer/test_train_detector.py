@@ -45,7 +45,7 @@ def test_batches_mark_centres() -> None:
 def test_it_learns_resumes_and_is_what_runs(tmp_path: Path) -> None:
     def new_run() -> TrainingRun:
         torch.manual_seed(0)
-        network = DetectorNetwork(DetectorConfig(backbone="tiny", frame_px=96, width=16))
+        network = DetectorNetwork(DetectorConfig(backbone="tiny", frame_px=96))
         optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
         return TrainingRun(tmp_path / "run", network, optimizer, average_decay=0.9)
 

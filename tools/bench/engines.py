@@ -30,7 +30,6 @@ from torch import Tensor
 
 from tools.bench.crops import arguments_of, noise_crops, picture_crops
 from tools.bench.timing import Latency, measure_paired, write_report
-from tracker.regress.backbone import fold
 from tracker.regress.engine import ENGINES, MAX_BATCH, Engine, compile_network, drift, why_not
 from tracker.regress.network import RegressorNetwork
 from tracker.regress.regressor import DEFAULT_WEIGHTS, load_network, network_inputs

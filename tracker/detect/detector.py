@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from tracker.body.crop import halved
 from tracker.detect.network import DetectorConfig, DetectorNetwork, DetectorOutput
-from tracker.regress.backbone import fold
 from tracker.regress.engine import Engine, NetworkInput, compile_network
-from tracker.regress.weights import fill, read_weights
+from tracker.regress.weights import configured, fill, read_weights
 
 DETECTOR_FORMAT: Final = "kinestream.detector.v1"
 DEFAULT_WEIGHTS: Final = Path(__file__).resolve().parent.parent / "assets" / "detector.safetensors"
@@ -105,12 +104,12 @@ class PersonDetector:
         """
         path = DEFAULT_WEIGHTS if path is None else Path(path)
         config_values, tensors = read_weights(path, kind=DETECTOR_FORMAT)
-        config = DetectorConfig(**config_values)
+        config = configured(DetectorConfig, config_values, path=path)
         network = DetectorNetwork(config)
         fill(network, tensors, path=path)
-        folded = fold(network.eval().requires_grad_(False))
+        network.eval().requires_grad_(False)
         return cls(
-            compile_network(folded, (_frame_input(config),), engine=engine, max_batch=1),
+            compile_network(network, (_frame_input(config),), engine=engine, max_batch=1),
             config,
             score_threshold=score_threshold,
             overlap_threshold=overlap_threshold,

@@ -10,13 +10,14 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tracker.regress.backbone import BACKBONES, Backbone, ConvBlock, Pyramid, normalised
+from tracker.regress.backbone import BACKBONES, PYRAMID_WIDTHS, Backbone, Conv, Pyramid, separable
 
-STRIDE: Final = 8
+STRIDE: Final = 4
 """Frame pixels per cell of the map."""
 
 _PRIOR_LOGIT: Final = -4.0
 _UNIT_PX: Final = 48.0
+_HIDDEN: Final = 96
 
 
 @dataclass(frozen=True)
@@ -26,18 +27,16 @@ class DetectorConfig:
     Attributes:
         backbone: a name in ``BACKBONES``.
         frame_px: longer side of the letterboxed frame, a multiple of 32.
-        width: channels of the fused feature map.
     """
 
-    backbone: str = "tiny"
-    frame_px: int = 320
-    width: int = 48
+    backbone: str = "medium"
+    frame_px: int = 256
 
     def __post_init__(self) -> None:
         if self.backbone not in BACKBONES:
             raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, found {self.backbone!r}")
-        if self.frame_px < 64 or self.frame_px % 32 or self.width < 1:
-            raise ValueError(f"frame_px must be a multiple of 32 from 64 on, width positive, found {self}")
+        if self.frame_px < 64 or self.frame_px % 32:
+            raise ValueError(f"frame_px must be a multiple of 32 from 64 on, found {self.frame_px}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -45,9 +44,9 @@ class DetectorConfig:
 
 
 class DetectorOutput(NamedTuple):
-    """Maps over the cells; cell (i, j) has its centre at pixel (8 j + 3.5, 8 i + 3.5)."""
+    """Maps over the cells; cell (i, j) has its centre at pixel (4 j + 1.5, 4 i + 1.5)."""
 
-    center_logit: Tensor  # (B, h, w) whether a person's box has its centre here
+    center_logit: Tensor  # (B, h, w) whether a person has its centre here
     boxes_xyxy_px: Tensor  # (B, 4, h, w) in the letterboxed frame, meaningful near centres
 
 
@@ -57,23 +56,23 @@ class DetectorNetwork(nn.Module):
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = Backbone(BACKBONES[config.backbone])
-        self.pyramid = Pyramid(self.backbone.channels, config.width)
-        self.tower = ConvBlock(config.width, config.width)
-        self.head = nn.Conv2d(config.width, 5, 1)
-        nn.init.zeros_(self.head.weight)
-        with torch.no_grad():
-            if self.head.bias is not None:
-                self.head.bias.copy_(torch.tensor([_PRIOR_LOGIT, 0.0, 0.0, 0.0, 0.0]))
+        self.backbone = Backbone(config.backbone)
+        self.pyramid = Pyramid(self.backbone.channels, stride=STRIDE)
+        self.center = nn.Sequential(separable(PYRAMID_WIDTHS[-1], _HIDDEN), Conv(_HIDDEN, 1))
+        self.box = nn.Sequential(separable(PYRAMID_WIDTHS[-1], _HIDDEN), Conv(_HIDDEN, 4))
+        for layer, value in ((self.center[1], _PRIOR_LOGIT), (self.box[1], 0.0)):
+            nn.init.zeros_(layer.weight)
+            nn.init.constant_(layer.bias, value)
 
     def forward(self, frames: Tensor) -> DetectorOutput:
         """Frames (B, 3, H, W), RGB 0..255, sides multiples of 32."""
-        maps = self.head(self.tower(self.pyramid(self.backbone(normalised(frames))))).float()
-        reach = _UNIT_PX * torch.exp(maps[:, 1:].clamp(-5.0, 2.5))
-        x = cell_centers_px(maps.shape[3], maps.device)[None, None, :]
-        y = cell_centers_px(maps.shape[2], maps.device)[None, :, None]
+        features = self.pyramid(self.backbone(frames))
+        center, box = self.center(features).float(), self.box(features).float()
+        reach = _UNIT_PX * torch.exp(box.clamp(-5.0, 2.5))
+        x = cell_centers_px(box.shape[3], box.device)[None, None, :]
+        y = cell_centers_px(box.shape[2], box.device)[None, :, None]
         sides = [x - reach[:, 0], y - reach[:, 1], x + reach[:, 2], y + reach[:, 3]]
-        return DetectorOutput(maps[:, 0], torch.stack(sides, 1))
+        return DetectorOutput(center[:, 0], torch.stack(sides, 1))
 
 
 def cell_centers_px(count: int, device: torch.device | None = None) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from tracker.regress.backbone import BACKBONES, Backbone, Pyramid, normalised
+from tracker.regress.backbone import BACKBONES, POOLED, PYRAMID_WIDTHS, Backbone, Pyramid
 from tracker.regress.heads import ConfidenceHead, DenseHead, read_keypoints
 from tracker.regress.lifter import BodyState
 from tracker.regress.state_head import Evidence, StateHead
@@ -23,22 +23,20 @@ class RegressorConfig:
         backbone: a name in ``BACKBONES``.
         crop_px: side of the input crop, a multiple of 32.
         crop_margin: side of the crop over the longer side of the person's box.
-        pyramid_width: channels of the fused feature map.
     """
 
     latent_size: int
-    backbone: str = "small"
+    backbone: str = "medium"
     crop_px: int = 192
     crop_margin: float = 1.25
-    pyramid_width: int = 48
 
     def __post_init__(self) -> None:
         if self.backbone not in BACKBONES:
             raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, found {self.backbone!r}")
         if self.crop_px < 64 or self.crop_px % 32:
             raise ValueError(f"crop_px must be a multiple of 32 and at least 64, found {self.crop_px}")
-        if self.latent_size < 1 or self.crop_margin < 1 or self.pyramid_width < 1:
-            raise ValueError(f"sizes must be positive and crop_margin at least 1, found {self}")
+        if self.latent_size < 1 or self.crop_margin < 1:
+            raise ValueError(f"latent_size must be positive and crop_margin at least 1, found {self}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -62,12 +60,11 @@ class RegressorNetwork(nn.Module):
     def __init__(self, config: RegressorConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = Backbone(BACKBONES[config.backbone])
-        deepest = self.backbone.channels[-1]
-        self.pyramid = Pyramid(self.backbone.channels, config.pyramid_width)
-        self.dense = DenseHead(config.pyramid_width)
-        self.trust = ConfidenceHead(deepest)
-        self.head = StateHead(config.latent_size, pooled=deepest, under=config.pyramid_width)
+        self.backbone = Backbone(config.backbone)
+        self.pyramid = Pyramid(self.backbone.channels)
+        self.dense = DenseHead(PYRAMID_WIDTHS[-1])
+        self.trust = ConfidenceHead(POOLED)
+        self.head = StateHead(config.latent_size, pooled=POOLED, under=self.backbone.channels[3])
 
     def forward(self, images: Tensor, to_virtual: Tensor, log_extent: Tensor) -> RegressorOutput:
         """Look at crops.
@@ -86,17 +83,16 @@ class RegressorNetwork(nn.Module):
 
     def look(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Evidence]:
         """Heat maps, part logits, presence logits, and the evidence from which the state is read."""
-        maps = self.backbone(normalised(images))
-        features = self.pyramid(maps)
-        heatmaps, parts = self.dense(features)
+        maps = self.backbone(images)
+        heatmaps, parts = self.dense(self.pyramid(maps))
         reading = read_keypoints(heatmaps)
-        pooled = maps[-1].mean((2, 3))
+        pooled = maps.deepest.mean((2, 3))
         confidence_logit, presence_logit = self.trust(reading, pooled)
-        under = _under_keypoints(heatmaps, features)
+        under = _under_keypoints(heatmaps, maps.context)
         return heatmaps, parts, presence_logit, Evidence(reading.points, confidence_logit, pooled, under)
 
 
 def _under_keypoints(heatmaps: Tensor, features: Tensor) -> Tensor:
-    """Features (B, 23, C) averaged under each heat map."""
-    share = nn.functional.avg_pool2d(heatmaps, 2).flatten(2).softmax(-1)  # (B, 23, h w)
+    """Features (B, 23, C) at stride 16 averaged under each heat map at stride 4."""
+    share = nn.functional.avg_pool2d(heatmaps, 4).flatten(2).softmax(-1)  # (B, 23, h w)
     return share @ features.flatten(2).transpose(1, 2)

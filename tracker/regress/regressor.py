@@ -13,12 +13,11 @@ from tracker.body.camera import Camera
 from tracker.body.crop import CropTransform
 from tracker.body.hot_rotation import matrix_from_sixd, quat_from_matrix
 from tracker.body.skeleton import NUM_BETAS, NUM_KEYPOINTS
-from tracker.regress.backbone import fold
 from tracker.regress.engine import Engine, NetworkInput, compile_network
 from tracker.regress.network import RegressorConfig, RegressorNetwork, RegressorOutput
 from tracker.regress.observation import Observations
 from tracker.regress.preprocess import VirtualView, crop_intrinsics, to_pixels, virtual_view
-from tracker.regress.weights import fill, read_weights
+from tracker.regress.weights import configured, fill, read_weights
 
 REGRESSOR_FORMAT: Final = "kinestream.regressor.v1"
 DEFAULT_WEIGHTS: Final = Path(__file__).resolve().parent.parent / "assets" / "regressor.safetensors"
@@ -42,7 +41,7 @@ def load_network(path: str | Path | None = None) -> RegressorNetwork:
     """
     path = DEFAULT_WEIGHTS if path is None else Path(path)
     config, tensors = read_weights(path, kind=REGRESSOR_FORMAT)
-    network = RegressorNetwork(RegressorConfig(**config))
+    network = RegressorNetwork(configured(RegressorConfig, config, path=path))
     fill(network, tensors, path=path)
     return network.eval().requires_grad_(False)
 
@@ -66,13 +65,13 @@ class Regressor:
 
     @classmethod
     def load(cls, path: str | Path | None = None, *, engine: str = "torch") -> "Regressor":
-        """The regressor, batch norm folded; None means the shipped weights.
+        """The regressor; None means the shipped weights.
 
         Raises as :func:`load_network` and :func:`tracker.regress.engine.compile_network` do.
         """
         network = load_network(path)
         config = network.config
-        return cls(compile_network(fold(network), network_inputs(config), engine=engine), config)
+        return cls(compile_network(network, network_inputs(config), engine=engine), config)
 
     @property
     def latent_size(self) -> int:

@@ -4,13 +4,15 @@ Matrices and kernels are stored in half precision, everything else in float32.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+C = TypeVar("C")
 
 
 class WeightsError(ValueError):
@@ -63,6 +65,14 @@ def read_weights(path: str | Path, *, kind: str) -> tuple[dict[str, Any], dict[s
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise WeightsError(f"{path}: not a readable weight file ({error}); get a fresh copy") from error
     return config, {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
+
+
+def configured(kind: Callable[..., C], values: Mapping[str, Any], *, path: str | Path) -> C:
+    """A weight file's configuration as an object; :class:`WeightsError` where this version has none such."""
+    try:
+        return kind(**values)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: the weights are for another version's network ({error})") from error
 
 
 def fill(network: nn.Module, tensors: Mapping[str, Tensor], *, path: str | Path) -> None:

@@ -86,7 +86,7 @@ class DetectionFrames:
     ) -> None:
         weights = np.array([weight for _, weight in sources], np.float64)
         self._sources, self._share = [source for source, _ in sources], weights / weights.sum()
-        self._backdrops, self._frame_px = backdrops, frame_px
+        self._backdrops, self.frame_px = backdrops, frame_px
 
     def sample(self, rng: np.random.Generator, *, shape: tuple[int, int]) -> tuple[Image, Floats]:
         """A frame of ``shape`` (H, W) and the boxes (P, 4) of the visible people."""

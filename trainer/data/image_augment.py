@@ -31,7 +31,7 @@ def random_similarity(
     points = np.asarray(points_px, np.float64)
     low, high = points.min(0), points.max(0)
     extent = max(float((high - low).max()), 8.0)
-    side = extent * margin * math.exp(rng.normal(0, 0.12))
+    side = extent * margin * math.exp(rng.normal(0, 0.17))
     center = (low + high) / 2 + rng.normal(0, 0.05, 2) * extent
     if rng.random() < truncate:
         side *= rng.uniform(0.5, 0.85)

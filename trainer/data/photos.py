@@ -71,7 +71,7 @@ class PhotoCrops:
         if rng.random() < 0.5:
             image, keypoints, mask = mirrored(image, keypoints, mask)
         labelled = keypoints[:, 2] > 0
-        matrix = random_similarity(rng, keypoints[labelled, :2], crop_px=self._crop_px, any_turn=0.1)
+        matrix = random_similarity(rng, keypoints[labelled, :2], crop_px=self._crop_px, any_turn=0.3)
         size = (image.shape[1], image.shape[0])
         stretch = np.array([[size[0] / 64, 0, size[0] / 128 - 0.5], [0, size[1] / 64, size[1] / 128 - 0.5]])
         alpha = mask.astype(np.uint8) * 255

@@ -10,7 +10,9 @@ from tracker.detect.network import STRIDE, cell_centers_px
 
 CENTER_SHARE = 0.12
 """Standard deviation of the centre's target, as a share of the box's sides."""
-_POSITIVE = 0.6
+_NEAR = 0.11
+"""Boxes are taught where the centre's target is at least this, a quarter of the sides around the middle:
+MoveNet's centre of a person is the mean of the joints, which is not the middle of the box."""
 
 
 def center_target(boxes: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -44,7 +46,7 @@ def center_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 def box_loss(boxes: Tensor, target_boxes: Tensor, target: Tensor) -> Tensor:
     """1 - generalised overlap (Rezatofighi et al. 2019) near centres; maps (B, 4, h, w) and (B, h, w)."""
-    weight = torch.where(target >= _POSITIVE, target, 0.0)
+    weight = torch.where(target >= _NEAR, target.sqrt(), 0.0)
     low, high = (
         torch.maximum(boxes[:, :2], target_boxes[:, :2]),
         torch.minimum(boxes[:, 2:], target_boxes[:, 2:]),
