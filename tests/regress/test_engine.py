@@ -69,7 +69,8 @@ def test_cpu_equals_torch_at_every_batch(config: RegressorConfig) -> None:
 def test_cpu_runs_the_detector_at_every_frame_shape() -> None:
     torch.manual_seed(0)
     made = DetectorNetwork(DetectorConfig(backbone="tiny")).eval().requires_grad_(False)
-    torch.nn.init.normal_(made.head.weight, std=0.1)  # type: ignore[arg-type, union-attr]
+    for head in (made.center, made.box):
+        torch.nn.init.normal_(head[1].weight, std=0.1)
     frame = NetworkInput(torch.randint(0, 256, (1, 3, 96, 64), dtype=torch.uint8), (0, 2, 3))
     engine = compile_network(made, (frame,), engine="cpu")
     for height, width in ((192, 320), (320, 192), (64, 32)):

@@ -85,7 +85,8 @@ def test_frames_of_every_shape_and_no_more_recordings_than_allowed(
     monkeypatch.setattr(engine_graphs, "KEPT", 3)
     torch.manual_seed(0)
     made = DetectorNetwork(DetectorConfig(backbone="tiny")).eval().requires_grad_(False)
-    torch.nn.init.normal_(made.head.weight, std=0.1)
+    for head in (made.center, made.box):
+        torch.nn.init.normal_(head[1].weight, std=0.1)
     frame = NetworkInput(torch.randint(0, 256, (1, 3, 96, 64), dtype=torch.uint8), (0, 2, 3))
     engine = compile_network(made, (frame,), engine="cuda")
     reference = TorchEngine(made)

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 
 from tests.regress import fake_tensorrt
-from tracker.detect.network import DetectorConfig, DetectorNetwork
+from tracker.detect.network import STRIDE, DetectorConfig, DetectorNetwork
 from tracker.regress import gpu as gpus
 from tracker.regress import tensorrt_library
 from tracker.regress.engine import (
@@ -289,7 +289,7 @@ def test_frames_of_all_shapes_are_in_the_program() -> None:
     module = export_half(made, (frame,), 1, torch.device("cpu")).module()
     for height, width in ((64, 320), (320, 64), (192, 320)):
         found = module(torch.rand(1, 3, height, width) * 255)
-        assert found[0].shape == (1, height // 8, width // 8)
+        assert found[0].shape == (1, height // STRIDE, width // STRIDE)
     assert shape_range(frame, 1) == ((1, 3, 32, 32), (1, 3, 96, 160), (1, 3, 320, 320))
 
 

@@ -38,10 +38,10 @@ def test_the_stronger_of_two_modes_wins() -> None:
     assert abs(point[0] - 0.5) < 0.05
 
 
-def test_dense_head_has_keypoints_and_parts_at_twice_the_size() -> None:
+def test_dense_head_has_keypoints_and_parts_at_the_size_of_the_features() -> None:
     heat, parts = DenseHead(16)(torch.zeros(2, 16, 6, 10))
-    assert heat.shape == (2, NUM_KEYPOINTS, 12, 20)
-    assert parts.shape == (2, 1 + NUM_PARTS, 12, 20)
+    assert heat.shape == (2, NUM_KEYPOINTS, 6, 10)
+    assert parts.shape == (2, 1 + NUM_PARTS, 6, 10)
 
 
 def test_confidence_does_not_pull_at_the_heat_maps() -> None:

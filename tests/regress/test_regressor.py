@@ -96,8 +96,8 @@ def test_shipped_form_round_trip_and_no_boxes(tmp_path: Path) -> None:
     assert len(regressor(IMAGE, np.zeros((0, 4)), CAMERA)) == 0
     boxes = np.array([[10, 10, 90, 200], [100, 50, 180, 230]], np.float32)
     seen = regressor(IMAGE, boxes, CAMERA)
-    unfolded = Regressor(network, CONFIG)(IMAGE, boxes, CAMERA)
-    np.testing.assert_allclose(seen.keypoints_px[..., :2], unfolded.keypoints_px[..., :2], atol=1.0)
+    before = Regressor(network, CONFIG)(IMAGE, boxes, CAMERA)  # weights are stored in half precision
+    np.testing.assert_allclose(seen.keypoints_px[..., :2], before.keypoints_px[..., :2], atol=3.0)
     assert len(seen) == 2
 
 

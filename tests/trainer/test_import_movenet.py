@@ -1,6 +1,7 @@
 """MoveNet's weights: read in TensorFlow.js' layout, placed layer by layer, refused when they do not fit."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,15 @@ import pytest
 import torch
 
 from tracker.body.skeleton import KEYPOINT_NAMES
+from tracker.detect.network import DetectorConfig, DetectorNetwork
 from tracker.regress.network import RegressorConfig, RegressorNetwork
 from trainer.import_movenet import (
+    CENTER_HEAD,
+    KEYPOINT_HEAD,
     GraphModelError,
+    import_detector,
     import_movenet,
     layer_names,
-    movenet_state,
     read_graph_model,
 )
 from trainer.import_movenet import _entries as entries
@@ -29,10 +33,17 @@ def donor() -> RegressorNetwork:
     return network
 
 
-def write_movenet(folder: Path, donor: RegressorNetwork, *, drop: str = "", cut: int = 0) -> Path:
+def write_movenet(
+    folder: Path,
+    donor: torch.nn.Module,
+    *,
+    head: Mapping[str, tuple[str, str]] = KEYPOINT_HEAD,
+    drop: str = "",
+    cut: int = 0,
+) -> Path:
     """A graph model whose layers hold the donor's weights, half of them as float16, split over two files."""
     state, data, listed = donor.state_dict(), [], []
-    for index, (ours, (theirs, kind)) in enumerate(sorted(layer_names().items())):
+    for index, (ours, (theirs, kind)) in enumerate(sorted(layer_names(head).items())):
         for suffix, name in zip(("weight", "bias"), entries(theirs, kind), strict=True):
             if name is None:
                 continue
@@ -42,7 +53,9 @@ def write_movenet(folder: Path, donor: RegressorNetwork, *, drop: str = "", cut:
             if suffix == "weight":
                 depthwise = value.shape[1] == 1 and value.shape[2] == 3
                 value = value.transpose(2, 3, 0, 1) if depthwise else value.transpose(2, 3, 1, 0)
-            prefix = "StatefulPartitionedCall/" + ("extractor/model_1/" if not name.startswith("kpt") else "")
+            prefix = "StatefulPartitionedCall/" + (
+                "extractor/model_1/" if not name.startswith(("kpt", "center")) else ""
+            )
             entry = {"name": prefix + name, "shape": list(value.shape), "dtype": "float32"}
             if index % 2:
                 value = value.astype(np.float16)
@@ -70,12 +83,25 @@ def test_the_import_sees_what_the_donor_sees(tmp_path: Path, donor: RegressorNet
 
 
 def test_toes_and_heels_start_as_the_ankle_of_their_side(tmp_path: Path, donor: RegressorNetwork) -> None:
-    state = movenet_state(read_graph_model(write_movenet(tmp_path, donor)))
-    rows = state["dense.keypoints.1.weight"]
+    rows = import_movenet(write_movenet(tmp_path, donor), CONFIG).state_dict()["dense.keypoints.1.weight"]
     for side in ("left", "right"):
         ankle = rows[KEYPOINT_NAMES.index(f"{side}_ankle")]
         for part in ("big_toe", "small_toe", "heel"):
             assert torch.equal(rows[KEYPOINT_NAMES.index(f"{side}_{part}")], ankle)
+
+
+@torch.no_grad()
+def test_the_detector_takes_the_map_of_centres(tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    config = DetectorConfig(backbone="tiny", frame_px=64)
+    donor = DetectorNetwork(config).eval()
+    torch.nn.init.normal_(donor.center[1].weight, std=0.1)
+    donor.load_state_dict({name: value.half().float() for name, value in donor.state_dict().items()})
+    made = import_detector(write_movenet(tmp_path, donor, head=CENTER_HEAD), config).eval()
+    frames = torch.randint(0, 256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
+    found, expected = made(frames), donor(frames)
+    torch.testing.assert_close(found.center_logit, expected.center_logit, atol=1e-4, rtol=1e-4)
+    assert expected.center_logit.std() > 1e-3
 
 
 def test_what_does_not_fit_is_named(tmp_path: Path, donor: RegressorNetwork) -> None:

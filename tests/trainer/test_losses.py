@@ -206,18 +206,18 @@ def test_likelihood_is_best_at_the_true_spread() -> None:
 
 def test_centres_and_boxes_of_known_people() -> None:
     boxes = torch.tensor([[8.0, 8.0, 40.0, 72.0], [90.0, 20.0, 110.0, 50.0]])
-    target, owner = center_target(boxes, 12, 16)
+    target, owner = center_target(boxes, 24, 32)
     assert (target == 1).sum() == 2
-    assert target[5, 3] == target[4, 12] == 1  # cell centres (27.5, 43.5) and (99.5, 35.5)
-    torch.testing.assert_close(owner[:, 5, 3], boxes[0])
-    torch.testing.assert_close(owner[:, 4, 12], boxes[1])
+    assert target[10, 6] == target[8, 25] == 1  # cell centres (25.5, 41.5) and (101.5, 33.5)
+    torch.testing.assert_close(owner[:, 10, 6], boxes[0])
+    torch.testing.assert_close(owner[:, 8, 25], boxes[1])
     empty, _ = center_target(torch.zeros(0, 4), 12, 16)
     assert empty.max() == 0
 
 
 def test_detection_losses_are_least_for_the_right_answer() -> None:
     boxes = torch.tensor([[8.0, 8.0, 40.0, 72.0]])
-    target, owner = center_target(boxes, 12, 16)
+    target, owner = center_target(boxes, 24, 32)
     target, owner = target[None], owner[None]
     sure = torch.where(target == 1, 8.0, -8.0)
     assert center_loss(sure, target) < 0.05 < center_loss(-sure, target)

@@ -18,6 +18,8 @@ SHAPE = (64, 96)
 class BrightBoxes:
     """One bright box on dark ground, or nothing; of any shape that is asked for, scaled down."""
 
+    frame_px = 96
+
     def sample(self, rng: np.random.Generator, *, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         height, width = SHAPE
         image = rng.integers(0, 60, (height, width, 3), np.uint8)
