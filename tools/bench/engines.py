@@ -39,9 +39,7 @@ BATCHES = (1, 4, 16)
 
 def inference_network(weights: Path) -> RegressorNetwork:
     """The regressor's network as the tracker hands it to engines."""
-    network = load_network(weights)
-    fold(network)
-    return network
+    return load_network(weights)
 
 
 def compiled(name: str, weights: Path, *, max_batch: int = MAX_BATCH) -> tuple[Engine, float]:
