@@ -1,7 +1,7 @@
 """The mean of several trained regressors of one lineage: `python -m trainer.mean_weights A B --out MEAN`.
 
-Weights that were fine-tuned from the same start can be averaged, and the mean is often better than each of them
-("model soups", Wortsman et al. 2022).
+Weights that were fine-tuned from the same start can be averaged, and the mean is often better than each of
+them ("model soups", Wortsman et al. 2022).
 """
 
 from __future__ import annotations
