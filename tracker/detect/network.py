@@ -58,11 +58,8 @@ class DetectorNetwork(nn.Module):
         self.config = config
         self.backbone = Backbone(config.backbone)
         self.pyramid = Pyramid(self.backbone.channels, stride=STRIDE)
-        self.center = nn.Sequential(separable(PYRAMID_WIDTHS[-1], _HIDDEN), Conv(_HIDDEN, 1))
-        self.box = nn.Sequential(separable(PYRAMID_WIDTHS[-1], _HIDDEN), Conv(_HIDDEN, 4))
-        for layer, value in ((self.center[1], _PRIOR_LOGIT), (self.box[1], 0.0)):
-            nn.init.zeros_(layer.weight)
-            nn.init.constant_(layer.bias, value)
+        self.center = _head(1, start=_PRIOR_LOGIT)
+        self.box = _head(4, start=0.0)
 
     def forward(self, frames: Tensor) -> DetectorOutput:
         """Frames (B, 3, H, W), RGB 0..255, sides multiples of 32."""
@@ -73,6 +70,14 @@ class DetectorNetwork(nn.Module):
         y = cell_centers_px(box.shape[2], box.device)[None, :, None]
         sides = [x - reach[:, 0], y - reach[:, 1], x + reach[:, 2], y + reach[:, 3]]
         return DetectorOutput(center[:, 0], torch.stack(sides, 1))
+
+
+def _head(outputs: int, *, start: float) -> nn.Sequential:
+    """A separable convolution and a pointwise one that answers ``start`` everywhere until it is trained."""
+    last = Conv(_HIDDEN, outputs)
+    nn.init.zeros_(last.weight)
+    last.bias = nn.Parameter(torch.full((outputs,), start))
+    return nn.Sequential(separable(PYRAMID_WIDTHS[-1], _HIDDEN), last)
 
 
 def cell_centers_px(count: int, device: torch.device | None = None) -> Tensor:
