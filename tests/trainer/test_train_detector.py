@@ -48,20 +48,20 @@ def test_it_learns_resumes_and_is_what_runs(tmp_path: Path) -> None:
     def new_run() -> TrainingRun:
         torch.manual_seed(0)
         network = DetectorNetwork(DetectorConfig(backbone="tiny", frame_px=96))
-        optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
         return TrainingRun(tmp_path / "run", network, optimizer, average_decay=0.9)
 
     rng = np.random.default_rng(7)
     fixed = [BrightBoxes().sample(rng, shape=SHAPE) for _ in range(20)]
     options = {
-        "steps": 100,
+        "steps": 150,
         "batch_size": 8,
-        "peak_rate": 4e-3,
+        "peak_rate": 2e-3,
         "warmup": 10,
         "bfloat16": False,
-        "evaluate_every": 50,
+        "evaluate_every": 75,
     }
-    train(BrightBoxes(), fixed, new_run(), **options, stop_after=50)
+    train(BrightBoxes(), fixed, new_run(), **options, stop_after=75)
     run = new_run()
     assert run.resume()
     train(BrightBoxes(), fixed, run, **options)
