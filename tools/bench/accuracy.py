@@ -19,6 +19,7 @@ from rich.table import Table
 
 from tools.bench import accuracy_clips as videos
 from tools.bench import accuracy_datasets as datasets
+from tools.bench import accuracy_peer as peer
 from tools.bench import accuracy_sets as sets
 from tools.bench.timing import environment, write_report
 from tracker.body.model import BodyModel, load_body
@@ -67,6 +68,7 @@ def run(
         results["lspet"] = sets.lspet(regressor, photos, limit=limit)
     if video.is_dir():
         results["bodypose3d"] = sets.bodypose3d(regressor, video, flow, body, limit=limit)
+    results |= _peer(photos, video, data / "pseudo")
     models = replace(Models.load(), regressor=regressor)
     results["rendered_clip"] = videos.rendered_clip(ASSETS / "demo.mp4", ASSETS / "demo.npz", models)
     if labels is not None:
@@ -77,6 +79,16 @@ def run(
     for folder in (photos, video):
         if not folder.is_dir():
             _logger.warning("no %s: left out", folder)
+    return results
+
+
+def _peer(photos: Path, video: Path, labels: Path) -> dict[str, dict[str, Any]]:
+    """MediaPipe Pose on the same sets, where ``labels`` holds its answers (lspet.npz, cam0.npz)."""
+    results: dict[str, dict[str, Any]] = {}
+    if photos.is_dir() and (labels / "lspet.npz").exists():
+        results["mediapipe/lspet"] = peer.lspet(photos, labels / "lspet.npz")
+    if video.is_dir() and (labels / "cam0.npz").exists():
+        results["mediapipe/bodypose3d"] = peer.bodypose3d(video, labels / "cam0.npz")
     return results
 
 
