@@ -1,4 +1,4 @@
-"""MediaPipe Pose on sets of :mod:`tools.bench.accuracy_sets`, from files that ``tools/pseudo_label.py`` wrote.
+"""MediaPipe Pose on sets of :mod:`tools.bench.accuracy_sets`, from files of ``tools/pseudo_label.py``.
 
 The protocol is the same where it can be: LSP-Extended counts a photo without a person as wrong; the error on
 bodypose3d is that of the world landmarks after a similarity, on the frames in which somebody was found.
