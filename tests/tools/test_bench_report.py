@@ -31,7 +31,11 @@ def clip_report() -> dict[str, object]:
         "all_frame_ms": [20.0, 21.0, 30.0, 40.0],
     }  # fmt: skip
     filters = {"kalman": row, "none": {**row, "lag_ms": 0.0}}
-    return {"benchmark": "clip", "environment": ENVIRONMENT, "true_jitter_100m_s3": 2.0, "filters": filters}
+    limbs = {"tracked": 3, "pa_mpjpe_mm": 61.5, "jitter_100m_s3": 4.5, "lag_ms": None}
+    return {
+        "benchmark": "clip", "environment": ENVIRONMENT, "true_jitter_100m_s3": 2.0, "filters": filters,
+        "limbs": {"kalman": limbs, "MediaPipe Pose": {**limbs, "lag_ms": 2.5}},
+    }  # fmt: skip
 
 
 def test_the_page_holds_every_section(kinestream: Command, tmp_path: Path) -> None:
@@ -51,6 +55,8 @@ def test_the_page_holds_every_section(kinestream: Command, tmp_path: Path) -> No
     markdown = (tmp_path / "report.md").read_text()
     assert "| kalman | 3/4 | 77.2 |" in markdown and "| draw | 1.500 | 2.000 | 3.000 |" in markdown
     assert "| mediapipe | 34.5 | 30.0 |" in markdown
+    assert "| Kinestream, kalman | 3 | 61.5 | 4.5 |" in markdown
+    assert "| MediaPipe Pose | 3 | 61.5 | 4.5 | 2.5 |" in markdown
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 3 and "A &lt;fast&gt; one" in page
     assert "http" not in page.partition("Published figures")[0], "nothing is loaded from elsewhere"

@@ -1,6 +1,6 @@
 """The whole tracker on the embedded clip with each filter, against the clip's exact truth. Needs no data.
 
-    python -m tools.bench.clip [--out docs/benchmarks/clip.json] [--filters kalman,none]
+    python -m tools.bench.clip [--out FILE] [--filters kalman,none] [--mediapipe-python PYTHON]
 
 The clip is rendered: one person, 6 s at 30 fps, whom no network was trained on. 24 joints; errors around the
 pelvis; jitter, acceleration and lag as in `tools.bench.motion_metrics`. Time of a frame: from the decoded
@@ -23,6 +23,7 @@ from rich.table import Table
 
 import tracker
 from tools.bench import motion_metrics as metrics
+from tools.bench.limbs import LIMB_JOINTS, limb_figures, mediapipe_limbs
 from tools.bench.timing import write_report
 from tools.commands.demo import CLIP, TRUTH
 from tracker.body.camera import Camera
@@ -69,6 +70,9 @@ def measure(filter_name: str, models: Models, truth: dict[str, npt.NDArray[Any]]
         "acceleration_error_m_s2": metrics.acceleration_error(at, found, true_joints),
         "jitter_100m_s3": metrics.jitter(at, found),
         "lag_ms": lag_ms if math.isfinite(lag_ms) else None,
+        "limbs": limb_figures(
+            truth["t_ns"] / 1e9, joints[:, list(LIMB_JOINTS)], truth["joints_cam_m"][:, list(LIMB_JOINTS)]
+        ),
         "frame_ms": {"p50": float(p50), "p95": float(p95), "p99": float(p99)},
         "error_over_time_mm": [round(float(e), 1) if np.isfinite(e) else None for e in pelvis_mm],
         "times_s": [round(float(t), 4) for t in times_s],
@@ -80,6 +84,9 @@ def main(
     out: Annotated[Path, typer.Option(help="Report to write.")] = Path("docs/benchmarks/clip.json"),
     filters: Annotated[str, typer.Option(help="Names, separated by commas.")] = ",".join(FILTERS),
     threads: Annotated[int, typer.Option(min=1, help="Of the number crunching.")] = 1,
+    mediapipe_python: Annotated[
+        Path | None, typer.Option(help="Interpreter of an environment with mediapipe, to stand beside.")
+    ] = None,
 ) -> None:
     """Measure, print a table, write the report."""
     torch.set_num_threads(threads)
@@ -96,9 +103,20 @@ def main(
         keys = ("mpjpe_mm", "acceleration_error_m_s2", "jitter_100m_s3", "lag_ms")
         numbers = [row[key] for key in keys] + [row["frame_ms"][key] for key in ("p50", "p95")]
         table.add_row(name, *(f"{number:.1f}" for number in numbers))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    limbs = {name: row["limbs"] for name, row in rows.items()}
+    if mediapipe_python is not None:
+        seen, true = mediapipe_limbs(mediapipe_python, ASSETS / CLIP), truth["joints_cam_m"]
+        limbs["MediaPipe Pose"] = limb_figures(truth["t_ns"] / 1e9, seen, true[:, list(LIMB_JOINTS)])
+    pairs = Table("12 limb joints", "tracked", "PA-MPJPE mm", "jitter 100 m/s³", "lag ms")
+    for name, row in limbs.items():
+        lag = row["lag_ms"]
+        numbers = [row["pa_mpjpe_mm"], row["jitter_100m_s3"], float("nan") if lag is None else lag]
+        pairs.add_row(name, str(row["tracked"]), *(f"{number:.1f}" for number in numbers))
+    console.print(pairs)
     load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
-    content = {"load_average_1min": load, "true_jitter_100m_s3": true_jitter, "filters": rows}
+    content = {"load_average_1min": load, "true_jitter_100m_s3": true_jitter, "filters": rows, "limbs": limbs}
     write_report(out, "clip", content)
 
 

@@ -1,6 +1,6 @@
 """MediaPipe Pose on one clip, for `tools.bench.speed`; prints one line of JSON.
 
-    PYTHON mediapipe_run.py CLIP [--complexity 1]
+    PYTHON mediapipe_run.py CLIP [--complexity 1] [--landmarks FILE]
 
 Runs with the interpreter of an environment that has the package mediapipe; imports nothing of this project.
 Frames are decoded and converted ahead, a batch at a time, so that ``pose`` is the processor time of the pose
@@ -24,11 +24,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clip")
     parser.add_argument("--complexity", type=int, default=1, help="1 is the full model")
+    parser.add_argument("--landmarks", help="write the world landmarks here, as JSON")
     options = parser.parse_args()
     capture = cv2.VideoCapture(options.clip)
     frames = found = 0
     cpu_s = pose_s = 0.0
     times_ms = []
+    landmarks = []
     with mediapipe.solutions.pose.Pose(model_complexity=options.complexity) as pose:
         while batch := (decoded := _decode(capture, BATCH))[0]:
             for image in batch:
@@ -37,10 +39,14 @@ def main() -> None:
                 spent_s = time.process_time() - before_cpu
                 frames += 1
                 found += result.pose_landmarks is not None
+                landmarks.append(_points(result.pose_world_landmarks))
                 if frames > WARM_UP_FRAMES:
                     pose_s += spent_s
                     cpu_s += spent_s + decoded[1] / len(batch)
                     times_ms.append(1000 * (time.perf_counter() - before))
+    if options.landmarks:
+        with open(options.landmarks, "w", encoding="utf-8") as file:
+            json.dump(landmarks, file)
     measured = frames - WARM_UP_FRAMES
     print(  # noqa: T201 - the report is this script's output
         json.dumps(
@@ -55,6 +61,11 @@ def main() -> None:
             }
         )
     )
+
+
+def _points(landmarks):
+    """Metres (33, 3) as lists, or None."""
+    return landmarks and [[point.x, point.y, point.z] for point in landmarks.landmark]
 
 
 def _decode(capture, count):

@@ -207,6 +207,20 @@ def _clip(report: Json, folder: Path) -> Iterator[Block]:
             for name, row in report["filters"].items()
         ],
     )  # fmt: skip
+    if "limbs" in report:
+        yield Text(
+            "Twelve limb joints between the hips, aligned by the best similarity of every frame, same run:"
+        )
+        yield Grid(
+            ("tracker", "frames", "PA-MPJPE mm", "jitter 100 m/s³", "lag ms"),
+            [
+                [
+                    name if name[0].isupper() else f"Kinestream, {name}", str(row["tracked"]),
+                    *(_shown(row[key]) for key in ("pa_mpjpe_mm", "jitter_100m_s3", "lag_ms")),
+                ]
+                for name, row in report["limbs"].items()
+            ],
+        )  # fmt: skip
     for name, caption in clip_plots(report, folder):
         yield Picture(name, caption)
 
