@@ -74,32 +74,30 @@ def test_files_stay_readable(path: Path) -> None:
     assert path.name != "utils.py"
 
 
+def loaded_by(module: str) -> set[str]:
+    """Top-level modules that a fresh process holds after importing ``module``."""
+    code = f"import sys, {module}; print('\\n'.join(m.split('.')[0] for m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(done.stdout.split())
+
+
 def test_importing_tracker_is_light() -> None:
-    code = "import sys, tracker; print('\\n'.join(m.split('.')[0] for m in sys.modules))"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    assert "tracker" in loaded.stdout.split()
-    assert not {"torch", "smplx", "trainer", "tools", "cv2"} & set(loaded.stdout.split())
+    loaded = loaded_by("tracker")
+    assert "tracker" in loaded
+    assert not {"torch", "smplx", "trainer", "tools", "cv2"} & loaded
 
 
 def test_a_help_text_comes_at_once() -> None:
-    code = "import sys, tools.cli; print('\\n'.join(m.split('.')[0] for m in sys.modules))"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    assert "typer" in loaded.stdout.split()
-    assert not {"torch", "cv2", "av", "numba", "zmq"} & set(loaded.stdout.split())
+    loaded = loaded_by("tools.cli")
+    assert "typer" in loaded
+    assert not {"torch", "cv2", "av", "numba", "zmq"} & loaded
 
 
 def test_a_listener_loads_no_tracker() -> None:
     """A robot that subscribes starts in a moment and needs neither torch nor video libraries in memory."""
-    code = "import sys, tracker.stream; print('\\n'.join(m.split('.')[0] for m in sys.modules))"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    assert "zmq" in loaded.stdout.split()
-    assert not {"torch", "cv2", "av", "numba", "mcap"} & set(loaded.stdout.split())
+    loaded = loaded_by("tracker.stream")
+    assert "zmq" in loaded
+    assert not {"torch", "cv2", "av", "numba", "mcap"} & loaded
 
 
 def test_every_public_name_resolves() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.regress.small_networks import CONFIG, small_detector, small_regressor
 from tracker.body.camera import Camera
-from tracker.detect.network import DetectorConfig, DetectorNetwork
 from tracker.regress import engine_cache
 from tracker.regress.engine import (
     ENGINES,
@@ -26,22 +26,16 @@ from tracker.regress.engine import (
     weights_key,
     why_not,
 )
-from tracker.regress.network import RegressorConfig, RegressorNetwork, RegressorOutput
+from tracker.regress.network import RegressorConfig, RegressorOutput
 from tracker.regress.regressor import Regressor, network_inputs
 
 needs_onnxruntime = pytest.mark.skipif(why_not("cpu") is not None, reason="ONNX Runtime is not installed")
 pytestmark = pytest.mark.usefixtures("one_thread")
-CONFIG = RegressorConfig(latent_size=5, backbone="tiny", crop_px=64)
 
 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KINESTREAM_CACHE", str(tmp_path / "cache"))
-
-
-def network(seed: int = 0, config: RegressorConfig = CONFIG) -> RegressorNetwork:
-    torch.manual_seed(seed)
-    return RegressorNetwork(config).eval().requires_grad_(False)
 
 
 def builds(tmp_path: Path) -> list[Path]:
@@ -51,7 +45,7 @@ def builds(tmp_path: Path) -> list[Path]:
 @needs_onnxruntime
 @pytest.mark.parametrize("config", [CONFIG, RegressorConfig(latent_size=7, backbone="tiny", crop_px=96)])
 def test_cpu_equals_torch_at_every_batch(config: RegressorConfig) -> None:
-    made, inputs = network(config=config), network_inputs(config)
+    made, inputs = small_regressor(config=config), network_inputs(config)
     engine = compile_network(made, inputs, engine="cpu")
     assert engine.name == "cpu" and "ONNX Runtime" in engine.detail
     rng = torch.Generator().manual_seed(1)
@@ -67,10 +61,7 @@ def test_cpu_equals_torch_at_every_batch(config: RegressorConfig) -> None:
 
 @needs_onnxruntime
 def test_cpu_runs_the_detector_at_every_frame_shape() -> None:
-    torch.manual_seed(0)
-    made = DetectorNetwork(DetectorConfig(backbone="tiny")).eval().requires_grad_(False)
-    for head in (made.center, made.box):
-        torch.nn.init.normal_(head[1].weight, std=0.1)
+    made = small_detector()
     frame = NetworkInput(torch.randint(0, 256, (1, 3, 96, 64), dtype=torch.uint8), (0, 2, 3))
     engine = compile_network(made, (frame,), engine="cpu")
     for height, width in ((192, 320), (320, 192), (64, 32)):
@@ -92,17 +83,17 @@ def test_the_regressor_sees_the_same_with_both_engines() -> None:
 @needs_onnxruntime
 def test_the_second_start_reads_the_cache(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    compile_network(network(), network_inputs(CONFIG), engine="cpu")
+    compile_network(small_regressor(), network_inputs(CONFIG), engine="cpu")
     assert "built the cpu engine" in caplog.text and len(builds(tmp_path)) == 1
     caplog.clear()
-    compile_network(network(), network_inputs(CONFIG), engine="cpu")
+    compile_network(small_regressor(), network_inputs(CONFIG), engine="cpu")
     assert "built" not in caplog.text and len(builds(tmp_path)) == 1
 
 
 @needs_onnxruntime
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "stranger"])
 def test_a_damaged_build_is_made_anew(damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    made, inputs = network(), network_inputs(CONFIG)
+    made, inputs = small_regressor(), network_inputs(CONFIG)
     compile_network(made, inputs, engine="cpu")
     (path,) = builds(tmp_path)
     whole = path.read_bytes()
@@ -120,9 +111,9 @@ def test_a_damaged_build_is_made_anew(damage: str, tmp_path: Path, caplog: pytes
 @needs_onnxruntime
 def test_a_stale_build_is_noticed_by_its_results(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     inputs = network_inputs(CONFIG)
-    compile_network(network(1), inputs, engine="cpu")
+    compile_network(small_regressor(1), inputs, engine="cpu")
     (old,) = builds(tmp_path)
-    made = network(2)
+    made = small_regressor(2)
     compile_network(made, inputs, engine="cpu")
     (new,) = [path for path in builds(tmp_path) if path != old]
     new.write_bytes(old.read_bytes())  # other weights under this name, with a good checksum
@@ -135,7 +126,7 @@ def test_a_stale_build_is_noticed_by_its_results(tmp_path: Path, caplog: pytest.
 def test_a_valid_checksum_around_nonsense_is_made_anew(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made, inputs = network(), network_inputs(CONFIG)
+    made, inputs = small_regressor(), network_inputs(CONFIG)
     compile_network(made, inputs, engine="cpu")
     (path,) = builds(tmp_path)
     engine_cache.store(path.name, b"not a graph")
@@ -149,7 +140,7 @@ def test_a_cache_that_cannot_be_written_costs_only_time(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("KINESTREAM_CACHE", str(tmp_path / "file"))
-    assert compile_network(network(), network_inputs(CONFIG), engine="cpu").name == "cpu"
+    assert compile_network(small_regressor(), network_inputs(CONFIG), engine="cpu").name == "cpu"
     assert "KINESTREAM_CACHE" in caplog.text
 
 
@@ -163,15 +154,15 @@ def test_the_oldest_builds_go(tmp_path: Path) -> None:
 
 def test_the_key_changes_with_all_that_matters() -> None:
     inputs = network_inputs(CONFIG)
-    key = weights_key(network(), inputs, library="1")
-    assert key == weights_key(network(), inputs, library="1")
-    other = network()
+    key = weights_key(small_regressor(), inputs, library="1")
+    assert key == weights_key(small_regressor(), inputs, library="1")
+    other = small_regressor()
     other.trust.presence.bias += 1e-6
     changed = [
         weights_key(other, inputs, library="1"),
-        weights_key(network(), inputs, library="2"),
-        weights_key(network(), inputs, library="1", gpu="another"),
-        weights_key(network(), (NetworkInput(inputs[0].example, (0, 2)), *inputs[1:]), library="1"),
+        weights_key(small_regressor(), inputs, library="2"),
+        weights_key(small_regressor(), inputs, library="1", gpu="another"),
+        weights_key(small_regressor(), (NetworkInput(inputs[0].example, (0, 2)), *inputs[1:]), library="1"),
     ]
     assert len({key, *changed}) == 5
 
@@ -181,16 +172,16 @@ def test_without_the_library_auto_takes_torch_and_says_so(
 ) -> None:
     caplog.set_level(logging.INFO)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    engine = compile_network(network(), network_inputs(CONFIG))
+    engine = compile_network(small_regressor(), network_inputs(CONFIG))
     assert engine.name == "torch"
     assert "needs ONNX Runtime" in caplog.text and "no faster one" in caplog.text
     with pytest.raises(EngineError, match=r"pip install onnxruntime"):
-        compile_network(network(), network_inputs(CONFIG), engine="cpu")
+        compile_network(small_regressor(), network_inputs(CONFIG), engine="cpu")
 
 
 def test_an_unknown_engine_is_named() -> None:
     with pytest.raises(ValueError, match="expected one of auto.*found 'warp'"):
-        compile_network(network(), network_inputs(CONFIG), engine="warp")
+        compile_network(small_regressor(), network_inputs(CONFIG), engine="warp")
 
 
 def test_the_commands_and_the_readme_name_every_engine() -> None:
@@ -207,7 +198,7 @@ def test_the_commands_and_the_readme_name_every_engine() -> None:
 
 def test_check_refuses_wrong_results() -> None:
     inputs = network_inputs(CONFIG)
-    right, wrong = TorchEngine(network(0)), TorchEngine(network(3))
+    right, wrong = TorchEngine(small_regressor(0)), TorchEngine(small_regressor(3))
     check(right, right, inputs)
     with pytest.raises(EngineError, match="differ from torch"):
         check(wrong, right, inputs)
@@ -220,7 +211,7 @@ def test_drift_takes_results_with_gradients() -> None:
 
 
 def test_flatten_and_rebuild_are_inverse() -> None:
-    output = network()(*examples(network_inputs(CONFIG), 1))
+    output = small_regressor()(*examples(network_inputs(CONFIG), 1))
     again = rebuild(output, iter(flatten(output)))
     assert isinstance(again, RegressorOutput) and type(again.state) is type(output.state)
     assert drift(again, output) == 0.0

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.regress.small_networks import CONFIG, small_detector, small_regressor
 from tracker.detect.network import DetectorConfig, DetectorNetwork
 from tracker.regress import engine_graphs
 from tracker.regress import gpu as gpus
@@ -23,17 +24,11 @@ from tracker.regress.engine import (
     why_not,
 )
 from tracker.regress.engine_graphs import GraphEngine
-from tracker.regress.network import RegressorConfig, RegressorNetwork, RegressorOutput
+from tracker.regress.network import RegressorOutput
 from tracker.regress.regressor import load_network, network_inputs
 
-CONFIG = RegressorConfig(latent_size=5, backbone="tiny", crop_px=64)
 INPUTS = network_inputs(CONFIG)
 pytestmark = pytest.mark.usefixtures("own_cache", "one_thread")
-
-
-def network(seed: int = 0) -> RegressorNetwork:
-    torch.manual_seed(seed)
-    return RegressorNetwork(CONFIG).eval().requires_grad_(False)
 
 
 def arguments(batch: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
@@ -44,7 +39,7 @@ def arguments(batch: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
 
 
 def test_the_same_numbers_as_torch_at_every_batch(fake_gpu: Any) -> None:
-    made = network()
+    made = small_regressor()
     engine, reference = compile_network(made, INPUTS, engine="cuda"), TorchEngine(made)
     assert engine.name == "cuda" and "Fake GPU 9000" in engine.detail
     for batch in (16, 3, 1, 2, 5, 17, 40):  # a smaller one behind a larger leaves old rows in the buffer
@@ -54,7 +49,7 @@ def test_the_same_numbers_as_torch_at_every_batch(fake_gpu: Any) -> None:
 
 
 def test_every_size_is_recorded_before_the_first_call(fake_gpu: Any) -> None:
-    engine = compile_network(network(), INPUTS, engine="cuda", max_batch=16)
+    engine = compile_network(small_regressor(), INPUTS, engine="cuda", max_batch=16)
     assert fake_gpu.records == 5  # 1, 2, 4, 8, 16
     replays = fake_gpu.replays
     for batch in range(1, 17):
@@ -63,7 +58,7 @@ def test_every_size_is_recorded_before_the_first_call(fake_gpu: Any) -> None:
 
 
 def test_results_hold_when_later_ones_come(fake_gpu: Any) -> None:
-    engine = compile_network(network(), INPUTS, engine="cuda")
+    engine = compile_network(small_regressor(), INPUTS, engine="cuda")
     first = engine(*arguments(3, seed=1))
     kept = [leaf.clone() for leaf in flatten(first)]
     engine(*arguments(3, seed=2))
@@ -72,7 +67,7 @@ def test_results_hold_when_later_ones_come(fake_gpu: Any) -> None:
 
 
 def test_values_of_another_type_are_not_squeezed_into_the_buffer(fake_gpu: Any) -> None:
-    made = network()
+    made = small_regressor()
     engine = compile_network(made, INPUTS, engine="cuda")
     images, *others = arguments(2)
     fractions = images.float() * 0.5 + 0.25
@@ -83,10 +78,7 @@ def test_frames_of_every_shape_and_no_more_recordings_than_allowed(
     fake_gpu: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_graphs, "KEPT", 3)
-    torch.manual_seed(0)
-    made = DetectorNetwork(DetectorConfig(backbone="tiny")).eval().requires_grad_(False)
-    for head in (made.center, made.box):
-        torch.nn.init.normal_(head[1].weight, std=0.1)
+    made = small_detector()
     frame = NetworkInput(torch.randint(0, 256, (1, 3, 96, 64), dtype=torch.uint8), (0, 2, 3))
     engine = compile_network(made, (frame,), engine="cuda")
     reference = TorchEngine(made)
@@ -104,8 +96,8 @@ def test_too_little_memory_is_named_and_the_next_engine_taken(
     caplog.set_level(logging.INFO)
     fake_gpu.fails = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
     with pytest.raises(EngineError, match=r"not enough GPU memory .*2 GiB\).*--engine cpu"):
-        compile_network(network(), INPUTS, engine="cuda")
-    engine = compile_network(network(), INPUTS)
+        compile_network(small_regressor(), INPUTS, engine="cuda")
+    engine = compile_network(small_regressor(), INPUTS)
     assert engine.name in ("cpu", "torch")
     assert "engine cuda: not enough GPU memory" in caplog.text and f"engine {engine.name} (" in caplog.text
 
@@ -113,20 +105,20 @@ def test_too_little_memory_is_named_and_the_next_engine_taken(
 def test_a_gpu_that_cannot_run_the_code_is_named(fake_gpu: Any) -> None:
     fake_gpu.fails = RuntimeError("CUDA error: no kernel image is available for execution on the device\nx")
     with pytest.raises(EngineError, match=r"the GPU cannot run the network \(CUDA error: no kernel image"):
-        compile_network(network(), INPUTS, engine="cuda")
+        compile_network(small_regressor(), INPUTS, engine="cuda")
 
 
 @pytest.mark.parametrize("error", [0.01, float("nan")])
 def test_wrong_numbers_are_refused(error: float, fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
     fake_gpu.error = error
     with pytest.raises(EngineError, match="engine cuda: results differ from torch"):
-        compile_network(network(), INPUTS, engine="cuda")
-    assert compile_network(network(), INPUTS).name != "cuda"
+        compile_network(small_regressor(), INPUTS, engine="cuda")
+    assert compile_network(small_regressor(), INPUTS).name != "cuda"
     assert "results differ from torch" in caplog.text
 
 
 def test_time_of_the_device(fake_gpu: Any) -> None:
-    engine = compile_network(network(), INPUTS, engine="cuda")
+    engine = compile_network(small_regressor(), INPUTS, engine="cuda")
     assert isinstance(engine, GraphEngine) and engine.device_ms(*arguments(2)) == 1.25
 
 
@@ -146,7 +138,7 @@ def test_recorded_work_is_in_full_float32_whatever_the_process_chose() -> None:
 def test_a_torch_without_cuda_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)
     with pytest.raises(NotHereError, match="engine cuda: torch .* is built without CUDA"):
-        compile_network(network(), INPUTS, engine="cuda")
+        compile_network(small_regressor(), INPUTS, engine="cuda")
 
 
 def test_an_old_driver_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

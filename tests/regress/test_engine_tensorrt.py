@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 
 from tests.regress import fake_tensorrt
+from tests.regress.small_networks import CONFIG, small_regressor
 from tracker.detect.network import STRIDE, DetectorConfig, DetectorNetwork
 from tracker.regress import gpu as gpus
 from tracker.regress import tensorrt_library
@@ -30,18 +31,11 @@ from tracker.regress.engine import (
     why_not,
 )
 from tracker.regress.engine_graphs import GraphEngine, Prepare, flattened
-from tracker.regress.network import RegressorConfig, RegressorNetwork
 from tracker.regress.regressor import load_network, network_inputs
 from tracker.regress.tensorrt_library import TensorRt, export_half, in_order, shape_range
 
-CONFIG = RegressorConfig(latent_size=5, backbone="tiny", crop_px=64)
 INPUTS = network_inputs(CONFIG)
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def network(seed: int = 0) -> RegressorNetwork:
-    torch.manual_seed(seed)
-    return RegressorNetwork(CONFIG).eval().requires_grad_(False)
 
 
 class FakeLibrary:
@@ -64,7 +58,7 @@ class FakeLibrary:
         )
 
     def load(self, plan: bytes, gpu: Any) -> Prepare:
-        made = network()
+        made = small_regressor()
         try:
             made.load_state_dict(safetensors.torch.load(plan))
         except safetensors.SafetensorError as error:
@@ -86,7 +80,7 @@ def builds(cache: Path) -> list[Path]:
 def test_it_is_built_once_with_a_note(
     library: FakeLibrary, own_cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made = network()
+    made = small_regressor()
     engine = compile_network(made, INPUTS, engine="tensorrt")
     assert (engine.name, engine.precision) == ("tensorrt", "float16")
     assert engine.detail == "TensorRT 11.0.0 on Fake GPU 9000"
@@ -101,8 +95,8 @@ def test_it_is_built_once_with_a_note(
 def test_a_change_of_anything_that_matters_builds_anew(
     change: str, library: FakeLibrary, fake_gpu: Any, own_cache: Path
 ) -> None:
-    compile_network(network(), INPUTS, engine="tensorrt")
-    made, max_batch = network(seed=1 if change == "weights" else 0), 8 if change == "batch" else 16
+    compile_network(small_regressor(), INPUTS, engine="tensorrt")
+    made, max_batch = small_regressor(seed=1 if change == "weights" else 0), 8 if change == "batch" else 16
     if change == "GPU":
         fake_gpu.name = "Another GPU"
     elif change == "driver":
@@ -119,13 +113,13 @@ def test_a_build_that_does_not_fit_is_made_anew(
 ) -> None:
     from tracker.regress import engine_cache
 
-    made = network()
+    made = small_regressor()
     compile_network(made, INPUTS, engine="tensorrt")
     (path,) = builds(own_cache)
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-9])
     else:
-        stranger = library.build(network(3), INPUTS, 16, None) if damage == "stale" else b"nothing"
+        stranger = library.build(small_regressor(3), INPUTS, 16, None) if damage == "stale" else b"nothing"
         engine_cache.store(path.name, stranger)
     library.builds = 0
     engine = compile_network(made, INPUTS, engine="tensorrt")
@@ -138,10 +132,10 @@ def test_it_comes_before_cuda_and_cuda_takes_its_place(
     library: FakeLibrary, fake_gpu: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    assert compile_network(network(), INPUTS).name == "tensorrt"
+    assert compile_network(small_regressor(), INPUTS).name == "tensorrt"
     library.fails = EngineError("engine tensorrt: cannot convert the network")
     caplog.clear()
-    assert compile_network(network(1), INPUTS).name == "cuda"
+    assert compile_network(small_regressor(1), INPUTS).name == "cuda"
     assert "engine tensorrt: cannot convert the network" in caplog.text
     assert "engine cuda (torch" in caplog.text
 
@@ -151,7 +145,7 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, fake_gpu: A
     with pytest.raises(
         NotHereError, match=r"torch_tensorrt and tensorrt not installed; pip install 'kinestr"
     ):
-        compile_network(network(), INPUTS, engine="tensorrt")
+        compile_network(small_regressor(), INPUTS, engine="tensorrt")
 
 
 def test_without_a_gpu_the_packages_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +167,7 @@ def real_library(monkeypatch: pytest.MonkeyPatch, module: Any, converter: Any = 
 def test_tensors_are_found_by_name_and_run_at_their_addresses(
     monkeypatch: pytest.MonkeyPatch, fake_gpu: Any
 ) -> None:
-    made = network()
+    made = small_regressor()
     like = TorchEngine(made)(*examples(INPUTS, 1))
     engine = fake_tensorrt.Engine(made, len(INPUTS), len(flatten(like)))
     library = real_library(monkeypatch, fake_tensorrt.module(engine))
@@ -206,7 +200,7 @@ def test_what_the_library_refuses_is_named(
 
 
 def test_no_context_means_no_memory(monkeypatch: pytest.MonkeyPatch, fake_gpu: Any) -> None:
-    made = network()
+    made = small_regressor()
     like = TorchEngine(made)(*examples(INPUTS, 1))
     engine = fake_tensorrt.Engine(made, len(INPUTS), len(flatten(like)), contexts=False)
     prepare = real_library(monkeypatch, fake_tensorrt.module(engine)).load(b"", fake_gpu)
@@ -235,7 +229,7 @@ def test_a_failing_build_is_named(
     converter = SimpleNamespace(dynamo=dynamo, Input=dict)
     library = real_library(monkeypatch, fake_tensorrt.module(None), converter)
     with pytest.raises(EngineError, match=message):
-        library.build(network(), INPUTS, 16, fake_gpu)
+        library.build(small_regressor(), INPUTS, 16, fake_gpu)
 
 
 def test_the_converter_gets_the_ranges_of_every_argument(
@@ -251,7 +245,7 @@ def test_the_converter_gets_the_ranges_of_every_argument(
     library = real_library(
         monkeypatch, fake_tensorrt.module(None), SimpleNamespace(dynamo=dynamo, Input=dict)
     )
-    made = network()
+    made = small_regressor()
     assert library.build(made, INPUTS, 16, fake_gpu) == b"plan"
     ((program, ranges, device),) = calls
     assert device == fake_gpu.device and isinstance(program, torch.export.ExportedProgram)
@@ -263,7 +257,7 @@ def test_the_converter_gets_the_ranges_of_every_argument(
 def test_a_converter_that_does_not_load_is_named(monkeypatch: pytest.MonkeyPatch, fake_gpu: Any) -> None:
     library = real_library(monkeypatch, fake_tensorrt.module(None))
     with pytest.raises(EngineError, match=r"torch-tensorrt 2\.13\.0 does not load with torch"):
-        library.build(network(), INPUTS, 16, fake_gpu)
+        library.build(small_regressor(), INPUTS, 16, fake_gpu)
 
 
 def test_the_exported_program_is_the_network_in_half_precision() -> None:

@@ -6,13 +6,12 @@ bodypose3d is that of the world landmarks after a similarity, on the frames in w
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tools.bench.accuracy_sets import PCK_SHARE
+from tools.bench.accuracy_sets import PCK_SHARE, bodypose3d_reference
 from trainer.data.lspet import LIMB_JOINTS, load_lspet
 from trainer.data.pseudo import LANDMARK_OF_KEYPOINT
 from trainer.metrics import aligned_error
@@ -42,10 +41,7 @@ def lspet(folder: Path, labels: Path) -> dict[str, Any]:
 
 def bodypose3d(folder: Path, labels: Path) -> dict[str, Any]:
     """Similarity-aligned error of the world landmarks in ``labels`` (npz) against the reference."""
-    record = json.loads((folder / "cameras.json").read_text(encoding="utf-8"))["cameras"]["cam0"]
-    with np.load(folder / "joints3d.npz", allow_pickle=False) as content:
-        reference, names = content["joints3d"].astype(np.float64), content["names"].tolist()
-    in_camera = reference @ np.array(record["R"], np.float64).T
+    in_camera, names, _ = bodypose3d_reference(folder)
     columns = [LANDMARK_OF_KEYPOINT[name] for name in names]
     with np.load(labels, allow_pickle=False) as content:
         frames, detected = content["frame"], content["detected"]

@@ -161,15 +161,11 @@ def bodypose3d(
     regressor: Regressor, folder: Path, flow: PoseFlow, body: BodyModel, *, limit: int | None
 ) -> dict[str, Any]:
     """Similarity-aligned error against the triangulated reference."""
-    record = json.loads((folder / "cameras.json").read_text(encoding="utf-8"))["cameras"]["cam0"]
-    with np.load(folder / "joints3d.npz", allow_pickle=False) as content:
-        reference, names = content["joints3d"].astype(np.float64), content["names"].tolist()
+    in_camera, names, intrinsics = bodypose3d_reference(folder)
     rows = [KEYPOINT_NAMES.index(name) for name in names]
-    intrinsics = np.array(record["K"], np.float64)
-    in_camera = reference @ np.array(record["R"], np.float64).T + np.array(record["t"], np.float64).reshape(3)
     errors, pixels = [], []
     for index, image in enumerate(_frames(folder / "cam0.mp4")):
-        if index >= min(len(reference), limit or len(reference)):
+        if index >= min(len(in_camera), limit or len(in_camera)):
             break
         height, width = image.shape[:2]
         camera = Camera(
@@ -188,6 +184,15 @@ def bodypose3d(
         "pa_mpjpe_median_mm": float(np.median(errors)),
         "keypoint_error_percent_of_box": 100 * float(np.mean(pixels)),
     }
+
+
+def bodypose3d_reference(folder: Path) -> tuple[FloatArray, list[str], FloatArray]:
+    """Joints (T, 12, 3) in the camera frame, in the reference's own unit, their names, and K (3, 3)."""
+    record = json.loads((folder / "cameras.json").read_text(encoding="utf-8"))["cameras"]["cam0"]
+    with np.load(folder / "joints3d.npz", allow_pickle=False) as content:
+        reference, names = content["joints3d"].astype(np.float64), content["names"].tolist()
+    in_camera = reference @ np.array(record["R"], np.float64).T + np.array(record["t"], np.float64).reshape(3)
+    return in_camera, names, np.array(record["K"], np.float64)
 
 
 @torch.no_grad()

@@ -15,20 +15,17 @@ import numpy.typing as npt
 
 from tools.bench import motion_metrics as metrics
 from tracker.body.skeleton import JOINT_NAMES
+from trainer.data.lspet import LIMB_JOINTS as LIMB_NAMES
+from trainer.data.pseudo import LANDMARK_OF_KEYPOINT
 from trainer.metrics import aligned_error
 
 Floats = npt.NDArray[np.float64]
 
-LIMBS: Final = tuple(
-    f"{side}_{joint}"
-    for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
-    for side in ("left", "right")
-)
-LIMB_JOINTS: Final = tuple(JOINT_NAMES.index(name) for name in LIMBS)
+LIMB_JOINTS: Final = tuple(map(JOINT_NAMES.index, LIMB_NAMES))
 """Their places among the 24 joints."""
-LIMB_LANDMARKS: Final = (11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
+LIMB_LANDMARKS: Final = tuple(LANDMARK_OF_KEYPOINT[name] for name in LIMB_NAMES)
 """Their places among MediaPipe's landmarks."""
-_HIPS: Final = (6, 7)
+_HIPS: Final = (LIMB_NAMES.index("left_hip"), LIMB_NAMES.index("right_hip"))
 
 
 def limb_figures(times_s: Floats, found_m: Floats, true_m: Floats) -> dict[str, Any]:

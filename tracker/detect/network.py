@@ -5,19 +5,18 @@ person cut by the frame's edge needs no special case. The top-down pyramid lets 
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from tracker.regress.backbone import BACKBONES, PYRAMID_WIDTHS, Backbone, Conv, Pyramid, separable
+from tracker.regress.backbone import BACKBONES, PYRAMID_WIDTHS, Backbone, Pyramid, separable_head
 
 STRIDE: Final = 4
 """Frame pixels per cell of the map."""
 
 _PRIOR_LOGIT: Final = -4.0
 _UNIT_PX: Final = 48.0
-_HIDDEN: Final = 96
 
 
 @dataclass(frozen=True)
@@ -73,11 +72,12 @@ class DetectorNetwork(nn.Module):
 
 
 def _head(outputs: int, *, start: float) -> nn.Sequential:
-    """A separable convolution and a pointwise one that answers ``start`` everywhere until it is trained."""
-    last = Conv(_HIDDEN, outputs)
+    """A head that answers ``start`` everywhere until it is trained."""
+    head = separable_head(PYRAMID_WIDTHS[-1], outputs)
+    last = cast(nn.Conv2d, head[1])
     nn.init.zeros_(last.weight)
     last.bias = nn.Parameter(torch.full((outputs,), start))
-    return nn.Sequential(separable(PYRAMID_WIDTHS[-1], _HIDDEN), last)
+    return head
 
 
 def cell_centers_px(count: int, device: torch.device | None = None) -> Tensor:

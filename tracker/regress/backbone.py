@@ -24,6 +24,8 @@ POOLED: Final = 1280
 """Channels of the deepest map."""
 PYRAMID_WIDTHS: Final = (64, 32, 24, 24)
 """Channels of the fused map at strides 32, 16, 8 and 4."""
+HEAD_WIDTH: Final = 96
+"""Channels inside the heads that read it."""
 
 
 def _channels(base: int, width: float) -> int:
@@ -127,6 +129,11 @@ class Backbone(nn.Module):
 def separable(inputs: int, outputs: int) -> nn.Sequential:
     """Depthwise 3x3, pointwise, ReLU."""
     return nn.Sequential(Conv(inputs, inputs, 3, groups=inputs, bias=False), Conv(inputs, outputs), nn.ReLU())
+
+
+def separable_head(inputs: int, outputs: int) -> nn.Sequential:
+    """What reads maps from fused features: a separable convolution, then a pointwise one."""
+    return nn.Sequential(separable(inputs, HEAD_WIDTH), Conv(HEAD_WIDTH, outputs))
 
 
 class Pyramid(nn.Module):

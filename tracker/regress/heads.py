@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tracker.body.skeleton import NUM_KEYPOINTS, NUM_PARTS
-from tracker.regress.backbone import Conv, separable
+from tracker.regress.backbone import separable_head
 
 READOUT_SHARPNESS = 6.0
 """Heat maps are read at this power, so that a second, weaker mode hardly draws the mean."""
@@ -14,16 +14,13 @@ SPREAD_SHARPNESS = 2.0
 """Power at which spread and peak are measured: there a second mode is to be noticed."""
 
 
-HIDDEN = 96
-
-
 class DenseHead(nn.Module):
     """Features at stride 4 -> heat maps and part logits at the same stride."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.keypoints = nn.Sequential(separable(width, HIDDEN), Conv(HIDDEN, NUM_KEYPOINTS))
-        self.parts = nn.Sequential(separable(width, HIDDEN), Conv(HIDDEN, 1 + NUM_PARTS))
+        self.keypoints = separable_head(width, NUM_KEYPOINTS)
+        self.parts = separable_head(width, 1 + NUM_PARTS)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(B, width, h, w) -> heat maps (B, 23, h, w) and part logits (B, 16, h, w), 0 = background."""
