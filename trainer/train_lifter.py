@@ -19,8 +19,8 @@ from tracker.latent.flow import PoseFlow
 from tracker.regress.lifter import BodyState, Lifter, split_state
 from tracker.regress.regressor import load_network
 from tracker.regress.weights import save_weights
-from trainer.data import poses as single_poses
 from trainer.data.lift_samples import LiftBatch, lift_samples
+from trainer.data.poses import load_poses, with_mirrored
 from trainer.losses.body import BodyLoss, BodyTarget
 from trainer.metrics import aligned_error
 from trainer.training_state import TrainingRun, learning_rate
@@ -28,13 +28,11 @@ from trainer.training_state import TrainingRun, learning_rate
 _logger = logging.getLogger(__name__)
 LIFTER_FORMAT = "kinestream.lifter.v1"
 EVALUATION_SAMPLES = 2048
-POSED_ROWS = 96
-"""Rows of each batch whose joints are compared; the likelihoods see all."""
 
 
-def load_poses(cache: Path, split: str) -> Tensor:
+def rooted_poses(cache: Path, split: str) -> Tensor:
     """Poses with the root (N, 22, 3, 3) of a split, 0.05 rad of motion apart, with their mirror images."""
-    return single_poses.with_mirrored(single_poses.load_poses(cache, split, step_rad=0.05, root=True))
+    return with_mirrored(load_poses(cache, split, step_rad=0.05, root=True))
 
 
 class LifterTrainer:
@@ -44,8 +42,8 @@ class LifterTrainer:
         self.lifter, self.flow, self.body = lifter, flow, body
         self.loss = BodyLoss(flow, body)
 
-    def target(self, batch: LiftBatch, *, posed_rows: int | None = None) -> BodyTarget:
-        """Targets of a batch, with joints and keypoints for its first rows."""
+    def target(self, batch: LiftBatch) -> BodyTarget:
+        """Targets of a batch."""
         return BodyTarget(
             self.flow,
             self.body,
@@ -53,7 +51,6 @@ class LifterTrainer:
             translation_m=batch.translation_m,
             betas=batch.betas,
             log_extent=batch.log_extent,
-            posed_rows=posed_rows,
         )
 
     def state(self, lifter: torch.nn.Module, batch: LiftBatch) -> BodyState:
@@ -94,9 +91,7 @@ def train(
         generator = torch.Generator().manual_seed(seed * 1_000_003 + run.step)
         batch = lift_samples(poses, trainer.body, batch_size, generator)
         run.network.train()
-        loss, terms = trainer.loss(
-            trainer.state(run.network, batch), trainer.target(batch, posed_rows=POSED_ROWS)
-        )
+        loss, terms = trainer.loss(trainer.state(run.network, batch), trainer.target(batch))
         rate = learning_rate(run.step, peak=peak_rate, steps=steps, warmup=300, decay_share=0.4)
         run.update(loss, learning_rate=rate)
         if run.step % log_every == 0:
@@ -113,8 +108,8 @@ def main(
     mocap: Annotated[Path, typer.Option(help="mocap cache (npz) of trainer.build_mocap")],
     flow: Annotated[Path | None, typer.Option(help="pose flow; default: the shipped one")] = None,
     init: Annotated[Path | None, typer.Option(help="regressor whose lifter to start from")] = None,
-    steps: int = 15000,
-    batch_size: int = 512,
+    steps: int = 20000,
+    batch_size: int = 256,
     peak_rate: float = 1e-3,
     seed: int = 0,
     threads: int = 1,
@@ -132,12 +127,12 @@ def main(
     state = TrainingRun(run, lifter, optimizer)
     state.resume()
     validation = lift_samples(
-        load_poses(mocap, "val"), body, EVALUATION_SAMPLES, torch.Generator().manual_seed(12345)
+        rooted_poses(mocap, "val"), body, EVALUATION_SAMPLES, torch.Generator().manual_seed(12345)
     )
     train(
         LifterTrainer(lifter, pose_flow, body),
         state,
-        load_poses(mocap, "train"),
+        rooted_poses(mocap, "train"),
         validation,
         steps=steps,
         batch_size=batch_size,

@@ -29,12 +29,11 @@ from trainer.data.crop_pool import CropPool
 from trainer.data.crop_sample import collate
 from trainer.data.lift_samples import lift_samples
 from trainer.losses.body import BodyTarget
-from trainer.train_lifter import load_poses
+from trainer.train_lifter import rooted_poses
 from trainer.train_regressor import Teacher
 from trainer.training_state import TrainingRun, learning_rate
 
 _logger = logging.getLogger(__name__)
-POSED_ROWS = 96
 LIFT_SHARE = 0.5
 """Weight of the motion-capture samples beside the crops."""
 _LOOK_BATCH = 64
@@ -113,15 +112,15 @@ def evaluate(head: nn.Module, teacher: Teacher, held_out: SeenBodies) -> dict[st
     """Terms of the loss on crops of people who were not trained on."""
     head.eval()
     state = head(held_out.evidence, held_out.to_virtual, held_out.log_extent)
-    _, terms = teacher.loss(state, _target(teacher, held_out, posed_rows=None))
+    _, terms = teacher.loss(state, _target(teacher, held_out))
     return {name: float(value) for name, value in terms.items()}
 
 
-def _target(teacher: Teacher, bodies: object, *, posed_rows: int | None = POSED_ROWS) -> BodyTarget:
+def _target(teacher: Teacher, bodies: object) -> BodyTarget:
     """Targets of seen bodies or of lift samples; both name their labels alike."""
     names = ("rotations", "translation_m", "betas", "log_extent")
     labels = {name: getattr(bodies, name) for name in names}
-    return BodyTarget(teacher.flow, teacher.body, **labels, posed_rows=posed_rows)
+    return BodyTarget(teacher.flow, teacher.body, **labels)
 
 
 def main(
@@ -157,7 +156,7 @@ def main(
         Teacher(flow),
         seen,
         held_out,
-        load_poses(mocap, "train"),
+        rooted_poses(mocap, "train"),
         steps=steps,
         batch_size=batch_size,
         peak_rate=peak_rate,

@@ -18,8 +18,9 @@ from tracker.regress.lifter import BodyState
 from trainer.data.crop_sample import PART_PERSON, PART_UNKNOWN
 from trainer.losses.body import (
     BodyLoss,
+    BodyLossWeights,
     BodyTarget,
-    beta_nll,
+    deviation_nll,
     in_half_extents,
     pelvis_code,
     pelvis_from_code,
@@ -143,7 +144,7 @@ def right_state(target: BodyTarget, log_std: float = -3.0) -> BodyState:
 def test_the_exact_body_has_no_error(exact: tuple[BodyLoss, BodyTarget]) -> None:
     loss, target = exact
     _, terms = loss(right_state(target), target)
-    for name in ("rotation", "joints", "reprojection"):
+    for name in ("root", "joints", "reprojection", "pelvis", "latent", "betas"):
         assert terms[name] < 1e-4, name
 
 
@@ -199,9 +200,20 @@ def test_likelihood_is_best_at_the_true_spread() -> None:
     optimizer = torch.optim.Adam([log_std], lr=0.05)
     for _ in range(200):
         optimizer.zero_grad()
-        beta_nll(error, log_std.expand(len(error))[:, None]).backward()
+        deviation_nll(error, log_std.expand(len(error))[:, None]).backward()
         optimizer.step()
     assert log_std.exp().item() == pytest.approx(0.3, rel=0.03)
+
+
+def test_deviations_do_not_pull_the_means(exact: tuple[BodyLoss, BodyTarget]) -> None:
+    _, target = exact
+    only = BodyLossWeights(joints=0, root=0, reprojection=0, pelvis=0, latent=0, betas=0, deviations=1)
+    loss = BodyLoss(Tangent(), BodyModel.load(), only)
+    state = BodyState(*[(field + 0.2).requires_grad_(True) for field in right_state(target)])
+    loss(state, target)[0].backward()
+    for name, field in state._asdict().items():
+        moved = field.grad is not None and field.grad.abs().max() > 0
+        assert moved == name.endswith("log_std"), name
 
 
 def test_centres_and_boxes_of_known_people() -> None:

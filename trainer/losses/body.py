@@ -1,4 +1,9 @@
-"""Losses on the state of the body: latent pose, root, pelvis and shape by likelihood; joints by distance."""
+"""Losses on the state of the body: means by the distance of joints above all, deviations by likelihood.
+
+A likelihood of the latent pose is a poor teacher of its mean: a lifter trained by it alone stays far from
+what keypoints tell (docs/decisions.md). So the deviations learn how far off the means are, and the means do
+not feel them.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +20,6 @@ from tracker.regress.lifter import BodyState
 
 Z_LIMIT = 5.0
 """Latents of training poses are cut at so many standard deviations: outliers of the flow teach nothing."""
-
-BETA_NLL = 0.5
-"""Share of the variance that weights each squared error (Seitzer et al. 2022): hard ones still teach."""
 
 _MIN_DEPTH_M = 0.2
 
@@ -38,20 +40,17 @@ class PoseLatent(Protocol):
 class BodyLossWeights:
     """Weights of the terms; distances are in metres (joints) and half extents of the crop (reprojection)."""
 
-    latent: float = 0.02
-    root: float = 0.2
-    pelvis: float = 0.1
-    betas: float = 0.01
-    rotation: float = 0.5
-    joints: float = 5.0
+    joints: float = 10.0
+    root: float = 0.5
     reprojection: float = 1.0
+    pelvis: float = 1.0
+    latent: float = 0.02
+    betas: float = 0.02
+    deviations: float = 0.05
 
 
 class BodyTarget:
-    """Exact bodies in the virtual camera, with what follows from them.
-
-    ``posed_rows`` limits joints and keypoints, which cost most, to the first rows of the batch.
-    """
+    """Exact bodies in the virtual camera, with what follows from them."""
 
     def __init__(
         self,
@@ -62,15 +61,11 @@ class BodyTarget:
         translation_m: Tensor,
         betas: Tensor,
         log_extent: Tensor,
-        posed_rows: int | None = None,
     ) -> None:
         """Take rotations (B, 22, 3, 3), translation_m (B, 3), betas (B, 10) and log_extent (B,)."""
-        rows = slice(posed_rows)
         with torch.no_grad():
             self.z = flow.encode(rotations[:, 1:]).clamp(-Z_LIMIT, Z_LIMIT)
-            self.joints_m, self.keypoints_m = body.skeleton(
-                betas[rows], with_hands(rotations[rows]), translation_m[rows]
-            )
+            self.joints_m, self.keypoints_m = body.skeleton(betas, with_hands(rotations), translation_m)
             self.pelvis = pelvis_code(translation_m, log_extent)
         self.rotations, self.translation_m, self.betas = rotations, translation_m, betas
         self.log_extent = log_extent
@@ -86,20 +81,25 @@ class BodyLoss(nn.Module):
     def forward(self, state: BodyState, target: BodyTarget) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of ``state`` against exact bodies; a scalar, and its unweighted terms."""
         root = matrix_from_sixd(state.root_sixd)
-        posed = slice(len(target.joints_m))
-        joints, keypoints, _ = self.posed(
-            BodyState(*[field[posed] for field in state]), root[posed], target.log_extent[posed]
-        )
+        joints, keypoints, _ = self.posed(state, root, target.log_extent)
         relative = (joints - joints[:, :1]) - (target.joints_m - target.joints_m[:, :1])
         angle = geodesic_distance(root, target.rotations[:, 0])[:, None]
+        latent, pelvis = state.z - target.z, state.pelvis - target.pelvis
+        betas = state.betas - target.betas
+        deviations = (
+            deviation_nll(latent, state.z_log_std)
+            + deviation_nll(angle, state.root_log_std)
+            + deviation_nll(pelvis, state.pelvis_log_std)
+            + deviation_nll(betas, state.betas_log_std)
+        )
         terms = {
-            "latent": beta_nll(state.z - target.z, state.z_log_std),
-            "root": beta_nll(angle, state.root_log_std),
-            "pelvis": beta_nll(state.pelvis - target.pelvis, state.pelvis_log_std),
-            "betas": beta_nll(state.betas - target.betas, state.betas_log_std),
-            "rotation": (root - target.rotations[:, 0]).square().sum((1, 2)).clamp_max(8.0).mean(),
             "joints": torch.linalg.vector_norm(relative, dim=-1).mean(),
+            "root": (root - target.rotations[:, 0]).square().sum((1, 2)).mean(),
             "reprojection": self._reprojection(keypoints, target),
+            "pelvis": pelvis.abs().mean(),
+            "latent": latent.square().mean(),
+            "betas": betas.square().mean(),
+            "deviations": deviations,
         }
         total = torch.stack([getattr(self._weights, name) * value for name, value in terms.items()]).sum()
         return total, {name: value.detach() for name, value in terms.items()}
@@ -119,17 +119,16 @@ class BodyLoss(nn.Module):
         return posed
 
     def _reprojection(self, keypoints_m: Tensor, target: BodyTarget) -> Tensor:
-        log_extent = target.log_extent[: len(keypoints_m)]
-        guess, true = (in_half_extents(points, log_extent) for points in (keypoints_m, target.keypoints_m))
+        guess, true = (
+            in_half_extents(points, target.log_extent) for points in (keypoints_m, target.keypoints_m)
+        )
         distance: Tensor = torch.linalg.vector_norm(guess - true, dim=-1)
         return distance.clamp_max(2.0).mean()
 
 
-def beta_nll(error: Tensor, log_std: Tensor) -> Tensor:
-    """Gaussian negative log-likelihood (without constant), each weighted by std^(2 BETA_NLL); its mean."""
-    variance = (2 * log_std).exp()
-    losses = 0.5 * error.square() / variance + log_std
-    return (losses * variance.detach() ** BETA_NLL).mean()
+def deviation_nll(error: Tensor, log_std: Tensor) -> Tensor:
+    """Gaussian negative log-likelihood (without constant) of errors that are taken as given; its mean."""
+    return (0.5 * error.detach().square() / (2 * log_std).exp() + log_std).mean()
 
 
 def with_hands(rotations: Tensor) -> Tensor:
