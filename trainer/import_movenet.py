@@ -29,7 +29,8 @@ from tracker.detect.detector import DETECTOR_FORMAT
 from tracker.detect.network import DetectorConfig, DetectorNetwork
 from tracker.regress.network import RegressorConfig, RegressorNetwork
 from tracker.regress.regressor import REGRESSOR_FORMAT
-from tracker.regress.weights import fill, read_weights, save_weights
+from tracker.regress.weights import save_weights
+from trainer.train_lifter import plant
 
 Arrays = dict[str, npt.NDArray[np.float32]]
 
@@ -202,7 +203,7 @@ def main(
     config = RegressorConfig(latent_size=latent_size, backbone=backbone, crop_px=crop_px or CROP_PX[backbone])
     network = import_movenet(model, config)
     if lifter is not None:
-        fill(network.head.lifter, read_weights(lifter, kind="kinestream.lifter.v1")[1], path=lifter)
+        plant(network.head, lifter)
     save_weights(out, network, kind=REGRESSOR_FORMAT, config=config.to_dict(), notes=notes)
 
 

@@ -18,7 +18,8 @@ from tracker.body.rotation import matrix_from_sixd
 from tracker.latent.flow import PoseFlow
 from tracker.regress.lifter import BodyState, Lifter, split_state
 from tracker.regress.regressor import load_network
-from tracker.regress.weights import save_weights
+from tracker.regress.state_head import StateHead
+from tracker.regress.weights import fill, read_weights, save_weights
 from trainer.data.lift_samples import LiftBatch, lift_samples
 from trainer.data.poses import load_poses, with_mirrored
 from trainer.losses.body import BodyLoss, BodyTarget
@@ -101,6 +102,12 @@ def train(
                 "%s", run.log(validation="mocap", **trainer.evaluate(run.average.module, validation))
             )
             run.save()
+
+
+def plant(head: StateHead, path: Path) -> None:
+    """Give a state head the lifter at ``path``, and silence its image branch, which corrected another."""
+    fill(head.lifter, read_weights(path, kind=LIFTER_FORMAT)[1], path=path)
+    head.silence_image_branch()
 
 
 def main(

@@ -41,6 +41,7 @@ from trainer.losses.parts import part_iou, part_loss
 from trainer.losses.weak import WeakLossWeights, weak_body_loss
 from trainer.processes import Processes
 from trainer.self_regime import SelfRegime, matching_dynamics, unlabelled_views
+from trainer.train_lifter import plant
 from trainer.training_state import TrainingRun, learning_rate
 
 _logger = logging.getLogger(__name__)
@@ -294,11 +295,11 @@ def main(
     if init is not None:
         fill(network, read_weights(init, kind=REGRESSOR_FORMAT)[1], path=init)
     if lifter is not None:
-        fill(network.head.lifter, read_weights(lifter, kind="kinestream.lifter.v1")[1], path=lifter)
+        plant(network.head, lifter)
     processes = Processes.join(cuda=device.startswith("cuda"))
     place = processes.device(device)
     network = network.to(device=place, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    started = (network.backbone, network.pyramid, network.dense.keypoints)
+    started = (network.backbone, network.pyramid, network.dense.keypoints, network.head.lifter)
     groups = rate_groups(network, started, started_rate=trunk_rate, frozen_stages=frozen_stages)
     optimizer = torch.optim.AdamW(groups, lr=peak_rate, weight_decay=1e-2)
     state = TrainingRun(run, network, optimizer, processes=processes)

@@ -10,10 +10,12 @@ from tracker.body.rotation import matrix_from_axis_angle
 from tracker.body.skeleton import NUM_KEYPOINTS
 from tracker.latent.flow import FlowConfig, PoseFlow
 from tracker.regress.lifter import Lifter
+from tracker.regress.state_head import Evidence, StateHead
+from tracker.regress.weights import save_weights
 from trainer.data.lift_samples import lift_samples, noisy_evidence
 from trainer.losses.body import in_half_extents, with_hands
 from trainer.losses.keypoints import TRUST_RADIUS
-from trainer.train_lifter import LifterTrainer, train
+from trainer.train_lifter import LIFTER_FORMAT, LifterTrainer, plant, train
 from trainer.training_state import TrainingRun, learning_rate
 
 
@@ -105,3 +107,16 @@ def test_a_loss_that_is_not_finite_changes_nothing(tmp_path: Path) -> None:
     assert state.update(network(torch.ones(1, 2)).sum(), learning_rate=0.1)
     assert not torch.equal(network.weight.detach(), before)
     assert not TrainingRun(tmp_path / "empty", network, state.optimizer).resume()
+
+
+def test_a_planted_lifter_speaks_alone(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    lifter, head = Lifter(5), StateHead(5, pooled=4, under=3)
+    torch.nn.init.ones_(head.image_branch[-1].weight)
+    save_weights(tmp_path / "l.safetensors", lifter, kind=LIFTER_FORMAT, config={}, notes={})
+    plant(head, tmp_path / "l.safetensors")
+    points, logit = torch.rand(2, NUM_KEYPOINTS, 2) - 0.5, torch.randn(2, NUM_KEYPOINTS)
+    evidence = Evidence(points, logit, torch.randn(2, 4), torch.randn(2, NUM_KEYPOINTS, 3))
+    state = head(evidence, torch.eye(3).expand(2, 3, 3), torch.zeros(2))
+    _, flat = lifter(points, torch.sigmoid(logit), torch.zeros(2))
+    torch.testing.assert_close(state.z, flat[:, :5], atol=1e-3, rtol=0)  # stored in half precision

@@ -1,12 +1,13 @@
 """What each regime and loss of the regressor's training is worth: short trainings of equal budget.
 
-    python -m tools.bench.ablation --data DATA --pool POOL --labels LABELS --out FOLDER [--init WEIGHTS]
+    python -m tools.bench.ablation --data DATA --pool POOL --labels LABELS --out FOLDER [-- MORE]
 
 Five trainings, each with one thing more than the one before: rendered people alone; photos with keypoints;
 the part alignment; the latent prior; self-supervision on the clips. All start from the same weights, make the
 same number of steps with the same batch size and seed, and are measured by the protocols of
-:mod:`tools.bench.accuracy_sets`. A training that is already there is not repeated, one that was interrupted
-goes on. Writes ``ablation.json`` and ``ablation.md``.
+:mod:`tools.bench.accuracy_sets`; MORE are options of :mod:`trainer.train_regressor` that all have. A training
+that is already there is not repeated, one that was interrupted goes on. Writes ``ablation.json`` and
+``ablation.md``.
 """
 
 import logging
@@ -111,6 +112,10 @@ def main(
     data: Annotated[Path, typer.Option(envvar="KINESTREAM_DATA", help="data folder")],
     pool: Annotated[Path, typer.Option(help="crop pool with train/ and val/")],
     labels: Annotated[Path, typer.Option(help="label files of DATA/clips")],
+    shared: Annotated[
+        list[str] | None, typer.Argument(help="further options of trainer.train_regressor, for all")
+    ] = None,
+    *,
     out: Annotated[Path, typer.Option(help="folder for the runs and the tables")],
     steps: Annotated[int, typer.Option(help="of each training")] = 3000,
     batch_size: int = 32,
@@ -129,6 +134,7 @@ def main(
     more = [text for key, value in budget.items() for text in (f"--{key}", str(value))] + ["--device", device]
     for option, path in (("--init", init), ("--lifter", lifter)):
         more += [] if path is None else [option, str(path)]
+    more += shared or []
     results: dict[str, dict[str, dict[str, Any]]] = {}
     for number, name in enumerate(SETTINGS):
         run = out / f"{number}"
@@ -140,6 +146,7 @@ def main(
         results[name] = measure(weights, data, pool, limit=limit)
         content = {
             "budget": budget,
+            "shared": shared or [],
             "settings": {key: options_of(key) for key in results},
             "results": results,
         }

@@ -34,11 +34,16 @@ class StateHead(nn.Module):
         self.latent_size = latent_size
         self.lifter = Lifter(latent_size)
         self.local = nn.Linear(under, LOCAL_FEATURES)
-        correction = nn.Linear(IMAGE_HIDDEN, sum(state_sizes(latent_size)))
-        nn.init.zeros_(correction.weight)  # the lifter alone speaks until the image branch has learned
-        nn.init.zeros_(correction.bias)
         inputs = self.lifter.state.in_features + pooled + NUM_KEYPOINTS * LOCAL_FEATURES
+        correction = nn.Linear(IMAGE_HIDDEN, sum(state_sizes(latent_size)))
         self.image_branch = nn.Sequential(nn.Linear(inputs, IMAGE_HIDDEN), nn.ReLU(), correction)
+        self.silence_image_branch()
+
+    def silence_image_branch(self) -> None:
+        """Let the lifter alone speak, until the image branch has learned to correct it."""
+        correction = self.image_branch[-1]
+        nn.init.zeros_(correction.weight)
+        nn.init.zeros_(correction.bias)
 
     def forward(self, evidence: Evidence, to_virtual: Tensor, log_extent: Tensor) -> BodyState:
         """The body that the evidence speaks of, in the virtual camera.
