@@ -48,8 +48,8 @@ def person(track: int, left: float) -> Person:
     )
 
 
-def write_labels(path: Path, rows: list[tuple[int, float | None]]) -> None:
-    """Rows of (frame, left edge or None for nobody)."""
+def write_labels(path: Path, rows: list[tuple[int, float | None]], *, unsure: tuple[int, ...] = ()) -> None:
+    """Rows of (frame, left edge or None for nobody); the rows ``unsure`` differ in the mirrored picture."""
     image = np.zeros((len(rows), 33, 4), np.float16)
     box = np.zeros((len(rows), 4), np.float32)
     for row, (_, left) in enumerate(rows):
@@ -64,11 +64,12 @@ def write_labels(path: Path, rows: list[tuple[int, float | None]]) -> None:
         detected=np.array([left is not None for _, left in rows]),
         image=image,
         box=box,
+        flip_err=np.where(np.isin(np.arange(len(rows)), unsure), 9.0, 0.05),
     )
 
 
 def test_overlay_counts_people_not_frames(tmp_path: Path) -> None:
-    write_labels(tmp_path / "a.npz", [(0, 40.0), (0, 120.0), (2, 40.0), (3, 40.0), (4, None)])
+    write_labels(tmp_path / "a.npz", [(0, 40.0), (0, 120.0), (2, 40.0), (3, 40.0), (4, None)], unsure=(2,))
     labels = ClipLabels.load(tmp_path / "a.npz")
     seen = [[person(0, 44.0), person(1, 119.0)], [], [person(0, 52.0)], [], [person(0, 40.0)]]
     frames = [
@@ -79,6 +80,8 @@ def test_overlay_counts_people_not_frames(tmp_path: Path) -> None:
     assert result["labelled_people"] == 4
     assert result["followed_percent"] == 75.0
     assert result["on_person_percent"] == 50.0  # off by 4, 1 and 12 px of 100; one is missed
+    assert result["confirmed_people"] == 3
+    assert result["confirmed_on_person_percent"] == pytest.approx(200 / 3)
     assert result["keypoints_on_person_percent"] == 0.0
     assert result["median_distance_percent"] == pytest.approx(4.0, abs=0.1)
     np.savez(tmp_path / "b.npz", frame=np.zeros(1))
@@ -110,10 +113,11 @@ def white_boxes(image: np.ndarray) -> Detections:
 def test_detector_counts(tmp_path: Path) -> None:
     write_clip(tmp_path / "a.mp4", [40, 40, 90, None, 40])
     # frame 0 right, frame 1 nobody labelled, frame 2 elsewhere, frame 3 missed, frame 4 has no labels
-    write_labels(tmp_path / "a.npz", [(0, 40.0), (1, None), (2, 140.0), (3, 40.0)])
+    write_labels(tmp_path / "a.npz", [(0, 40.0), (1, None), (2, 140.0), (3, 40.0)], unsure=(3,))
     result = detector_on_clip(tmp_path / "a.mp4", ClipLabels.load(tmp_path / "a.npz"), white_boxes)
     assert result["labelled_people"] == 3
     assert result["recall_percent"] == pytest.approx(100 / 3)
+    assert result["confirmed_recall_percent"] == 50.0
     assert result["precision_percent"] == pytest.approx(100 / 3)
 
 

@@ -4,7 +4,8 @@
   frame, the nearest tracked body of that frame: mean distance of its projected limb joints to the labels that
   are visible (12 joints, visibility from 0.5), over the height of the label's box. ``on_person_percent`` is
   the share of labelled people with less than 8 %; a person without any body counts as missed. The labels are
-  a model's answers, not the truth; hips lie elsewhere by convention.
+  a model's answers, not the truth; hips lie elsewhere by convention. ``confirmed_...`` are the same of those
+  labels that the model repeats in the mirrored picture, as training asks of its labels.
 * ``detector``: recall and precision at an overlap (intersection over union) of 0.5 against the boxes of the
   same labels, and the share of photos without people in which something is found. Precision is a lower bound:
   people without a label count as false.
@@ -30,10 +31,11 @@ from tracker.models import Models
 from tracker.pipeline import Tracker
 from tracker.pose import Person, PoseFrame
 from trainer.data.lspet import LIMB_JOINTS
-from trainer.data.pseudo import LANDMARK_OF_KEYPOINT
+from trainer.data.pseudo import LANDMARK_OF_KEYPOINT, MAX_FLIP_ERROR
 from trainer.metrics import aligned_error, root_error
 
 FloatArray = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
 ON_PERSON: Final = 0.08
 OVERLAP: Final = 0.5
@@ -41,7 +43,7 @@ MIN_VISIBILITY: Final = 0.5
 
 _LANDMARKS: Final = [LANDMARK_OF_KEYPOINT[name] for name in LIMB_JOINTS]
 _KEYPOINTS: Final = [KEYPOINT_NAMES.index(name) for name in LIMB_JOINTS]
-_KEYS: Final = ("frame", "detected", "image", "box")
+_KEYS: Final = ("frame", "detected", "image", "box", "flip_err")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +53,12 @@ class ClipLabels:
     Attributes:
         points_px: frame -> (P, 12, 3) limb joints with visibility.
         boxes: frame -> (P, 4); frames without anybody have none.
+        confirmed: frame -> (P,) whether the teacher said the same of the mirrored picture.
     """
 
     points_px: dict[int, FloatArray]
     boxes: dict[int, FloatArray]
+    confirmed: dict[int, Flags]
 
     @classmethod
     def load(cls, path: Path) -> "ClipLabels":
@@ -63,34 +67,39 @@ class ClipLabels:
             missing = [key for key in _KEYS if key not in content.files]
             if missing:
                 raise ValueError(f"{path}: no label file of a video, keys {missing} are missing")
-            frame, found, image, box = (content[key] for key in _KEYS)
+            frame, found, image, box, flip_error = (content[key] for key in _KEYS)
         points: dict[int, FloatArray] = {}
         boxes: dict[int, FloatArray] = {}
+        confirmed: dict[int, Flags] = {}
         for number in np.unique(frame):
             rows = (frame == number) & found
             points[int(number)] = image[rows][:, _LANDMARKS][..., [0, 1, 3]].astype(np.float64)
             boxes[int(number)] = box[rows].astype(np.float64)
-        return cls(points, boxes)
+            confirmed[int(number)] = flip_error[rows] <= MAX_FLIP_ERROR
+        return cls(points, boxes, confirmed)
 
 
 def overlay(labels: ClipLabels, frames: Iterable[PoseFrame]) -> dict[str, Any]:
     """Agreement of the tracked bodies with the labels of a clip; ``frames`` are those of a tracker."""
     body_gaps: list[float] = []
     keypoint_gaps: list[float] = []
+    confirmed: list[bool] = []
     for frame in frames:
-        for points, box in zip(
-            labels.points_px.get(frame.frame_index, ()), labels.boxes.get(frame.frame_index, ()), strict=True
-        ):
+        index = frame.frame_index
+        confirmed += labels.confirmed.get(index, np.zeros(0, np.bool_)).tolist()
+        for points, box in zip(labels.points_px.get(index, ()), labels.boxes.get(index, ()), strict=True):
             body_gaps.append(_nearest(points, box, (_projected(p, frame.camera) for p in frame.persons)))
             keypoint_gaps.append(
                 _nearest(points, box, (p.keypoints_px[_KEYPOINTS, :2] for p in frame.persons))
             )
-    gaps = np.array(body_gaps)
+    gaps, sure = np.array(body_gaps), np.array(confirmed, np.bool_)
     met = np.isfinite(gaps)
     return {
         "labelled_people": len(gaps),
+        "confirmed_people": int(sure.sum()),
         "followed_percent": 100 * float(met.mean()),
         "on_person_percent": 100 * float((gaps < ON_PERSON).mean()),
+        "confirmed_on_person_percent": _percent(gaps[sure] < ON_PERSON),
         "keypoints_on_person_percent": 100 * float((np.array(keypoint_gaps) < ON_PERSON).mean()),
         "median_distance_percent": 100 * float(np.median(gaps[met])) if met.any() else float("nan"),
     }
@@ -115,31 +124,39 @@ def _nearest(points: FloatArray, box: FloatArray, candidates: Iterable[FloatArra
 
 def detector_on_clip(clip: Path, labels: ClipLabels, detector: Detector) -> dict[str, Any]:
     """Recall and precision of single frames against the labels' boxes."""
-    hits = people = answers = right = 0
+    found: list[bool] = []
+    confirmed: list[bool] = []
+    answers = 0
     for index, image in _frames(clip):
         if index not in labels.boxes:
             continue
-        truth, found = labels.boxes[index], detector(image).boxes_xyxy_px
-        people, answers = people + len(truth), answers + len(found)
-        if len(truth) and len(found):
-            matches = _matches(box_overlap(truth, found))
-            hits, right = hits + matches, right + matches
+        boxes = detector(image).boxes_xyxy_px
+        answers += len(boxes)
+        found += _found(labels.boxes[index], boxes).tolist()
+        confirmed += labels.confirmed[index].tolist()
+    hit, sure = np.array(found, np.bool_), np.array(confirmed, np.bool_)
     return {
-        "labelled_people": people,
-        "recall_percent": 100 * hits / people if people else float("nan"),
-        "precision_percent": 100 * right / answers if answers else float("nan"),
+        "labelled_people": len(hit),
+        "recall_percent": _percent(hit),
+        "confirmed_recall_percent": _percent(hit[sure]),
+        "precision_percent": 100 * int(hit.sum()) / answers if answers else float("nan"),
     }
 
 
-def _matches(overlap: FloatArray) -> int:
-    """Pairs of truth and answer (each used once, best first) that overlap enough."""
-    overlap = overlap.copy()
-    count = 0
+def _percent(flags: Flags) -> float:
+    """How many of some are true; not a number of none."""
+    return 100 * float(flags.mean()) if len(flags) else float("nan")
+
+
+def _found(truth: FloatArray, answers: npt.NDArray[np.floating]) -> Flags:
+    """Which of the true boxes an answer overlaps enough; each answer counts once, best first."""
+    found = np.zeros(len(truth), np.bool_)
+    overlap = box_overlap(truth, answers).copy() if len(truth) and len(answers) else np.zeros((0, 0))
     while overlap.size and overlap.max() >= OVERLAP:
         row, column = np.unravel_index(overlap.argmax(), overlap.shape)
         overlap[row], overlap[:, column] = -1, -1
-        count += 1
-    return count
+        found[row] = True
+    return found
 
 
 def false_alarms(folder: Path, detector: Detector, *, limit: int | None) -> dict[str, Any]:

@@ -41,9 +41,8 @@ class StateHead(nn.Module):
 
     def silence_image_branch(self) -> None:
         """Let the lifter alone speak, until the image branch has learned to correct it."""
-        correction = self.image_branch[-1]
-        nn.init.zeros_(correction.weight)
-        nn.init.zeros_(correction.bias)
+        for parameter in self.image_branch[-1].parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, evidence: Evidence, to_virtual: Tensor, log_extent: Tensor) -> BodyState:
         """The body that the evidence speaks of, in the virtual camera.
