@@ -1,4 +1,4 @@
-"""The learned filter unrolled over simulated observations: batches, the pass itself, its losses."""
+"""The learned filter unrolled over observed motion: the pass itself and its losses."""
 
 from __future__ import annotations
 
@@ -23,135 +23,17 @@ from tracker.latent.dynamics import (
 )
 from tracker.latent.flow import PoseFlow
 from trainer.data.clip import NUM_BODY_JOINTS, REST_JOINTS_M
-from trainer.data.latent_clips import LatentClips, Trajectory, random_cameras
-from trainer.data.latent_noise import NoiseModel, frame_times, observe
+from trainer.latent_batches import Batch
 
-MAX_LEAD_S = 0.5
 ERROR_UNIT_M = 0.012
 JERK_UNIT_M = 0.04
 AHEAD_UNIT_M = 0.03
 LAG_UNIT_S = 0.1
 """What costs one nat a dimension: error of joints, of their second difference, of forecasts; lag."""
-MEASURED_SPREAD = 0.35
 SMOOTHNESS_DECADES = 1.2
 """At smoothness 1 the second difference weighs ten to this power more, and lag less; at -1 the reverse."""
 Tensors = TypeVar("Tensors", Pose, MotionCurve)
 Advance = Callable[..., tuple[Prediction, FilterStep]]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """B sequences of T frames: what is seen, and the truth then and `lead_s` later.
-
-    Shapes: times_s, lead_s, missing, valid, ahead_valid (B, T); smoothness (B,); poses (B, T, ...);
-    std (B, T, D + 6).
-    """
-
-    times_s: Tensor
-    observed: Pose
-    std: Tensor
-    missing: Tensor
-    truth: Pose
-    valid: Tensor
-    lead_s: Tensor
-    ahead: Pose
-    ahead_valid: Tensor
-    smoothness: Tensor
-
-
-def draw_batch(
-    clips: LatentClips,
-    *,
-    batch: int,
-    steps: int,
-    rng: np.random.Generator,
-    measured: NoiseModel | None = None,
-) -> Batch:
-    """Random clips (half of them mirrored), cameras, rates of 12 to 120 Hz, noise and drops.
-
-    `measured`: see :func:`random_noise`.
-    """
-    share = clips.durations_s / clips.durations_s.sum()
-    chosen = rng.choice(len(clips), batch, p=share)
-    fps = np.exp(rng.uniform(np.log(12), np.log(120), batch))
-    times = frame_times(steps, fps, rng.uniform(0, 0.5, batch), rng)
-    duration = clips.durations_s[chosen]
-    start = rng.uniform(0, np.maximum(duration - times[:, -1], 1e-3))
-    mirrored = rng.random(batch) < 0.5
-    lead = rng.uniform(0, MAX_LEAD_S, times.shape)
-
-    world = clips.at(chosen, start[:, None] + times, mirrored=mirrored)
-    cameras = random_cameras(world.translation_m[:, 0], rng)
-    truth = cameras.apply(world)
-    ahead = cameras.apply(clips.at(chosen, start[:, None] + times + lead, mirrored=mirrored))
-    seen = observe(truth, times, random_noise(batch, rng, measured), rng)
-    missing = seen.missing | (seen.gross & (rng.random(times.shape) < 0.8))  # most of them would be gated
-    missing[:, 0] = False
-    end = (duration - start)[:, None]
-
-    def tensor(values: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values))
-
-    def pose(states: Trajectory) -> Pose:
-        parts = (states.z, states.root_quat_wxyz, states.translation_m)
-        return Pose(*(tensor(part.astype(np.float32)) for part in parts))
-
-    return Batch(
-        times_s=tensor(times),
-        observed=Pose(tensor(seen.z), tensor(seen.root_quat_wxyz), tensor(seen.translation_m)),
-        std=tensor(seen.std),
-        missing=tensor(missing),
-        truth=pose(truth),
-        valid=tensor(times <= end),
-        lead_s=tensor(lead.astype(np.float32)),
-        ahead=pose(ahead),
-        ahead_valid=tensor(times + lead <= end),
-        smoothness=tensor(rng.uniform(-1, 1, batch).astype(np.float32)),
-    )
-
-
-def random_noise(batch: int, rng: np.random.Generator, measured: NoiseModel | None = None) -> NoiseModel:
-    """Noise of every kind and strength, drawn anew for each of B sequences.
-
-    Where noise was measured, every other sequence has that noise, each parameter off by a factor whose
-    logarithm has the standard deviation MEASURED_SPREAD.
-    """
-
-    def between(low: float, high: float) -> np.ndarray:
-        return np.exp(rng.uniform(np.log(low), np.log(high), batch)).astype(np.float32)
-
-    def share(high: float, chance: float) -> np.ndarray:
-        return (rng.uniform(0, high, batch) * (rng.random(batch) < chance)).astype(np.float32)
-
-    clean = np.where(rng.random(batch) < 0.12, 0.03, 1.0).astype(np.float32)
-    drawn = NoiseModel(
-        z_std=clean * between(0.1, 0.8),
-        root_std_rad=clean * between(0.02, 0.2),
-        translation_std_m=clean * between(0.004, 0.04),
-        correlated_share=share(0.9, 0.8),
-        correlation_s=between(0.05, 0.5),
-        spread=rng.uniform(0, 0.5, batch).astype(np.float32),
-        report_error=rng.uniform(0, 0.2, batch).astype(np.float32),
-        outlier_rate=share(0.05, 0.6),
-        swap_rate=share(0.03, 0.5),
-        dropout_rate=share(0.25, 0.7),
-        burst_s=between(0.03, 0.35),
-    )
-    return drawn if measured is None else _half_measured(drawn, measured, batch, rng)
-
-
-def _half_measured(
-    drawn: NoiseModel, measured: NoiseModel, batch: int, rng: np.random.Generator
-) -> NoiseModel:
-    """Every other sequence of `drawn` with noise like the measured one."""
-    mixed = {}
-    for entry in fields(NoiseModel):
-        near = getattr(measured, entry.name) * np.exp(MEASURED_SPREAD * rng.standard_normal(batch))
-        if entry.name.endswith(("_rate", "_share")):
-            near = np.minimum(near, 0.99 if entry.name == "correlated_share" else 0.5)
-        given = np.broadcast_to(getattr(drawn, entry.name), (batch,))
-        mixed[entry.name] = np.where(np.arange(batch) % 2 == 0, near, given).astype(np.float32)
-    return NoiseModel(**mixed)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """Train the dynamics: `python -m trainer.train_dynamics CACHE.npz OUT.safetensors`.
 
 CACHE is made by `trainer.build_mocap`. The whole filter is trained, unrolled over simulated observations with
-random frame rates, drops and noise: likelihood of its estimates and of its forecasts up to half a second
-ahead, plus errors of the joints. Every step draws from a generator seeded by (seed, step), so a run that was
+random frame rates, drops and noise, and over what the regressor said of rendered people (`--recorded`, made
+by `trainer.record_looks`): likelihood of its estimates and of its forecasts up to half a second ahead, plus
+errors of the joints. Every step draws from a generator seeded by (seed, step), so a run that was
 interrupted and resumed sees the same batches. Standard deviations are calibrated at the end on the validation
-half of the held-out clips.
+half of the held-out clips, and on other recorded people.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from torch import Tensor
 from tracker.latent.dynamics import DynamicsConfig, LatentDynamics, flow_fingerprint
 from tracker.latent.flow import PoseFlow
 from trainer.data.latent_clips import LatentClips, held_out_halves
-from trainer.data.latent_noise import NoiseModel
 from trainer.data.mocap_cache import MocapCache
-from trainer.latent_rollout import MAX_LEAD_S, Advance, Batch, advance, draw_batch, unroll, unrolled_losses
+from trainer.data.recorded_looks import RecordedLooks
+from trainer.latent_batches import MAX_LEAD_S, draw_batch, recorded_batch, simulated_batch
+from trainer.latent_rollout import Advance, advance, unroll, unrolled_losses
 from trainer.training_state import TrainingRun
 
 INTERVAL = 0.9
@@ -43,7 +45,6 @@ class TrainConfig:
         steps, batch, frames, learning_rate, weight_decay, warmup: optimisation.
         ema: decay of the weight average that is saved.
         seed: of weights, batches and noise.
-        noise: measured noise that every other sequence has; None for noise of every kind only.
     """
 
     dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
@@ -55,7 +56,14 @@ class TrainConfig:
     warmup: int = 100
     ema: float = 0.995
     seed: int = 0
-    noise: NoiseModel | None = None
+
+
+@dataclass(frozen=True)
+class Motions:
+    """What to learn or measure on: clips whose observations are simulated, and recorded observations."""
+
+    clips: LatentClips
+    recorded: RecordedLooks | None = None
 
 
 class Run:
@@ -63,7 +71,7 @@ class Run:
 
     def __init__(
         self,
-        clips: LatentClips,
+        motions: Motions,
         flow: PoseFlow,
         config: TrainConfig,
         folder: Path,
@@ -73,23 +81,26 @@ class Run:
     ) -> None:
         """Begin with random weights, or with those of ``start``, dynamics of the same size."""
         torch.manual_seed(config.seed)
-        self.clips, self.flow, self.config, self._advance = clips, flow, config, step
+        self.motions, self.flow, self.config, self._advance = motions, flow, config, step
         self.dynamics = LatentDynamics(config.dynamics, flow_id=flow_fingerprint(flow))
         if start is not None:
             self.dynamics.load_state_dict(start.state_dict())
         optimizer = torch.optim.AdamW(
             self.dynamics.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        settings = asdict(config) | {"flow": self.dynamics.flow_id}
+        recorded = 0 if motions.recorded is None else len(motions.recorded)
+        settings = asdict(config) | {"flow": self.dynamics.flow_id, "recorded": recorded}
         self.state = TrainingRun(
             folder, self.dynamics, optimizer, average_decay=config.ema, settings=settings
         )
 
     def advance(self) -> dict[str, float]:
         """One optimisation step; returns the losses."""
-        config = self.config
+        config, motions = self.config, self.motions
         rng = self.state.generator(config.seed)
-        data = draw_batch(self.clips, batch=config.batch, steps=config.frames, rng=rng, measured=config.noise)
+        data = draw_batch(
+            motions.clips, batch=config.batch, steps=config.frames, rng=rng, recorded=motions.recorded
+        )
         losses = unrolled_losses(self.dynamics, self.flow, data, rng, step=self._advance)
         rate = self._rate()
         self.state.update(losses.total, learning_rate=rate)
@@ -110,28 +121,24 @@ class Run:
 
 @torch.no_grad()
 def evaluate(
-    dynamics: LatentDynamics,
-    flow: PoseFlow,
-    clips: LatentClips,
-    *,
-    batch: int,
-    frames: int,
-    batches: int = 3,
-    noise: NoiseModel | None = None,
+    dynamics: LatentDynamics, flow: PoseFlow, motions: Motions, *, batch: int, frames: int, batches: int = 3
 ) -> dict[str, float]:
-    """Mean losses on fixed batches of clips."""
+    """Mean losses on fixed batches of simulated observations, and of recorded ones as ``recorded_...``."""
     rows = []
     for index in range(batches):
         rng = np.random.default_rng((99, index))
-        data = draw_batch(clips, batch=batch, steps=frames, rng=rng, measured=noise)
-        rows.append(unrolled_losses(dynamics, flow, data, rng).numbers())
+        data = simulated_batch(motions.clips, batch=batch, steps=frames, rng=rng)
+        row = unrolled_losses(dynamics, flow, data, rng).numbers()
+        if motions.recorded is not None:
+            data = recorded_batch(motions.recorded, batch=batch, steps=frames, rng=rng)
+            found = unrolled_losses(dynamics, flow, data, rng).numbers()
+            row |= {f"recorded_{name}": value for name, value in found.items()}
+        rows.append(row)
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
 @torch.no_grad()
-def calibrate(
-    dynamics: LatentDynamics, clips: LatentClips, *, batches: int = 8, noise: NoiseModel | None = None
-) -> None:
+def calibrate(dynamics: LatentDynamics, motions: Motions, *, batches: int = 8) -> None:
     """Set `std_scale` so that 90 % of the truth lies within +-1.645 published standard deviations.
 
     Per group of dimensions (latent, root, translation), linear in the lead.
@@ -140,7 +147,7 @@ def calibrate(
     leads: list[Tensor] = []
     for index in range(batches):
         rng = np.random.default_rng((77, index))
-        data: Batch = draw_batch(clips, batch=128, steps=40, rng=rng, measured=noise)
+        data = draw_batch(motions.clips, batch=128, steps=40, rng=rng, recorded=motions.recorded)
         for lead, error, variance, valid in unroll(dynamics, data).residuals(data):
             ratios.append((error.abs() / variance.sqrt())[valid])
             leads.append(lead[valid])
@@ -163,7 +170,7 @@ def calibrate(
 
 def train(
     run: Run,
-    validation: LatentClips,
+    validation: Motions,
     *,
     stop_after: int | None = None,
     every: int = 100,
@@ -173,7 +180,7 @@ def train(
 
     Args:
         run: what to train, in its folder; continued where the folder holds a checkpoint.
-        validation: clips for measurements.
+        validation: motions for measurements.
         stop_after: last step of this call, to train in parts.
         every: steps between measurements and checkpoints.
         console: where to report.
@@ -186,14 +193,7 @@ def train(
         if state.step % 20 == 0:
             _tell(console, state.log(**losses))
         if state.step % every == 0 or state.step == last:
-            scores = evaluate(
-                run.averaged(),
-                run.flow,
-                validation,
-                batch=config.batch,
-                frames=config.frames,
-                noise=config.noise,
-            )
+            scores = evaluate(run.averaged(), run.flow, validation, batch=config.batch, frames=config.frames)
             _tell(console, state.log(validation="mocap", **scores))
             state.save()
     return run.averaged()
@@ -216,8 +216,11 @@ def main(
     hidden: Annotated[int, typer.Option(help="Width of the recurrent cell.")] = 160,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
     seed: Annotated[int, typer.Option(help="Of weights, batches and noise.")] = 0,
-    noise: Annotated[
-        Path | None, typer.Option(help="Report of tools.bench.residuals: the regressor's noise.")
+    recorded: Annotated[
+        Path | None, typer.Option(help="Recording of trainer.record_looks to learn from as well.")
+    ] = None,
+    recorded_validation: Annotated[
+        Path | None, typer.Option(help="Recording of other people, to measure and calibrate on.")
     ] = None,
     folder: Annotated[
         Path | None,
@@ -230,22 +233,23 @@ def main(
     """Train the dynamics on CACHE and write their weights to OUT. Started again, it goes on from there."""
     console = Console()
     pose_flow, mocap = PoseFlow.load(flow), MocapCache.load(cache)
-    clips = LatentClips.from_cache(mocap, pose_flow, split="train")
     halves = held_out_halves(list(mocap.clips(split="val")))
-    validation = LatentClips(halves[0], pose_flow)
+    motions, validation = (
+        Motions(LatentClips(clips, pose_flow), None if path is None else RecordedLooks.load(path))
+        for clips, path in ((list(mocap.clips(split="train")), recorded), (halves[0], recorded_validation))
+    )
     config = TrainConfig(
         dynamics=DynamicsConfig(latent=pose_flow.dim, hidden=hidden),
         steps=steps, batch=batch, frames=frames, learning_rate=learning_rate, seed=seed,
-        noise=None if noise is None else NoiseModel.load(noise),
     )  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
     run = Run(
-        clips, pose_flow, config, folder or out.with_suffix(".run"),
+        motions, pose_flow, config, folder or out.with_suffix(".run"),
         start=None if init is None else LatentDynamics.load(init),
         step=torch.compile(advance, dynamic=False) if compiled else advance,
     )  # fmt: skip
     dynamics = train(run, validation, stop_after=stop_after, console=console)
-    calibrate(dynamics, validation, noise=config.noise)
+    calibrate(dynamics, validation)
     dynamics.save(out, notes={"step": str(run.state.step), "seed": str(seed)})
 
 

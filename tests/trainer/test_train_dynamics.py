@@ -13,9 +13,11 @@ from tracker.latent.flow import FlowConfig, PoseFlow
 from trainer.data.clip import MotionClip, forward_joints
 from trainer.data.latent_clips import LatentClips, held_out_halves, multiply, random_cameras, rotate
 from trainer.data.latent_noise import OUTLIERS, SWAPS, WHITE, NoiseModel, frame_times, observe
-from trainer.latent_rollout import draw_batch, unroll, unrolled_losses
+from trainer.data.recorded_looks import RecordedLooks
+from trainer.latent_batches import draw_batch, recorded_batch
 from trainer.latent_rollout import forward_joints as torch_joints
-from trainer.train_dynamics import Run, TrainConfig, calibrate, evaluate, train
+from trainer.latent_rollout import unroll, unrolled_losses
+from trainer.train_dynamics import Motions, Run, TrainConfig, calibrate, evaluate, train
 
 CONFIG = TrainConfig(
     dynamics=DynamicsConfig(hidden=16), steps=40, batch=8, frames=10, warmup=2, ema=0.5, learning_rate=3e-3
@@ -40,6 +42,31 @@ def flow() -> PoseFlow:
 @pytest.fixture(scope="module")
 def clips(flow: PoseFlow) -> LatentClips:
     return LatentClips([motion("a"), motion("b", fps=30.0, seed=1), motion("c", frames=90, seed=2)], flow)
+
+
+@pytest.fixture(scope="module")
+def motions(clips: LatentClips) -> Motions:
+    return Motions(clips, recording(clips))
+
+
+def recording(
+    clips: LatentClips, *, frames: int = 90, fps: float = 60.0, offset: float = 0.5
+) -> RecordedLooks:
+    """Three clips, seen with an offset of every latent, a turn of 0.1 rad and 0.2 m too far."""
+    times = np.tile(np.arange(frames) / fps, (3, 1))
+    truth = clips.at(np.arange(3), times)
+    turn = np.broadcast_to(np.array([np.cos(0.05), 0, np.sin(0.05), 0], np.float32), (3, frames, 4))
+    return RecordedLooks(
+        fps=fps,
+        z=truth.z,
+        root_quat_wxyz=truth.root_quat_wxyz,
+        translation_m=truth.translation_m,
+        seen_z=truth.z + np.float32(offset),
+        seen_root_quat_wxyz=multiply(truth.root_quat_wxyz, turn).astype(np.float32),
+        seen_translation_m=truth.translation_m + np.array([0, 0, 0.2], np.float32),
+        std=np.full((3, frames, 69), 0.4, np.float32),
+        missing=np.zeros((3, frames), bool),
+    )
 
 
 # ------------------------------------------------------------------ trajectories
@@ -144,20 +171,63 @@ def test_a_swap_mirrors_the_pose_and_turns_it_about(clips: LatentClips) -> None:
     assert abs(float(seen.root_quat_wxyz[row] @ half_turn)) == pytest.approx(1.0, abs=1e-4)
 
 
-def test_measured_noise_is_read_and_checked(tmp_path: Path) -> None:
-    path = tmp_path / "noise.json"
-    path.write_text('{"z_std": 0.6, "correlated_share": 0.8}')
-    assert NoiseModel.load(path) == NoiseModel(z_std=0.6, correlated_share=0.8)
-    path.write_text('{"z_sdt": 0.6}')
-    with pytest.raises(ValueError, match="found z_sdt"):
-        NoiseModel.load(path)
-
-
 def test_frame_times_keep_the_rate_and_never_go_back() -> None:
     rng = np.random.default_rng(0)
     times = frame_times(200, np.array([12.0, 60.0]), np.array([0.0, 0.4]), rng)
     assert (np.diff(times) > 0).all() and np.all(times[:, 0] == 0)
     assert np.diff(times).mean(1) == pytest.approx([1 / 12, 1 / 60], rel=0.05)
+
+
+# ------------------------------------------------------------------ recorded observations
+
+
+def test_a_recording_is_what_was_saved(clips: LatentClips, tmp_path: Path) -> None:
+    made, path = recording(clips), tmp_path / "looks.npz"
+    made.save(path)
+    found = RecordedLooks.load(path)
+    for name, value in vars(made).items():
+        np.testing.assert_array_equal(getattr(found, name), value)
+    assert len(RecordedLooks.joined([made, found])) == 6
+    with pytest.raises(ValueError, match="one rate and length"):
+        RecordedLooks.joined([made, replace(made, fps=30.0)])
+    np.savez(path, z=made.z)
+    with pytest.raises(ValueError, match="made by `trainer.record_looks`"):
+        RecordedLooks.load(path)
+
+
+def test_recorded_sequences_are_stretches_of_the_recording(clips: LatentClips) -> None:
+    recorded = recording(clips)
+    data = recorded_batch(recorded, batch=64, steps=12, rng=np.random.default_rng(0))
+    step = np.diff(data.times_s.numpy(), axis=1)
+    assert step.min() >= 1 / 60 - 1e-9 and 1 / 60 <= step.mean() <= 1 / 12
+    assert len(np.unique(step.mean(1).round(3))) > 20, "many rates"
+    assert not data.missing[:, 0].any() and 0.01 < data.missing.float().mean() < 0.25
+    whole = data.valid.all(1)
+    assert 0.5 < whole.float().mean() <= 1.0
+    offset = (data.observed.z - data.truth.z)[:, 0, 0]
+    assert float(offset.max()) == pytest.approx(0.5, abs=1e-5) and 0.24 < float(offset.min()) < 0.4
+    weaker = offset / 0.5
+    torch.testing.assert_close(data.std[:, 3, 5], 0.4 * weaker, atol=1e-4, rtol=1e-3)
+    too_far = (data.observed.translation_m - data.truth.translation_m)[:, 4, 2]
+    torch.testing.assert_close(too_far, 0.2 * weaker, atol=1e-4, rtol=1e-3)
+    turned = (data.observed.root_quat_wxyz * data.truth.root_quat_wxyz).sum(-1)[:, 2]
+    torch.testing.assert_close(2 * torch.acos(turned.clamp(max=1)), 0.1 * weaker, atol=2e-3, rtol=1e-2)
+
+
+def test_truth_ahead_is_the_truth_of_the_later_frame(clips: LatentClips) -> None:
+    recorded = recording(clips)
+    recorded.z[:] = np.arange(90)[None, :, None]  # the frame's number
+    data = recorded_batch(recorded, batch=16, steps=6, rng=np.random.default_rng(1))
+    passed = (data.ahead.z - data.truth.z)[..., 0][data.ahead_valid] / 60
+    torch.testing.assert_close(passed, data.lead_s[data.ahead_valid], atol=1e-4, rtol=1e-4)
+    assert float(data.lead_s.max()) <= 0.5
+
+
+def test_half_of_a_batch_is_recorded(clips: LatentClips) -> None:
+    recorded = replace(recording(clips), std=np.full((3, 90, 69), 99.0, np.float32))
+    data = draw_batch(clips, batch=9, steps=6, rng=np.random.default_rng(2), recorded=recorded)
+    assert len(data.times_s) == len(data.observed.z) == 9
+    assert int((data.std[:, 0, 0] > 40).sum()) == 4
 
 
 # ------------------------------------------------------------------ the unrolled filter
@@ -182,33 +252,34 @@ def test_missed_frames_leave_the_state_alone(clips: LatentClips) -> None:
     )
 
 
-def test_a_run_repeats_itself_and_resumes(clips: LatentClips, flow: PoseFlow, tmp_path: Path) -> None:
+def test_a_run_repeats_itself_and_resumes(motions: Motions, flow: PoseFlow, tmp_path: Path) -> None:
     config, path = replace(CONFIG, steps=4), tmp_path / "parts"
-    whole = train(Run(clips, flow, config, tmp_path / "whole"), clips)
-    train(Run(clips, flow, config, path), clips, stop_after=2)
-    parts = train(Run(clips, flow, config, path), clips)
+    whole = train(Run(motions, flow, config, tmp_path / "whole"), motions)
+    train(Run(motions, flow, config, path), motions, stop_after=2)
+    parts = train(Run(motions, flow, config, path), motions)
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(parts.state_dict()[name], value)
     with pytest.raises(ValueError, match="another configuration: steps changed"):
-        train(Run(clips, flow, replace(CONFIG, steps=5), path), clips)
+        train(Run(motions, flow, replace(CONFIG, steps=5), path), motions)
     other = PoseFlow(FlowConfig(depth=1, hidden=8)).eval().requires_grad_(False)
     with pytest.raises(ValueError, match="another configuration: flow changed"):
-        train(Run(clips, other, config, path), clips)
+        train(Run(motions, other, config, path), motions)
 
 
-def test_training_improves(clips: LatentClips, flow: PoseFlow, tmp_path: Path) -> None:
-    run = Run(clips, flow, CONFIG, tmp_path)
-    before = evaluate(run.averaged(), flow, clips, batch=64, frames=10, batches=1)
+def test_training_improves(motions: Motions, flow: PoseFlow, tmp_path: Path) -> None:
+    run = Run(motions, flow, CONFIG, tmp_path)
+    before = evaluate(run.averaged(), flow, motions, batch=64, frames=10, batches=1)
     for _ in range(CONFIG.steps):
         run.advance()
-    after = evaluate(run.averaged(), flow, clips, batch=64, frames=10, batches=1)
+    after = evaluate(run.averaged(), flow, motions, batch=64, frames=10, batches=1)
     assert after["total"] < 0.9 * before["total"]
+    assert after["recorded_total"] < 0.9 * before["recorded_total"]
 
 
-def test_a_run_starts_from_given_weights(clips: LatentClips, flow: PoseFlow, tmp_path: Path) -> None:
+def test_a_run_starts_from_given_weights(motions: Motions, flow: PoseFlow, tmp_path: Path) -> None:
     torch.manual_seed(3)
     start = LatentDynamics(CONFIG.dynamics)
-    run = Run(clips, flow, CONFIG, tmp_path, start=start)
+    run = Run(motions, flow, CONFIG, tmp_path, start=start)
     for found in (run.dynamics, run.averaged()):
         for name, value in start.state_dict().items():
             torch.testing.assert_close(found.state_dict()[name], value)
@@ -217,7 +288,7 @@ def test_a_run_starts_from_given_weights(clips: LatentClips, flow: PoseFlow, tmp
 def test_calibrated_intervals_cover_nine_of_ten(clips: LatentClips, flow: PoseFlow) -> None:
     torch.manual_seed(0)
     dynamics = LatentDynamics(DynamicsConfig(hidden=8)).requires_grad_(False)
-    calibrate(dynamics, clips, batches=3)
+    calibrate(dynamics, Motions(clips), batches=3)
     data = draw_batch(clips, batch=128, steps=40, rng=np.random.default_rng(5))
     (_, error, variance, valid), _ = unroll(dynamics, data).residuals(data)
     inside = error.abs() <= 1.645 * variance.sqrt() * dynamics.std_scale[0]

@@ -4,7 +4,8 @@
 
 CACHE is made by `trainer.build_mocap`. Motions of the held-out subjects are dealt in turn to a validation and
 a test half; baselines are tuned on the one (30 Hz, realistic noise), every number is of the other. Each
-baseline appears twice, tuned for the smallest error and for the smallest acceleration error.
+baseline appears twice, tuned for the smallest error and for the smallest acceleration error. `--recorded`
+runs all of them as well on what the regressor said of people whose motion is known (`trainer.record_looks`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from tools.bench import filter_tuning as tuning
 from tools.bench import motion_metrics as metrics
 from tools.bench.filter_checks import LEARNED, checks, half_rate_difference
 from tools.bench.filter_plot import draw_frontier
+from tools.bench.filter_recorded import RECORDED, recorded_conditions
 from tools.bench.filter_runs import (
     LEADS_S,
     Maker,
@@ -47,11 +49,14 @@ from tracker.latent.flow import PoseFlow
 from trainer.data.latent_clips import LatentClips, held_out_halves
 from trainer.data.latent_noise import PRESETS, REALISTIC, WHITE, NoiseModel
 from trainer.data.mocap_cache import MocapCache
+from trainer.data.recorded_looks import RecordedLooks
 
 CLEAN = WHITE.scaled(0.03)
 """Almost perfect observations: forecasts from these are of the motion alone."""
 RATES_HZ = (12.0, 24.0, 60.0)
 TUNED_AT_HZ = 30.0
+FORECAST = ("realistic, 30 Hz", "clean, 30 Hz", RECORDED)
+"""Conditions in which forecasts are scored."""
 SMOOTHNESS = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
 _COLUMNS = {
     "mpjpe_mm": "MPJPE mm", "camera_mpjpe_mm": "in camera mm", "acceleration_error_m_s2": "acc err m/s²",
@@ -60,12 +65,11 @@ _COLUMNS = {
 }  # fmt: skip
 
 
-def conditions(measured: Path | None) -> dict[str, tuple[float, NoiseModel]]:
-    """Rate and noise of each condition by name."""
+def conditions() -> dict[str, tuple[float, NoiseModel]]:
+    """Rate and noise of each simulated condition by name."""
     named = {f"{name}, 30 Hz": (TUNED_AT_HZ, noise) for name, noise in PRESETS.items()}
     rates = {f"realistic, {rate:.0f} Hz": (rate, REALISTIC) for rate in RATES_HZ}
-    more = {"measured, 30 Hz": (TUNED_AT_HZ, NoiseModel.load(measured))} if measured else {}
-    return {**named, **rates, **more, "clean, 30 Hz": (TUNED_AT_HZ, CLEAN)}
+    return {**named, **rates, "clean, 30 Hz": (TUNED_AT_HZ, CLEAN)}
 
 
 def tuned_baselines(scenes: Sequence[Scene], decoder: FlowDecoder) -> dict[str, tuple[str, tuning.Options]]:
@@ -111,6 +115,11 @@ def frontier(
     }
 
 
+def true_jitter(scenes: Sequence[Scene]) -> float:
+    """Jitter of the true joints around the pelvis, 100 m/s^3."""
+    return float(np.mean([metrics.jitter(scene.times_s, around_pelvis(scene.joints_m)) for scene in scenes]))
+
+
 def finite(value: Any) -> Any:
     """The same content for JSON, which knows neither NaN nor infinity: None in their place."""
     if is_dataclass(value) and not isinstance(value, type):
@@ -142,7 +151,12 @@ def main(
     plot: Annotated[Path, typer.Option(help="Picture to write.")] = Path(
         "docs/benchmarks/filter_frontier.png"
     ),
-    noise: Annotated[Path | None, typer.Option(help="Measured noise (JSON), as a further condition.")] = None,
+    plot_recorded: Annotated[Path, typer.Option(help="The same on the recording.")] = Path(
+        "docs/benchmarks/filter_frontier_recorded.png"
+    ),
+    recorded: Annotated[
+        Path | None, typer.Option(help="Recording of trainer.record_looks, as further conditions.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of cameras, frame times and noise.")] = 0,
 ) -> None:
     """Run the whole benchmark, print its tables, write the report and the frontier."""
@@ -165,12 +179,14 @@ def main(
     )
     tables: dict[str, dict[str, Any]] = {}
     forecasts: dict[str, dict[str, Any]] = {}
-    for condition, (fps, model) in conditions(noise).items():
-        scenes = scenes_of(test, fps, model)
+    staged = {name: scenes_of(test, fps, model) for name, (fps, model) in conditions().items()}
+    if recorded is not None:
+        staged |= recorded_conditions(RecordedLooks.load(recorded), decoder)
+    for condition, scenes in staged.items():
         makers = contestants(tuned, weights)
-        if model is CLEAN:
+        if condition.startswith("clean"):
             makers["kalman (clean)"] = tuning.kalman(clean_options)
-        leads = LEADS_S if condition in ("realistic, 30 Hz", "clean, 30 Hz") else ()
+        leads = LEADS_S if condition in FORECAST else ()
         tracks = {
             name: [run(make, scene, leads_s=leads) for scene in scenes] for name, make in makers.items()
         }
@@ -183,16 +199,18 @@ def main(
                 columns = {key: key.replace("_", " ") for key in next(iter(rows.values()))}
                 show(console, f"{condition}: forecast by {lead} ms", rows, columns)
 
-    scenes = scenes_of(test, TUNED_AT_HZ, REALISTIC)
-    curves = frontier(scenes, decoder, tuned, weights)
-    truth_jitter = float(
-        np.mean([metrics.jitter(scene.times_s, around_pelvis(scene.joints_m)) for scene in scenes])
-    )
-    draw_frontier(curves, truth_jitter, plot, title="Jitter and lag: held-out motion, realistic noise, 30 Hz")
+    curves = {}
+    for condition in ("realistic, 30 Hz", RECORDED):
+        if condition in staged:
+            scenes, picture = staged[condition], plot if condition != RECORDED else plot_recorded
+            curves[condition] = frontier(scenes, decoder, tuned, weights)
+            draw_frontier(
+                curves[condition], true_jitter(scenes), picture, title=f"Jitter and lag: {condition}"
+            )
     complete = scenes_of(test, 60.0, replace(REALISTIC, dropout_rate=0.0))
     half_rate = half_rate_difference(partial(LearnedFilter, weights), complete, decoder)
     size = (dynamics or DEFAULT_WEIGHTS).stat().st_size
-    results = checks(tables, forecasts, curves, half_rate, size)
+    results = checks(tables, forecasts, curves["realistic, 30 Hz"], half_rate, size)
     for result in results:
         mark = "[green]met[/green]" if result["met"] else "[red]missed[/red]"
         console.print(
@@ -205,7 +223,7 @@ def main(
         "tables": tables,
         "forecasts": forecasts,
         "frontier": curves,
-        "true_jitter_100m_s3": truth_jitter,
+        "true_jitter_100m_s3": {name: true_jitter(scenes) for name, scenes in staged.items()},
         "half_rate": half_rate,
         "weights_bytes": size,
         "checks": results,

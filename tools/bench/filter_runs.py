@@ -222,17 +222,20 @@ def state_errors(
     """Error state and standard deviation (T, D + 6) of estimates against ``truth`` at ``rows``."""
     errors, stds = [], []
     for state, k in zip(told, rows, strict=True):
-        true = _state(truth.z[k], truth.root_quat_wxyz[k], truth.translation_m[k], np.ones(len(state.z) + 6))
+        true = person_state(
+            truth.z[k], truth.root_quat_wxyz[k], truth.translation_m[k], np.ones(len(state.z) + 6)
+        )
         errors.append(difference(mean_of(true), mean_of(state)))
         stds.append(std_of(state, floor=1e-6))
     return np.stack(errors).astype(np.float64), np.stack(stds).astype(np.float64)
 
 
 def _person(seen: NoisyObservations, k: int) -> PersonState:
-    return _state(seen.z[0, k], seen.root_quat_wxyz[0, k], seen.translation_m[0, k], seen.std[0, k])
+    return person_state(seen.z[0, k], seen.root_quat_wxyz[0, k], seen.translation_m[0, k], seen.std[0, k])
 
 
-def _state(z: Floats, root: Floats, translation: Floats, std: Floats) -> PersonState:
+def person_state(z: Floats, root: Floats, translation: Floats, std: Floats) -> PersonState:
+    """A state of these parts with standard deviations (D + 6,) and an average shape."""
     std = np.asarray(std, np.float32)
     return PersonState(
         z=np.asarray(z, np.float32),

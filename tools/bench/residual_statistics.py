@@ -1,142 +1,84 @@
-"""A noise model out of residuals: how far observations are from the truth, and what they say of it.
+"""What recorded looks are worth: how far they are from the truth, what they say of it, and how they move.
 
 Errors are in the error state of `tracker.latent.filtering.root`: latent (D), root rotation vector (3), camera
-translation (3). The estimates invert `trainer.data.latent_noise.observe`, and a test holds the two together.
+translation (3).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from trainer.data.latent_noise import NoiseModel
+from tracker.latent.dynamics import Pose, difference
+from trainer.data.recorded_looks import RecordedLooks
 
 Floats = npt.NDArray[np.floating]
-Flags = npt.NDArray[np.bool_]
 
-SWAP_RAD: Final = np.pi / 2
-"""A root turned further than this is taken for a confusion of front and back."""
-OUTLIER: Final = 2.0
-"""A frame whose normalised error is so many times the median frame's is an outlier."""
-LONGEST_LAG_S: Final = 0.6
-_TIME_CONSTANTS_S: Final = np.geomspace(0.03, 5.0, 120)
-_MOST_GROSS: Final = 0.3
+INTERVAL_STDS: Final = 1.6448536269514722
+"""Half the width of a central 90 % interval of the normal distribution."""
+STEP_S: Final = 1 / 30
+"""Time over which changes are taken."""
 
 
-@dataclass(frozen=True)
-class Residuals:
-    """Frames of one clip at an even rate.
+def statistics(recorded: RecordedLooks) -> dict[str, dict[str, float]]:
+    """Figures by group of dimensions; latent units, radians, metres.
 
-    Attributes:
-        period_s: time between frames.
-        error: (T, D + 6) of the observation against the truth.
-        std: (T, D + 6) as reported.
-        missing: (T,) frames without an observation; their errors are not looked at.
+    - ``rms``: of the errors; ``constant_share``: that part of their variance which lasts a whole clip.
+    - ``reported_over_actual``, ``coverage_90``: what the standard deviations are worth.
+    - ``follows``: slope of what is seen over the truth, both around their means over each clip.
+    - ``true_step``, ``seen_step``: rms change in 1/30 s.
+    - ``white``: standard deviation of what differs from frame to frame, from second differences.
 
+    Raises ``ValueError`` where fewer than three frames were seen.
     """
-
-    period_s: float
-    error: Floats
-    std: Floats
-    missing: Flags
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The noise model, and details by group of dimensions that it has no room for."""
-
-    noise: NoiseModel
-    groups: dict[str, dict[str, float]]
-
-    def report(self) -> dict[str, Any]:
-        """Both, for JSON; `NoiseModel.load` reads it."""
-        return {
-            "noise": _rounded(vars(self.noise)),
-            "groups": {k: _rounded(v) for k, v in self.groups.items()},
-        }
-
-
-def measure(clips: Sequence[Residuals]) -> Measured:
-    """Estimate a noise model; the clips need one rate.
-
-    Raises ``ValueError`` where no frame was observed or the rates differ.
-    """
-    periods = {round(clip.period_s, 6) for clip in clips}
-    if len(periods) != 1:
-        raise ValueError(f"expected clips of one rate, found periods {sorted(periods)} s")
-    period_s = clips[0].period_s
-    seen = [~clip.missing for clip in clips]
-    if not any(flags.any() for flags in seen):
-        raise ValueError("no frame of any clip was observed: nothing to measure")
-    swapped = [
-        flags & (np.linalg.norm(c.error[:, -6:-3], axis=1) > SWAP_RAD) for c, flags in _with(clips, seen)
-    ]
-    plain = [flags & ~swaps for flags, swaps in zip(seen, swapped, strict=True)]
-    error = np.concatenate([c.error[flags] for c, flags in _with(clips, plain)]).astype(np.float64)
-    if not len(error):
-        raise ValueError("every observation faces the wrong way: is the truth in the camera frame?")
-    scale = np.maximum(np.median(np.abs(error), axis=0), 1e-9)
-    sizes = [np.sqrt(np.square(c.error / scale).mean(1)) for c in clips]
-    typical = float(np.median(np.concatenate([s[flags] for s, flags in zip(sizes, plain, strict=True)])))
-    outliers = [f & (s > OUTLIER * typical) for s, f in zip(sizes, plain, strict=True)]
-    good = [f & ~o for f, o in zip(plain, outliers, strict=True)]
-
-    error = np.concatenate([c.error[flags] for c, flags in _with(clips, good)]).astype(np.float64)
-    std = np.concatenate([c.std[flags] for c, flags in _with(clips, good)]).astype(np.float64)
-    rms = np.sqrt(np.square(error).mean(0))
-    report = np.log(np.sqrt(np.square(std).mean(0)) / rms)
-    groups = _groups(error.shape[1])
-    log_std = np.concatenate([_centred(np.log(std[:, part])).ravel() for part in groups.values()])
-    report_error = float(np.sqrt(np.square(report).mean()))
-    spread = float(np.sqrt(max(log_std.var() - _within(report, groups), 0.0)))
-    correlated, constant_s = _correlation(clips, good, rms, period_s)
-    frames = sum(flags.sum() for flags in seen)
-    shrink = np.exp(-0.5 * spread**2)
-    lateral, depth = (_rms(error[:, part]) for part in (slice(-3, -1), slice(-1, None)))
-    noise = NoiseModel(
-        z_std=_rms(error[:, :-6]) * shrink,
-        root_std_rad=_rms(error[:, -6:-3]) * shrink,
-        translation_std_m=lateral * shrink,
-        depth_ratio=depth / lateral,
-        correlated_share=correlated,
-        correlation_s=constant_s,
-        spread=spread,
-        report_error=report_error,
-        outlier_rate=min(sum(o.sum() for o in outliers) / frames, _MOST_GROSS),
-        swap_rate=min(sum(s.sum() for s in swapped) / frames, _MOST_GROSS),
-        dropout_rate=min(float(np.mean(np.concatenate([c.missing for c in clips]))), _MOST_GROSS),
-        burst_s=_burst_s([*outliers, *swapped, *(c.missing for c in clips)], period_s),
-    )
-    details = {}
-    for name, part in groups.items():
-        share, constant = _correlation(clips, good, rms, period_s, part)
-        means = [c.error[flags][:, part].mean(0) for c, flags in _with(clips, good) if flags.any()]
-        details[name] = {
-            "rms": _rms(error[:, part]),
-            "reported_over_actual": float(
-                np.sqrt(np.square(std[:, part]).mean() / np.square(error[:, part]).mean())
-            ),
-            "coverage_90": float((np.abs(error[:, part]) < 1.6449 * std[:, part]).mean()),
-            "constant_share": float(np.square(np.stack(means)).mean() / np.square(error[:, part]).mean()),
-            "correlated_share": share,
-            "correlation_s": constant,
-        }
-    return Measured(noise, details)
-
-
-def _with(clips: Sequence[Residuals], flags: Sequence[Flags]) -> list[tuple[Residuals, Flags]]:
-    return list(zip(clips, flags, strict=True))
-
-
-def _groups(size: int) -> dict[str, slice]:
+    clips, frames = recorded.z.shape[:2]
+    if frames < 3 or recorded.missing.all():
+        raise ValueError(f"expected clips of three seen frames or more, found {clips} of {frames} frames")
+    true = _pose(recorded.z, recorded.root_quat_wxyz, recorded.translation_m)
+    seen = _pose(recorded.seen_z, recorded.seen_root_quat_wxyz, recorded.seen_translation_m)
+    hit = ~recorded.missing
+    error = _between(true, seen, (clips, frames))
+    lag = max(1, round(STEP_S * recorded.fps))
+    true_moved, seen_moved = (_from_first(pose, (clips, frames)) for pose in (true, seen))
+    size = recorded.z.shape[2]
+    groups = {
+        "latent": slice(0, size),
+        "root": slice(size, size + 3),
+        "across the view": slice(size + 3, size + 5),
+        "along the view": slice(size + 5, size + 6),
+    }
     return {
-        "latent": slice(0, size - 6),
-        "root": slice(size - 6, size - 3),
-        "translation": slice(size - 3, size),
+        name: _figures(error, recorded.std, true_moved, seen_moved, hit, lag, part)
+        for name, part in groups.items()
+    }
+
+
+def _figures(
+    error: Floats,
+    std: Floats,
+    true_moved: Floats,
+    seen_moved: Floats,
+    hit: npt.NDArray[np.bool_],
+    lag: int,
+    part: slice,
+) -> dict[str, float]:
+    error, std, true, seen = (values[..., part] for values in (error, std, true_moved, seen_moved))
+    variance = np.square(error[hit]).mean()
+    means = [clip[flags].mean(0) for clip, flags in zip(error, hit, strict=True) if flags.any()]
+    true_around, seen_around = (values - values.mean(1, keepdims=True) for values in (true, seen))
+    bend = error[:, 2:] - 2 * error[:, 1:-1] + error[:, :-2]
+    return {
+        "rms": float(np.sqrt(variance)),
+        "constant_share": float(np.square(np.stack(means)).mean() / variance),
+        "reported_over_actual": float(np.sqrt(np.square(std[hit]).mean() / variance)),
+        "coverage_90": float((np.abs(error[hit]) <= INTERVAL_STDS * std[hit]).mean()),
+        "follows": float((true_around * seen_around).sum() / np.square(true_around).sum()),
+        "true_step": _rms(true[:, lag:] - true[:, :-lag]),
+        "seen_step": _rms(seen[:, lag:] - seen[:, :-lag]),
+        "white": _rms(bend) / 6**0.5,
     }
 
 
@@ -144,50 +86,17 @@ def _rms(values: Floats) -> float:
     return float(np.sqrt(np.square(values).mean()))
 
 
-def _centred(values: Floats) -> Floats:
-    """Without their mean: one for all latent dimensions, one for each axis of root and translation."""
-    return np.asarray(values - (values.mean() if values.shape[1] > 3 else values.mean(0)))
+def _pose(z: Floats, root: Floats, translation: Floats) -> Pose:
+    flat = (part.reshape(-1, part.shape[-1]).astype(np.float32) for part in (z, root, translation))
+    return Pose(*map(torch.from_numpy, flat))
 
 
-def _within(report: Floats, groups: dict[str, slice]) -> float:
-    """Variance of the report's error that `_centred` has left in."""
-    return float(np.concatenate([_centred(report[None, part]).ravel() for part in groups.values()]).var())
+def _between(origin: Pose, target: Pose, shape: tuple[int, int]) -> Floats:
+    return difference(target, origin).numpy().reshape(*shape, -1).astype(np.float64)
 
 
-def _correlation(
-    clips: Sequence[Residuals], good: Sequence[Flags], rms: Floats, period_s: float, part: slice = slice(None)
-) -> tuple[float, float]:
-    """Share of the variance that is correlated, and its time constant, by least squares over the lags."""
-    lags = np.arange(1, max(2, round(LONGEST_LAG_S / period_s) + 1))
-    found = []
-    for lag in lags:
-        total, count = 0.0, 0
-        for clip, flags in _with(clips, good):
-            both = flags[lag:] & flags[:-lag]
-            now, later = (clip.error[:-lag] / rms)[both][:, part], (clip.error[lag:] / rms)[both][:, part]
-            total, count = total + float((now * later).sum()), count + now.size
-        found.append(total / count if count else np.nan)
-    correlation = np.array(found)
-    usable = np.isfinite(correlation)
-    if not usable.any():
-        return 0.0, float(NoiseModel().correlation_s)
-    decay = np.exp(-lags[usable] * period_s / _TIME_CONSTANTS_S[:, None])
-    share = np.clip(decay @ correlation[usable] / np.square(decay).sum(1), 0.0, 0.99)
-    best = int(np.square(share[:, None] * decay - correlation[usable]).sum(1).argmin())
-    return float(share[best]), float(_TIME_CONSTANTS_S[best])
-
-
-def _burst_s(flags: Sequence[Flags], period_s: float) -> float:
-    """Length of bursts whose chain has this mean run; the default where there is none."""
-    runs, frames = 0, 0
-    for on in flags:
-        runs += int(np.count_nonzero(np.diff(np.concatenate([[False], on]).astype(int)) == 1))
-        frames += int(on.sum())
-    if not runs:
-        return float(NoiseModel().burst_s)
-    leave = min(runs / frames, 0.98)
-    return -period_s / float(np.log(1 - leave))
-
-
-def _rounded(values: dict[str, Any]) -> dict[str, float]:
-    return {name: float(f"{float(value):.4g}") for name, value in values.items()}
+def _from_first(pose: Pose, shape: tuple[int, int]) -> Floats:
+    """How far each frame is from its clip's first, as an error state."""
+    clips, frames = shape
+    first = Pose(*(part[::frames].repeat_interleave(frames, 0) for part in pose))
+    return _between(first, pose, (clips, frames))

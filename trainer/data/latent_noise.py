@@ -7,9 +7,7 @@ of its variance is correlated in time. On top come outliers (bursts of unreporte
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -51,22 +49,6 @@ class NoiseModel:
     swap_rate: float | Floats = 0.005
     dropout_rate: float | Floats = 0.02
     burst_s: float | Floats = 0.08
-
-    @classmethod
-    def load(cls, path: Path) -> NoiseModel:
-        """Read measured noise: a JSON object with some of the attributes; others keep their defaults.
-
-        A report of `tools.bench.residuals`, which has such an object as its "noise", will do.
-
-        Raises ``ValueError`` naming what is not an attribute.
-        """
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-        found = found.get("noise", found)
-        known = [entry.name for entry in fields(cls)]
-        foreign = sorted(set(found) - set(known))
-        if foreign:
-            raise ValueError(f"{path}: expected some of {', '.join(known)}, found {', '.join(foreign)}")
-        return cls(**found)
 
     def scaled(self, factor: float) -> NoiseModel:
         """The same noise with all standard deviations times a factor."""
@@ -137,10 +119,10 @@ def observe(
     white = rng.standard_normal((batch, steps, size), dtype=np.float32)
     error = std * (np.sqrt(share) * slow + np.sqrt(1 - share) * white)
 
-    outlier = _bursts(rng, times_s, column(noise.outlier_rate), column(noise.burst_s))
+    outlier = bursts(rng, times_s, column(noise.outlier_rate), column(noise.burst_s))
     direction = rng.standard_normal((batch, 1, size), dtype=np.float32)
     error = error + outlier[..., None] * base * direction * rng.uniform(2.0, 8.0, (batch, 1, 1))
-    swap = _bursts(rng, times_s, column(noise.swap_rate), column(noise.burst_s))
+    swap = bursts(rng, times_s, column(noise.swap_rate), column(noise.burst_s))
     about = np.array([0.0, 0.0, 1.0, 0.0], np.float32)  # half a turn about the body's own vertical
     root = np.where(
         swap[..., None],
@@ -148,7 +130,7 @@ def observe(
         truth.root_quat_wxyz,
     )
     z = np.where(swap[..., None], truth.swapped_z, truth.z)
-    missing = _bursts(rng, times_s, column(noise.dropout_rate), column(noise.burst_s))
+    missing = bursts(rng, times_s, column(noise.dropout_rate), column(noise.burst_s))
     report = np.exp(column(noise.report_error)[..., None] * rng.standard_normal((batch, 1, size)))
     return NoisyObservations(
         (z + error[..., :latent]).astype(np.float32),
@@ -181,9 +163,7 @@ def _wandering(rng: np.random.Generator, times_s: Times, size: int, constant_s: 
     return paths
 
 
-def _bursts(
-    rng: np.random.Generator, times_s: Times, rate: Floats, length_s: Floats
-) -> npt.NDArray[np.bool_]:
+def bursts(rng: np.random.Generator, times_s: Times, rate: Floats, length_s: Floats) -> npt.NDArray[np.bool_]:
     """Two-state Markov chains (B, T) that are on for a share `rate` of the time, `length_s` on average."""
     batch, steps = times_s.shape
     on = np.zeros((batch, steps), bool)
