@@ -1,87 +1,119 @@
-"""The measured noise model: what was simulated is found again, and training and benchmark read the report."""
+"""Figures of recorded looks, on errors whose figures are known; and the recording in the filter benchmark."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import typer
+from typer.testing import CliRunner
 
-from tools.bench.filter import conditions
-from tools.bench.residual_statistics import Residuals, measure
-from tools.bench.timing import write_report
-from tracker.latent.filtering.root import Mean, difference, unit
-from trainer.data.latent_clips import Trajectory
-from trainer.data.latent_noise import WHITE, NoiseModel, observe
-from trainer.latent_rollout import random_noise
+from tools.bench.filter_recorded import RECORDED, recorded_conditions
+from tools.bench.filter_runs import run, score
+from tools.bench.residual_statistics import statistics
+from tools.bench.residuals import main
+from tracker.latent.decode import FlowDecoder
+from tracker.latent.filtering.none import Unfiltered
+from tracker.latent.flow import FlowConfig, PoseFlow
+from trainer.data.recorded_looks import RecordedLooks
 
-FPS, LATENT = 30.0, 20
-
-
-def simulated(noise: NoiseModel, *, clips: int = 24, frames: int = 120) -> list[Residuals]:
-    """Residuals of observations with this noise of people who stand still."""
-    rng = np.random.default_rng(3)
-    times = np.tile(np.arange(frames) / FPS, (clips, 1))
-    z = np.repeat(rng.standard_normal((clips, 1, LATENT)), frames, 1).astype(np.float32)
-    root = np.broadcast_to(np.array([1, 0, 0, 0], np.float32), (clips, frames, 4))
-    place = np.broadcast_to(np.array([0, 0, 3], np.float32), (clips, frames, 3))
-    seen = observe(Trajectory(z, -z, root, place), times, noise, rng)
-    found = []
-    for b in range(clips):
-        error = [
-            difference(
-                Mean(seen.z[b, t], unit(tuple(seen.root_quat_wxyz[b, t].tolist())), seen.translation_m[b, t]),
-                Mean(z[b, t], (1.0, 0.0, 0.0, 0.0), place[b, t]),
-            )
-            for t in range(frames)
-        ]
-        found.append(Residuals(1 / FPS, np.stack(error), seen.std[b], seen.missing[b]))
-    return found
+CLIPS, FRAMES, FPS = 40, 96, 60.0
 
 
-def test_noise_that_was_simulated_is_found_again() -> None:
-    noise = NoiseModel(
-        z_std=0.4, root_std_rad=0.1, translation_std_m=0.02, depth_ratio=2.5, correlated_share=0.7,
-        correlation_s=0.25, spread=0.2, report_error=0.0, outlier_rate=0.03, swap_rate=0.03,
-        dropout_rate=0.1, burst_s=0.15,
-    )  # fmt: skip
-    found = measure(simulated(noise)).noise
-    for name in ("z_std", "root_std_rad", "translation_std_m", "depth_ratio"):
-        assert getattr(found, name) == pytest.approx(getattr(noise, name), rel=0.12), name
-    assert found.correlated_share == pytest.approx(0.7, abs=0.08)
-    assert found.correlation_s == pytest.approx(0.25, rel=0.35)
-    assert found.spread == pytest.approx(0.2, abs=0.05)
-    assert found.report_error < 0.1
-    assert found.swap_rate == pytest.approx(0.03, abs=0.02)
-    assert found.outlier_rate == pytest.approx(0.03, abs=0.025)
-    assert found.dropout_rate == pytest.approx(0.1, abs=0.04)
-    assert found.burst_s == pytest.approx(0.15, rel=0.4)
+def recording(*, follows: float = 1.0, white: float = 0.0, constant: float = 0.0) -> RecordedLooks:
+    """People who sway, seen with a share of their motion, an offset for each clip, and white errors."""
+    rng = np.random.default_rng(0)
+    times = np.arange(FRAMES)[None, :, None] / FPS
+    phase = rng.uniform(0, 2 * np.pi, (CLIPS, 1, 63))
+    sway = np.sin(2 * np.pi * 0.625 * times + phase)  # a whole cycle in a clip
+    shape = (CLIPS, FRAMES, 63)
+    seen = (
+        follows * sway + constant * rng.standard_normal((CLIPS, 1, 63)) + white * rng.standard_normal(shape)
+    )
+    root = np.tile(np.float32([1, 0, 0, 0]), (CLIPS, FRAMES, 1))
+    place = np.zeros((CLIPS, FRAMES, 3), np.float32) + np.float32([0, 0, 3])
+    place += 0.2 * sway[..., :3].astype(np.float32)
+    return RecordedLooks(
+        fps=FPS,
+        z=sway.astype(np.float32),
+        root_quat_wxyz=about_y(0.1 * sway[..., 0]),
+        translation_m=place,
+        seen_z=seen.astype(np.float32),
+        seen_root_quat_wxyz=about_y(0.1 * sway[..., 0] + 0.05),
+        seen_translation_m=place + np.float32([0.01, 0, 0.1]),
+        std=np.full((CLIPS, FRAMES, 69), 0.5, np.float32),
+        missing=np.zeros((CLIPS, FRAMES), bool),
+    )
 
 
-def test_white_noise_has_no_correlation_and_wrong_reports_are_noticed() -> None:
-    clips = [replace(clip, std=0.5 * clip.std) for clip in simulated(WHITE)]
-    found = measure(clips)
-    assert found.noise.correlated_share < 0.1
-    assert found.noise.report_error == pytest.approx(np.log(2), abs=0.05)
-    for row in found.groups.values():
-        assert row["reported_over_actual"] == pytest.approx(0.5, abs=0.05)
-        assert row["coverage_90"] < 0.75
-        assert row["constant_share"] < 0.05
+def about_y(angle: np.ndarray) -> np.ndarray:
+    zero = np.zeros_like(angle)
+    return np.stack([np.cos(angle / 2), zero, np.sin(angle / 2), zero], -1).astype(np.float32)
 
 
-def test_what_cannot_be_measured_is_refused() -> None:
-    clips = simulated(WHITE, clips=2, frames=10)
-    with pytest.raises(ValueError, match="one rate"):
-        measure([clips[0], replace(clips[1], period_s=1 / 25)])
-    with pytest.raises(ValueError, match="no frame"):
-        measure([replace(clip, missing=np.ones(10, bool)) for clip in clips])
+def test_an_error_that_lasts_is_told_from_one_of_every_frame() -> None:
+    lasting, fresh = (statistics(recording(**kind))["latent"] for kind in ({"constant": 0.5}, {"white": 0.5}))
+    for row in (lasting, fresh):
+        assert row["rms"] == pytest.approx(0.5, rel=0.05)
+        assert row["reported_over_actual"] == pytest.approx(1.0, rel=0.05)
+        assert row["coverage_90"] == pytest.approx(0.9, abs=0.02)
+        assert row["follows"] == pytest.approx(1.0, abs=0.05)
+    assert lasting["constant_share"] > 0.99 and lasting["white"] < 0.01
+    assert fresh["constant_share"] < 0.03 and fresh["white"] == pytest.approx(0.5, rel=0.05)
+    assert lasting["seen_step"] == pytest.approx(lasting["true_step"], rel=0.01)
+    assert fresh["seen_step"] == pytest.approx(0.5 * 2**0.5, rel=0.05)
 
 
-def test_training_and_the_filter_benchmark_read_the_report(tmp_path) -> None:
-    path = tmp_path / "residuals.json"
-    write_report(path, "residuals", measure(simulated(NoiseModel(z_std=2.0), clips=6)).report())
-    fps, noise = conditions(path)["measured, 30 Hz"]
-    assert fps == 30.0 and noise.z_std == pytest.approx(2.0, rel=0.15)
-    drawn = random_noise(200, np.random.default_rng(0), noise)
-    assert np.median(drawn.z_std[::2]) == pytest.approx(noise.z_std, rel=0.15)
-    assert drawn.z_std[1::2].max() < 0.81
-    for name in ("outlier_rate", "swap_rate", "dropout_rate", "correlated_share"):
-        assert 0 <= getattr(drawn, name).min() and getattr(drawn, name).max() < 1
+def test_motion_that_is_seen_too_small_is_noticed() -> None:
+    found = statistics(recording(follows=0.2))
+    assert found["latent"]["follows"] == pytest.approx(0.2, abs=0.01)
+    assert found["latent"]["seen_step"] == pytest.approx(0.2 * found["latent"]["true_step"], rel=0.01)
+    assert found["latent"]["true_step"] == pytest.approx(2 * np.pi * 0.625 / 30 / 2**0.5, rel=0.02)
+    assert found["across the view"]["rms"] == pytest.approx(0.01 / 2**0.5, rel=1e-3)
+    assert found["root"]["rms"] == pytest.approx(0.05 / 3**0.5, rel=0.01)
+    assert found["root"]["follows"] == pytest.approx(1.0, abs=0.01)
+    assert found["along the view"]["rms"] == pytest.approx(0.1, rel=1e-3)
+    assert found["along the view"]["constant_share"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_missed_frames_do_not_count() -> None:
+    good = recording(white=0.1)
+    bad = replace(good, seen_z=good.seen_z.copy(), missing=good.missing.copy())
+    bad.seen_z[:, 10] += 50
+    bad.missing[:, 10] = True
+    for key, value in statistics(good)["latent"].items():
+        assert statistics(bad)["latent"][key] == pytest.approx(value, rel=0.05, abs=0.005), key
+    with pytest.raises(ValueError, match="three seen frames"):
+        statistics(replace(good, missing=np.ones_like(good.missing)))
+
+
+def test_the_command_writes_the_figures(tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(main)
+    looks, report = tmp_path / "looks.npz", tmp_path / "residuals.json"
+    recording(white=0.3).save(looks)
+    result = CliRunner().invoke(app, [str(looks), "--report", str(report)])
+    assert result.exit_code == 0, result.output
+    content = json.loads(report.read_text())
+    assert content["clips"] == CLIPS and content["missed_share"] == 0
+    assert content["groups"]["latent"]["rms"] == pytest.approx(0.3, rel=0.05)
+
+
+def test_the_filter_benchmark_sees_what_was_recorded() -> None:
+    torch.manual_seed(0)
+    decoder = FlowDecoder(PoseFlow(FlowConfig(depth=1, hidden=8)).eval())
+    made = recording(constant=0.3)
+    made.missing[2, 40] = True
+    scenes = recorded_conditions(made, decoder)
+    assert set(scenes) == {"recorded, 15 Hz", "recorded, 30 Hz", "recorded, 60 Hz"}
+    main_scenes = scenes[RECORDED]
+    assert len(main_scenes) == CLIPS and len(main_scenes[0].times_s) == FRAMES // 2
+    assert [k for k, seen in enumerate(main_scenes[2].observed) if seen is None] == [20]
+    np.testing.assert_array_equal(main_scenes[1].observed[7].z, made.seen_z[1, 14])
+    np.testing.assert_array_equal(main_scenes[1].view(np.array([0.5])).z, made.z[1, 30:31])
+    told = [run(Unfiltered, scene) for scene in main_scenes[:4]]
+    assert score(decoder, main_scenes[:4], told, lag=False)["jitter_100m_s3"] < 5
+    with pytest.raises(ValueError, match="a multiple of 30 fps"):
+        recorded_conditions(replace(made, fps=25.0), decoder)

@@ -68,18 +68,27 @@ def _figures(
     error, std, true, seen = (values[..., part] for values in (error, std, true_moved, seen_moved))
     variance = np.square(error[hit]).mean()
     means = [clip[flags].mean(0) for clip, flags in zip(error, hit, strict=True) if flags.any()]
-    true_around, seen_around = (values - values.mean(1, keepdims=True) for values in (true, seen))
+    pairs = hit[:, lag:] & hit[:, :-lag]
+    triples = hit[:, 2:] & hit[:, 1:-1] & hit[:, :-2]
     bend = error[:, 2:] - 2 * error[:, 1:-1] + error[:, :-2]
+    true_around, seen_around = (_around_mean(values, hit) for values in (true, seen))
     return {
         "rms": float(np.sqrt(variance)),
         "constant_share": float(np.square(np.stack(means)).mean() / variance),
         "reported_over_actual": float(np.sqrt(np.square(std[hit]).mean() / variance)),
         "coverage_90": float((np.abs(error[hit]) <= INTERVAL_STDS * std[hit]).mean()),
         "follows": float((true_around * seen_around).sum() / np.square(true_around).sum()),
-        "true_step": _rms(true[:, lag:] - true[:, :-lag]),
-        "seen_step": _rms(seen[:, lag:] - seen[:, :-lag]),
-        "white": _rms(bend) / 6**0.5,
+        "true_step": _rms((true[:, lag:] - true[:, :-lag])[pairs]),
+        "seen_step": _rms((seen[:, lag:] - seen[:, :-lag])[pairs]),
+        "white": _rms(bend[triples]) / 6**0.5,
     }
+
+
+def _around_mean(values: Floats, hit: npt.NDArray[np.bool_]) -> Floats:
+    """Values (N, T, n) around each clip's mean over the frames seen; zero in the others."""
+    weight = hit[..., None].astype(float)
+    mean = (values * weight).sum(1, keepdims=True) / np.maximum(weight.sum(1, keepdims=True), 1)
+    return np.asarray((values - mean) * weight)
 
 
 def _rms(values: Floats) -> float:
