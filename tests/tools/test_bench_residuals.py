@@ -32,7 +32,6 @@ def recording(*, follows: float = 1.0, white: float = 0.0, constant: float = 0.0
     seen = (
         follows * sway + constant * rng.standard_normal((CLIPS, 1, 63)) + white * rng.standard_normal(shape)
     )
-    root = np.tile(np.float32([1, 0, 0, 0]), (CLIPS, FRAMES, 1))
     place = np.zeros((CLIPS, FRAMES, 3), np.float32) + np.float32([0, 0, 3])
     place += 0.2 * sway[..., :3].astype(np.float32)
     return RecordedLooks(
