@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tracker.latent.dynamics import Pose, difference, move
-from trainer.data.latent_clips import LatentClips, Trajectory, random_cameras
+from trainer.data.latent_clips import Floats, LatentClips, Trajectory, multiply, random_cameras
 from trainer.data.latent_noise import NoiseModel, bursts, frame_times, observe
 from trainer.data.recorded_looks import RecordedLooks
 
@@ -19,6 +19,7 @@ SLOWEST_HZ, FASTEST_HZ = 12.0, 120.0
 MOST_DROPOUTS = 0.25
 BURST_S = (0.03, 0.35)
 """Shortest and longest mean of a burst of dropouts."""
+LATENT_SHIFT = 0.5
 WEAKEST = 0.5
 """Recorded errors are scaled down to this at most, so that a better regressor is no stranger."""
 
@@ -140,7 +141,9 @@ def random_noise(batch: int, rng: np.random.Generator) -> NoiseModel:
 def recorded_batch(recorded: RecordedLooks, *, batch: int, steps: int, rng: np.random.Generator) -> Batch:
     """Random stretches of recorded clips, thinned to uneven rates from the recording's down to 12 Hz.
 
-    Half of the sequences keep their errors, in the others they are smaller by a random factor.
+    Half of the sequences keep their errors, in the others they are smaller by a random factor. Truth and
+    looks are moved alike to elsewhere in the latent space and turned about the vertical: what the regressor
+    keeps wrong through a clip cannot be learned by heart then, only how its looks move.
     """
     chosen = rng.integers(0, len(recorded), batch)
     longest = max(1.0, recorded.fps / SLOWEST_HZ)
@@ -160,10 +163,12 @@ def recorded_batch(recorded: RecordedLooks, *, batch: int, steps: int, rng: np.r
     missing = recorded.missing[clip, now] | bursts(rng, times, rate, length)
     missing[:, 0] = False
     weaker = np.where(rng.random(batch) < 0.5, 1.0, rng.uniform(WEAKEST, 1.0, batch)).astype(np.float32)
-    truth = _pose(
-        recorded.z[clip, now], recorded.root_quat_wxyz[clip, now], recorded.translation_m[clip, now]
+    moved = _Elsewhere.draw(batch, recorded.z.shape[2], rng)
+    truth, ahead = (
+        moved.pose(recorded.z[clip, at], recorded.root_quat_wxyz[clip, at], recorded.translation_m[clip, at])
+        for at in (now, later)
     )
-    seen = _pose(
+    seen = moved.pose(
         recorded.seen_z[clip, now],
         recorded.seen_root_quat_wxyz[clip, now],
         recorded.seen_translation_m[clip, now],
@@ -176,14 +181,33 @@ def recorded_batch(recorded: RecordedLooks, *, batch: int, steps: int, rng: np.r
         truth=truth,
         valid=_tensor(frame <= last),
         lead_s=_tensor((lead / recorded.fps).astype(np.float32)),
-        ahead=_pose(
-            recorded.z[clip, later],
-            recorded.root_quat_wxyz[clip, later],
-            recorded.translation_m[clip, later],
-        ),
+        ahead=ahead,
         ahead_valid=_tensor(frame + lead <= last),
         smoothness=_tensor(rng.uniform(-1, 1, batch).astype(np.float32)),
     )
+
+
+@dataclass(frozen=True)
+class _Elsewhere:
+    """For each of B sequences another place in the latent space, and a turn about the camera's vertical."""
+
+    sign: Floats
+    shift: Floats
+    turn_wxyz: Floats
+
+    @classmethod
+    def draw(cls, batch: int, latent: int, rng: np.random.Generator) -> _Elsewhere:
+        half = rng.uniform(-np.pi, np.pi, (batch, 1)) / 2
+        zero = np.zeros_like(half)
+        return cls(
+            sign=rng.choice(np.array([-1.0, 1.0], np.float32), (batch, 1, 1)),
+            shift=LATENT_SHIFT * rng.standard_normal((batch, 1, latent), dtype=np.float32),
+            turn_wxyz=np.stack([np.cos(half), zero, np.sin(half), zero], -1).astype(np.float32),
+        )
+
+    def pose(self, z: Floats, root_quat_wxyz: Floats, translation_m: Floats) -> Pose:
+        turn = np.broadcast_to(self.turn_wxyz, root_quat_wxyz.shape)
+        return _pose(self.sign * z + self.shift, multiply(turn, root_quat_wxyz), translation_m)
 
 
 def _between(truth: Pose, seen: Pose, share: Tensor) -> Pose:

@@ -204,7 +204,7 @@ def test_recorded_sequences_are_stretches_of_the_recording(clips: LatentClips) -
     assert not data.missing[:, 0].any() and 0.01 < data.missing.float().mean() < 0.25
     whole = data.valid.all(1)
     assert 0.5 < whole.float().mean() <= 1.0
-    offset = (data.observed.z - data.truth.z)[:, 0, 0]
+    offset = (data.observed.z - data.truth.z)[:, 0, 0].abs()
     assert float(offset.max()) == pytest.approx(0.5, abs=1e-5) and 0.24 < float(offset.min()) < 0.4
     weaker = offset / 0.5
     torch.testing.assert_close(data.std[:, 3, 5], 0.4 * weaker, atol=1e-4, rtol=1e-3)
@@ -218,9 +218,24 @@ def test_truth_ahead_is_the_truth_of_the_later_frame(clips: LatentClips) -> None
     recorded = recording(clips)
     recorded.z[:] = np.arange(90)[None, :, None]  # the frame's number
     data = recorded_batch(recorded, batch=16, steps=6, rng=np.random.default_rng(1))
-    passed = (data.ahead.z - data.truth.z)[..., 0][data.ahead_valid] / 60
+    passed = (data.ahead.z - data.truth.z)[..., 0][data.ahead_valid].abs() / 60
     torch.testing.assert_close(passed, data.lead_s[data.ahead_valid], atol=1e-4, rtol=1e-4)
     assert float(data.lead_s.max()) <= 0.5
+
+
+def test_recorded_people_are_moved_elsewhere_with_all_that_was_seen_of_them(clips: LatentClips) -> None:
+    recorded = recording(clips)
+    recorded.z[:], recorded.seen_z[:] = 1.0, 1.5
+    recorded.root_quat_wxyz[:] = [1, 0, 0, 0]
+    data = recorded_batch(recorded, batch=200, steps=4, rng=np.random.default_rng(3))
+    torch.testing.assert_close(data.truth.z, data.truth.z[:, :1].expand(-1, 4, -1))
+    for sign in (-1, 1):
+        side = data.truth.z[torch.sign(data.observed.z - data.truth.z)[:, 0, 0] == sign]
+        assert 70 < len(side) < 130
+        assert float(side.mean()) == pytest.approx(sign, abs=0.05)
+        assert float(side.std()) == pytest.approx(0.5, abs=0.05)
+    root = data.truth.root_quat_wxyz[:, 0].numpy()
+    assert np.abs(root[:, [1, 3]]).max() == 0 and np.abs(root[:, 2]).max() > 0.9
 
 
 def test_half_of_a_batch_is_recorded(clips: LatentClips) -> None:
