@@ -16,6 +16,7 @@ from trainer.data.recorded_looks import RecordedLooks
 
 MAX_LEAD_S = 0.5
 SLOWEST_HZ, FASTEST_HZ = 12.0, 120.0
+SLOWEST_RECORDED_HZ = 8.0
 MOST_DROPOUTS = 0.25
 BURST_S = (0.03, 0.35)
 """Shortest and longest mean of a burst of dropouts."""
@@ -139,14 +140,14 @@ def random_noise(batch: int, rng: np.random.Generator) -> NoiseModel:
 
 
 def recorded_batch(recorded: RecordedLooks, *, batch: int, steps: int, rng: np.random.Generator) -> Batch:
-    """Random stretches of recorded clips, thinned to uneven rates from the recording's down to 12 Hz.
+    """Random stretches of recorded clips, thinned to uneven rates from the recording's down to 8 Hz.
 
     Half of the sequences keep their errors, in the others they are smaller by a random factor. Truth and
     looks are moved alike to elsewhere in the latent space and turned about the vertical: what the regressor
     keeps wrong through a clip cannot be learned by heart then, only how its looks move.
     """
     chosen = rng.integers(0, len(recorded), batch)
-    longest = max(1.0, recorded.fps / SLOWEST_HZ)
+    longest = max(1.0, recorded.fps / SLOWEST_RECORDED_HZ)
     stride = np.exp(rng.uniform(0, np.log(longest), batch))[:, None]
     uneven = stride * (1 + rng.uniform(0, 0.5, (batch, 1)) * rng.uniform(-1, 1, (batch, steps - 1)))
     passed = np.cumsum(np.maximum(1, np.round(uneven)), axis=1).astype(np.int64)
