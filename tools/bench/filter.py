@@ -148,11 +148,8 @@ def main(
     flow: Annotated[Path | None, typer.Option(help="Pose flow; the shipped one by default.")] = None,
     dynamics: Annotated[Path | None, typer.Option(help="Dynamics; the shipped ones by default.")] = None,
     out: Annotated[Path, typer.Option(help="Report to write.")] = Path("docs/benchmarks/filter.json"),
-    plot: Annotated[Path, typer.Option(help="Picture to write.")] = Path(
+    plot: Annotated[Path, typer.Option(help="Picture to write; for a recording NAME_recorded too.")] = Path(
         "docs/benchmarks/filter_frontier.png"
-    ),
-    plot_recorded: Annotated[Path, typer.Option(help="The same on the recording.")] = Path(
-        "docs/benchmarks/filter_frontier_recorded.png"
     ),
     recorded: Annotated[
         Path | None, typer.Option(help="Recording of trainer.record_looks, as further conditions.")
@@ -200,13 +197,12 @@ def main(
                 show(console, f"{condition}: forecast by {lead} ms", rows, columns)
 
     curves = {}
-    for condition in ("realistic, 30 Hz", RECORDED):
-        if condition in staged:
-            scenes, picture = staged[condition], plot if condition != RECORDED else plot_recorded
-            curves[condition] = frontier(scenes, decoder, tuned, weights)
-            draw_frontier(
-                curves[condition], true_jitter(scenes), picture, title=f"Jitter and lag: {condition}"
-            )
+    pictures = {"realistic, 30 Hz": plot, RECORDED: plot.with_stem(f"{plot.stem}_recorded")}
+    for condition in staged.keys() & pictures.keys():
+        scenes = staged[condition]
+        curves[condition] = frontier(scenes, decoder, tuned, weights)
+        title = f"Jitter and lag: {condition}"
+        draw_frontier(curves[condition], true_jitter(scenes), pictures[condition], title=title)
     complete = scenes_of(test, 60.0, replace(REALISTIC, dropout_rate=0.0))
     half_rate = half_rate_difference(partial(LearnedFilter, weights), complete, decoder)
     size = (dynamics or DEFAULT_WEIGHTS).stat().st_size

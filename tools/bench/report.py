@@ -236,16 +236,22 @@ def _accuracy(report: Json) -> Iterator[Block]:
 
 def _filter(report: Json, folder: Path) -> Iterator[Block]:
     yield Heading("Filters on held-out motion capture")
-    yield Text("Simulated observations with realistic noise at 30 Hz; protocol in the model card.")
     yield _environment(report)
-    columns = ("mpjpe_mm", "acceleration_error_m_s2", "jitter_100m_s3", "lag_ms", "update_us_p50")
-    rows = report["tables"].get("realistic, 30 Hz", {})
-    yield Grid(
-        ("filter", "MPJPE mm", "acceleration error m/s²", "jitter 100 m/s³", "lag ms", "µs median"),
-        [[n, *(_shown(r.get(c)) for c in columns)] for n, r in rows.items()],
-    )
-    if (folder / "filter_frontier.png").is_file():
-        yield Picture("filter_frontier.png", "Jitter and lag of every filter over its settings")
+    for condition, text, picture in (
+        ("realistic, 30 Hz", "Simulated observations; protocol in the model card.", "filter_frontier.png"),
+        ("recorded, 30 Hz", "What the regressor said of rendered people.", "filter_frontier_recorded.png"),
+    ):
+        rows = report["tables"].get(condition, {})
+        if not rows:
+            continue
+        yield Text(f"{condition[0].upper()}{condition[1:]}. {text}")
+        columns = ("mpjpe_mm", "acceleration_error_m_s2", "jitter_100m_s3", "lag_ms", "update_us_p50")
+        yield Grid(
+            ("filter", "MPJPE mm", "acceleration error m/s²", "jitter 100 m/s³", "lag ms", "µs median"),
+            [[n, *(_shown(r.get(c)) for c in columns)] for n, r in rows.items()],
+        )
+        if (folder / picture).is_file():
+            yield Picture(picture, f"Jitter and lag of every filter over its settings, {condition}")
 
 
 def _shown(value: float | None) -> str:
