@@ -26,10 +26,10 @@ from tracker.regress.state_head import Evidence, StateHead
 from tracker.regress.weights import save_weights
 from trainer.data.backdrops import Backdrops
 from trainer.data.crop_pool import CropPool
-from trainer.data.crop_sample import collate
+from trainer.data.crop_sample import CropSource, MixedCrops, collate
 from trainer.data.lift_samples import lift_samples
 from trainer.losses.body import BodyTarget
-from trainer.train_lifter import rooted_poses
+from trainer.train_lifter import plant, rooted_poses
 from trainer.train_regressor import Teacher
 from trainer.training_state import TrainingRun, learning_rate
 
@@ -55,7 +55,7 @@ class SeenBodies(NamedTuple):
 
 
 @torch.no_grad()
-def see(network: RegressorNetwork, pool: CropPool, count: int, *, seed: int) -> SeenBodies:
+def see(network: RegressorNetwork, pool: CropSource, count: int, *, seed: int) -> SeenBodies:
     """Let the network look at ``count`` random crops."""
     network.eval()
     rng = np.random.default_rng(seed)
@@ -127,11 +127,12 @@ def main(
     weights: Annotated[Path, typer.Option(help="network with trained keypoints")],
     run: Annotated[Path, typer.Option(help="folder of the run: checkpoint, log, weights")],
     data: Annotated[Path, typer.Option(envvar="KINESTREAM_DATA", help="data folder")],
-    pool: Annotated[Path, typer.Option(help="folder with crop pools train/ and val/")],
+    pool: Annotated[list[Path], typer.Option(help="folder with crop pools train/ and val/; repeatable")],
     mocap: Annotated[Path, typer.Option(help="mocap cache (npz) of trainer.build_mocap")],
     flow: Annotated[Path | None, typer.Option(help="pose flow; default: the shipped one")] = None,
-    crops: Annotated[int, typer.Option(help="looks at the training pool")] = 12000,
-    steps: int = 1000,
+    lifter: Annotated[Path | None, typer.Option(help="weights of a trained lifter to start from")] = None,
+    crops: Annotated[int, typer.Option(help="looks at the training pools")] = 30000,
+    steps: int = 3000,
     batch_size: int = 256,
     peak_rate: float = 1e-3,
     seed: int = 0,
@@ -145,9 +146,12 @@ def main(
     network = load_network(weights)
     backdrops = Backdrops.load(data / "backgrounds" / "hdri")
     crop_px = network.config.crop_px
-    seen = see(network, CropPool(pool / "train", backdrops, crop_px=crop_px), crops, seed=seed)
-    held_out = see(network, CropPool(pool / "val", backdrops, crop_px=crop_px), 512, seed=12345)
+    pools = [CropPool(folder / "train", backdrops, crop_px=crop_px) for folder in pool]
+    seen = see(network, MixedCrops([(entry, len(entry)) for entry in pools]), crops, seed=seed)
+    held_out = see(network, CropPool(pool[0] / "val", backdrops, crop_px=crop_px), 512, seed=12345)
     _logger.info("looked at %d crops", crops)
+    if lifter is not None:
+        plant(network.head, lifter)
     head = network.head.requires_grad_(True)
     state = TrainingRun(run, head, torch.optim.AdamW(head.parameters(), lr=peak_rate, weight_decay=0.05))
     state.resume()
