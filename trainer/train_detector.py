@@ -17,7 +17,9 @@ from tracker.detect.detector import DETECTOR_FORMAT, box_overlap, peaks, suppres
 from tracker.detect.network import STRIDE, DetectorConfig, DetectorNetwork, DetectorOutput
 from tracker.regress.weights import fill, read_weights, save_weights
 from trainer.data.backdrops import Backdrops
+from trainer.data.boxed_frames import BoxedFrames, FrameSource, MixedFrames
 from trainer.data.detection_frames import DetectionFrames, PhotoCutOuts, PoolCutOuts
+from trainer.data.open_images import load_open_images
 from trainer.data.photos import FREE_PHOTO_SETS
 from trainer.data.pseudo import PseudoLabels
 from trainer.fine_tuning import rate_groups
@@ -66,10 +68,11 @@ def evaluate(network: torch.nn.Module, frames: list[Frame]) -> dict[str, float]:
 
 
 def train(
-    frames: DetectionFrames,
+    frames: FrameSource,
     validation: list[Frame],
     run: TrainingRun,
     *,
+    frame_px: int,
     steps: int,
     batch_size: int,
     peak_rate: float,
@@ -80,7 +83,7 @@ def train(
     evaluate_every: int = 300,
 ) -> None:
     """Run until ``steps`` (or pause at ``stop_after``); all frames of a step have one shape."""
-    shapes = frame_shapes(frames.frame_px)
+    shapes = frame_shapes(frame_px)
     while run.step < min(steps, stop_after or steps):
         rng = run.generator(seed)
         shape = shapes[int(rng.integers(len(shapes)))]
@@ -118,7 +121,18 @@ def detection_frames(
     total = sum(map(len, labels.values()))
     for name, entry in labels.items():
         sources.append((PhotoCutOuts(data / "images" / name, entry), 0.2 * len(entry) / total))
-    return DetectionFrames(sources, backdrops, frame_px=frame_px)
+    return DetectionFrames(sources, backdrops)
+
+
+def boxed_frames(specs: Sequence[str]) -> BoxedFrames:
+    """Frames of photos with boxes, each given as ``BOXES.csv=PICTURES``; ``ValueError`` for another form."""
+    photos = []
+    for spec in specs:
+        boxes, separator, pictures = spec.partition("=")
+        if not separator:
+            raise ValueError(f"expected BOXES.csv=PICTURES, found {spec!r}")
+        photos += load_open_images(Path(boxes), Path(pictures))
+    return BoxedFrames(photos)
 
 
 def main(
@@ -128,6 +142,10 @@ def main(
     photos: Annotated[
         list[str] | None, typer.Option(help="photo sets (DATA/images, DATA/pseudo); repeatable")
     ] = None,
+    open_images: Annotated[
+        list[str] | None, typer.Option(help="BOXES.csv=PICTURES in Open Images' layout; repeatable")
+    ] = None,
+    open_images_share: Annotated[float, typer.Option(help="of the frames, for --open-images")] = 0.3,
     backbone: str = "medium",
     frame_px: Annotated[int, typer.Option(help="longer side of the frames")] = 256,
     start: Annotated[
@@ -162,10 +180,17 @@ def main(
     rng = np.random.default_rng(12345)
     shapes = frame_shapes(config.frame_px)
     validation = [held_out.sample(rng, shape=shapes[i % len(shapes)]) for i in range(EVALUATION_FRAMES)]
+    frames: FrameSource = detection_frames(
+        data, pool, "train", frame_px=config.frame_px, photos=photos or FREE_PHOTO_SETS
+    )
+    if open_images:
+        boxed = boxed_frames(open_images)
+        frames = MixedFrames([(frames, 1 - open_images_share), (boxed, open_images_share)])
     train(
-        detection_frames(data, pool, "train", frame_px=config.frame_px, photos=photos or FREE_PHOTO_SETS),
+        frames,
         validation,
         state,
+        frame_px=config.frame_px,
         steps=steps,
         batch_size=batch_size,
         peak_rate=peak_rate,

@@ -225,7 +225,7 @@ def test_empty_crops_have_nobody(backdrops: Backdrops) -> None:
 def test_frames_have_boxes_around_what_was_pasted(data: Path, pool: Path, backdrops: Backdrops) -> None:
     labels = PseudoLabels.load(data / "pseudo" / "walks.npz")
     cut_outs = [(PoolCutOuts(pool), 1.0), (PhotoCutOuts(data / "images" / "walks", labels), 1.0)]
-    frames = DetectionFrames(cut_outs, backdrops, frame_px=128)
+    frames = DetectionFrames(cut_outs, backdrops)
     rng = np.random.default_rng(0)
     counts = []
     for _ in range(25):
@@ -302,7 +302,7 @@ def test_whole_photos_keep_their_boxes(data: Path, backdrops: Backdrops) -> None
     image, box = photos.whole(np.random.default_rng(0))
     assert image.shape == (160, 100, 3)
     np.testing.assert_allclose(box, [37.5, 10.0, 62.5, 150.0])
-    frames = DetectionFrames([(photos, 1.0)], backdrops, frame_px=96)
+    frames = DetectionFrames([(photos, 1.0)], backdrops)
     rng = np.random.default_rng(3)
     for _ in range(30):
         frame, boxes = frames._whole_photo(rng, photos, (64, 96))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -9,7 +10,7 @@ import torch
 from tracker.detect.detector import DETECTOR_FORMAT, PersonDetector
 from tracker.detect.network import STRIDE, DetectorConfig, DetectorNetwork
 from tracker.regress.weights import save_weights
-from trainer.train_detector import evaluate, to_batch, train
+from trainer.train_detector import boxed_frames, evaluate, to_batch, train
 from trainer.training_state import TrainingRun
 
 SHAPE = (64, 96)
@@ -17,8 +18,6 @@ SHAPE = (64, 96)
 
 class BrightBoxes:
     """One bright box on dark ground, or nothing; of any shape that is asked for, scaled down."""
-
-    frame_px = 96
 
     def sample(self, rng: np.random.Generator, *, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         height, width = SHAPE
@@ -54,6 +53,7 @@ def test_it_learns_resumes_and_is_what_runs(tmp_path: Path) -> None:
     rng = np.random.default_rng(7)
     fixed = [BrightBoxes().sample(rng, shape=SHAPE) for _ in range(20)]
     options = {
+        "frame_px": 96,
         "steps": 150,
         "batch_size": 8,
         "peak_rate": 2e-3,
@@ -77,3 +77,15 @@ def test_it_learns_resumes_and_is_what_runs(tmp_path: Path) -> None:
     large = np.repeat(np.repeat(image, 2, 0), 2, 1)
     found = detector(large)
     assert found.boxes_xyxy_px[0] == pytest.approx(boxes[0] * 2, abs=16)
+
+
+def test_photos_with_boxes_are_named_with_their_folder(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((40, 60, 3), np.uint8))
+    table = tmp_path / "boxes.csv"
+    columns = "ImageID,LabelName,XMin,XMax,YMin,YMax,IsGroupOf,IsDepiction"
+    table.write_text(f"{columns}\na,/m/01g317,0.1,0.6,0.2,0.9,0,0\n", encoding="utf-8")
+    frames = boxed_frames([f"{table}={tmp_path}"])
+    assert len(frames) == 1
+    assert frames.sample(np.random.default_rng(0), shape=SHAPE)[0].shape == (*SHAPE, 3)
+    with pytest.raises(ValueError, match=r"BOXES\.csv=PICTURES"):
+        boxed_frames([str(table)])

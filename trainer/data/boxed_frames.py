@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from trainer.data.crop_sample import shares
 from trainer.data.image_augment import damage
 from trainer.data.image_file import decode, packed_image
 from trainer.data.open_images import BoxedPhoto
@@ -86,8 +87,8 @@ class MixedFrames:
     """Frames of several sources, each as often as its weight says."""
 
     def __init__(self, sources: Sequence[tuple[FrameSource, float]]) -> None:
-        weights = np.array([weight for _, weight in sources], np.float64)
-        self._sources, self._share = [source for source, _ in sources], weights / weights.sum()
+        self._sources = [source for source, _ in sources]
+        self._share = shares([weight for _, weight in sources])
 
     def sample(self, rng: np.random.Generator, *, shape: tuple[int, int]) -> tuple[Image, Floats]:
         """A frame of one of them."""

@@ -131,15 +131,20 @@ def collate(samples: list[CropSample]) -> CropBatch:
     )
 
 
+def shares(weights: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Weights of sources as shares of 1; ``ValueError`` when one is negative or all are zero."""
+    values = np.array(weights, np.float64)
+    if not len(values) or (values < 0).any() or values.sum() <= 0:
+        raise ValueError(f"sources of samples: expected non-negative, not all zero weights, found {weights}")
+    return values / values.sum()
+
+
 class MixedCrops(Generic[S]):
     """Draws from several sources with given weights."""
 
     def __init__(self, sources: Sequence[tuple[Source[S], float]]) -> None:
-        weights = np.array([weight for _, weight in sources], np.float64)
-        if not sources or (weights < 0).any() or weights.sum() <= 0:
-            raise ValueError(f"MixedCrops: expected non-negative, not all zero weights, found {weights}")
         self._sources = [source for source, _ in sources]
-        self._share = weights / weights.sum()
+        self._share = shares([weight for _, weight in sources])
 
     def sample(self, rng: np.random.Generator) -> S:
         """Draw one crop."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from trainer.data.backdrops import Backdrops
 from trainer.data.crop_pool import over
+from trainer.data.crop_sample import shares
 from trainer.data.image_augment import blob, damage
 from trainer.data.image_file import decode, packed_image
 from trainer.data.pseudo import PseudoLabels
@@ -75,18 +76,12 @@ class PhotoCutOuts:
 
 
 class DetectionFrames:
-    """Random frames of a fixed size with the boxes of the people in them."""
+    """Random frames with the boxes of the people in them."""
 
-    def __init__(
-        self,
-        sources: list[tuple[PoolCutOuts | PhotoCutOuts, float]],
-        backdrops: Backdrops,
-        *,
-        frame_px: int,
-    ) -> None:
-        weights = np.array([weight for _, weight in sources], np.float64)
-        self._sources, self._share = [source for source, _ in sources], weights / weights.sum()
-        self._backdrops, self.frame_px = backdrops, frame_px
+    def __init__(self, sources: list[tuple[PoolCutOuts | PhotoCutOuts, float]], backdrops: Backdrops) -> None:
+        self._sources = [source for source, _ in sources]
+        self._share = shares([weight for _, weight in sources])
+        self._backdrops = backdrops
 
     def sample(self, rng: np.random.Generator, *, shape: tuple[int, int]) -> tuple[Image, Floats]:
         """A frame of ``shape`` (H, W) and the boxes (P, 4) of the visible people."""
