@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -20,7 +20,11 @@ SLOWEST_RECORDED_HZ = 8.0
 MOST_DROPOUTS = 0.25
 BURST_S = (0.03, 0.35)
 """Shortest and longest mean of a burst of dropouts."""
+DRIFT_M_S = 0.7
+"""Standard deviation of a drifting camera's speed along each axis."""
 LATENT_SHIFT = 0.5
+MISREPORTED = 0.25
+"""Standard deviation of the logarithm of a factor on recorded standard deviations."""
 WEAKEST = 0.5
 """Recorded errors are scaled down to this at most, so that a better regressor is no stranger."""
 
@@ -30,7 +34,7 @@ class Batch:
     """B sequences of T frames: what is seen, and the truth then and `lead_s` later.
 
     Shapes: times_s, lead_s, missing, valid, ahead_valid (B, T); smoothness (B,); poses (B, T, ...);
-    std (B, T, D + 6).
+    std (B, T, D + 6); recorded (B,) one where observations are real, zero where they are simulated.
     """
 
     times_s: Tensor
@@ -43,6 +47,7 @@ class Batch:
     ahead: Pose
     ahead_valid: Tensor
     smoothness: Tensor
+    recorded: Tensor
 
     @classmethod
     def joined(cls, parts: Sequence[Batch]) -> Batch:
@@ -65,15 +70,29 @@ def draw_batch(
     rng: np.random.Generator,
     recorded: RecordedLooks | None = None,
 ) -> Batch:
-    """Simulated sequences, half of them recorded ones instead where there is a recording."""
-    if recorded is None:
-        return simulated_batch(clips, batch=batch, steps=steps, rng=rng)
-    half = batch // 2
-    return Batch.joined(
-        [
-            simulated_batch(clips, batch=batch - half, steps=steps, rng=rng),
-            recorded_batch(recorded, batch=half, steps=steps, rng=rng),
-        ]
+    """Simulated sequences, or half of them recorded where there is a recording; some cameras drift."""
+    half = 0 if recorded is None else batch // 2
+    parts = [simulated_batch(clips, batch=batch - half, steps=steps, rng=rng)]
+    if recorded is not None:
+        parts.append(recorded_batch(recorded, batch=half, steps=steps, rng=rng))
+    return drifting(Batch.joined(parts), rng)
+
+
+def drifting(data: Batch, rng: np.random.Generator) -> Batch:
+    """The same before cameras of which half drift evenly: people also move without moving their legs."""
+    batch = len(data.times_s)
+    moves = rng.random((batch, 1, 1)) < 0.5
+    speed_m_s = _tensor((DRIFT_M_S * moves * rng.standard_normal((batch, 1, 3))).astype(np.float32))
+
+    def moved(pose: Pose, after_s: Tensor) -> Pose:
+        return pose._replace(translation_m=pose.translation_m + speed_m_s * after_s[..., None])
+
+    now = data.times_s.float()
+    return replace(
+        data,
+        observed=moved(data.observed, now),
+        truth=moved(data.truth, now),
+        ahead=moved(data.ahead, now + data.lead_s),
     )
 
 
@@ -111,6 +130,7 @@ def simulated_batch(clips: LatentClips, *, batch: int, steps: int, rng: np.rando
         ahead=pose(ahead),
         ahead_valid=_tensor(times + lead <= end),
         smoothness=_tensor(rng.uniform(-1, 1, batch).astype(np.float32)),
+        recorded=torch.zeros(batch),
     )
 
 
@@ -143,7 +163,8 @@ def recorded_batch(recorded: RecordedLooks, *, batch: int, steps: int, rng: np.r
     """Random stretches of recorded clips, thinned to uneven rates from the recording's down to 8 Hz.
 
     Half of the sequences keep their errors, in the others they are smaller by a random factor. Truth and
-    looks are moved alike to elsewhere in the latent space and turned about the vertical: what the regressor
+    looks are moved alike to elsewhere in the latent space and turned about the vertical, errors of the
+    translation have either sign, and the latent's standard deviations are another clip's: what the regressor
     keeps wrong through a clip cannot be learned by heart then, only how its looks move.
     """
     chosen = rng.integers(0, len(recorded), batch)
@@ -164,6 +185,12 @@ def recorded_batch(recorded: RecordedLooks, *, batch: int, steps: int, rng: np.r
     missing = recorded.missing[clip, now] | bursts(rng, times, rate, length)
     missing[:, 0] = False
     weaker = np.where(rng.random(batch) < 0.5, 1.0, rng.uniform(WEAKEST, 1.0, batch)).astype(np.float32)
+    share = np.repeat(weaker[:, None], recorded.std.shape[2], 1)
+    share[:, -3:] *= rng.choice(np.array([-1.0, 1.0], np.float32), (batch, 3))
+    std = recorded.std[clip, now].copy()
+    latent = recorded.z.shape[2]
+    std[..., :latent] = recorded.std[rng.permutation(chosen)[:, None], now][..., :latent]
+    std *= np.exp(MISREPORTED * rng.standard_normal((batch, 1, 1), dtype=np.float32))
     moved = _Elsewhere.draw(batch, recorded.z.shape[2], rng)
     truth, ahead = (
         moved.pose(recorded.z[clip, at], recorded.root_quat_wxyz[clip, at], recorded.translation_m[clip, at])
@@ -176,8 +203,8 @@ def recorded_batch(recorded: RecordedLooks, *, batch: int, steps: int, rng: np.r
     )
     return Batch(
         times_s=_tensor(times),
-        observed=_between(truth, seen, _tensor(weaker)),
-        std=_tensor(recorded.std[clip, now] * weaker[:, None, None]),
+        observed=_between(truth, seen, _tensor(share)),
+        std=_tensor(std * weaker[:, None, None]),
         missing=_tensor(missing),
         truth=truth,
         valid=_tensor(frame <= last),
@@ -185,6 +212,7 @@ def recorded_batch(recorded: RecordedLooks, *, batch: int, steps: int, rng: np.r
         ahead=ahead,
         ahead_valid=_tensor(frame + lead <= last),
         smoothness=_tensor(rng.uniform(-1, 1, batch).astype(np.float32)),
+        recorded=torch.ones(batch),
     )
 
 
@@ -212,10 +240,10 @@ class _Elsewhere:
 
 
 def _between(truth: Pose, seen: Pose, share: Tensor) -> Pose:
-    """States (B, T, ...) a share (B,) of the way from the truth to what was seen."""
+    """States (B, T, ...) shares (B, D + 6) of the way from the truth to what was seen."""
     batch, steps = truth.z.shape[:2]
     origin, target = (Pose(*(part.flatten(0, 1) for part in pose)) for pose in (truth, seen))
-    step = share.repeat_interleave(steps)[:, None] * difference(target, origin)
+    step = share.repeat_interleave(steps, 0) * difference(target, origin)
     return Pose(*(part.unflatten(0, (batch, steps)) for part in move(origin, step)))
 
 

@@ -30,6 +30,10 @@ JERK_UNIT_M = 0.04
 AHEAD_UNIT_M = 0.03
 LAG_UNIT_S = 0.1
 """What costs one nat a dimension: error of joints, of their second difference, of forecasts; lag."""
+OFFSET_UNITS = (0.4, 0.2)
+"""What costs one nat a sequence: lasting offset from a real regressor, latent and root (radians)."""
+ROOT_WEIGHT = 5.0
+"""How much more the likelihood of root and translation, which move every joint, counts than a latent's."""
 SMOOTHNESS_DECADES = 1.2
 """At smoothness 1 the second difference weighs ten to this power more, and lag less; at -1 the reverse."""
 Tensors = TypeVar("Tensors", Pose, MotionCurve)
@@ -133,9 +137,9 @@ def unrolled_losses(
     truth, future = _after_first(data.truth), _after_first(data.ahead)
     valid = data.valid[:, 1:].flatten()
     prior_error = difference(truth, rollout.prior.pose)
-    nll = 0.5 * _mean(student_nll(prior_error, rollout.prior.variance).mean(1), valid)
+    nll = 0.5 * _mean(_weighted_nll(prior_error, rollout.prior.variance), valid)
     for (_, error, variance, usable), weight in zip(rollout.residuals(data), (1.0, 0.5), strict=True):
-        nll = nll + weight * _mean(student_nll(error, variance).mean(1), usable)
+        nll = nll + weight * _mean(_weighted_nll(error, variance), usable)
     joints = _JointErrors(flow, data, rng, windows)
     mpjpe, jerk, lag = joints.of_estimates(rollout.estimate.pose, truth)
     ahead_mpjpe = joints.of_forecasts(rollout.ahead.pose, future)
@@ -147,10 +151,30 @@ def unrolled_losses(
         + smooth / JERK_UNIT_M
         + lag.mean_over(1 / emphasis).clamp_min(0.0) / LAG_UNIT_S
         + ahead_mpjpe.mean / AHEAD_UNIT_M
+        + _mean(_lasting_offset(rollout, data), data.recorded)
     )
     return Losses(
         nll, mpjpe.mean, ahead_mpjpe.mean, jerk.mean, lag.mean_over(torch.ones_like(emphasis)), total
     )
+
+
+def _lasting_offset(rollout: Rollout, data: Batch) -> Tensor:
+    """How far estimates are from what was seen on average over each sequence (B,), in units.
+
+    What a real regressor keeps saying is a mean of what may be already; no filter knows better.
+    """
+    offset = difference(_after_first(data.observed), rollout.estimate.pose)
+    mean = offset.unflatten(0, (len(data.times_s), -1)).mean(1)
+    latent, root = mean[:, :-6], mean[:, -6:-3]
+    sizes = [part.square().mean(1).add(1e-8).sqrt() for part in (latent, root)]
+    return sum(size / unit for size, unit in zip(sizes, OFFSET_UNITS, strict=True))  # type: ignore[return-value]
+
+
+def _weighted_nll(error: Tensor, variance: Tensor) -> Tensor:
+    """Student's t, (B,), mean over the dimensions by their weight."""
+    weight = error.new_ones(error.shape[1])
+    weight[-6:] = ROOT_WEIGHT
+    return student_nll(error, variance) @ (weight / weight.sum())
 
 
 class _Masked(NamedTuple):

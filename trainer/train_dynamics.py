@@ -165,6 +165,7 @@ def calibrate(dynamics: LatentDynamics, motions: Motions, *, batches: int = 8) -
             ]
         )
     fit = np.polynomial.polynomial.polyfit(centers, scales, 1)  # (2, 3): offset and slope of each group
+    fit[1] = np.maximum(fit[1], 0)  # standard deviations must not shrink while nobody looks
     dynamics.std_scale.copy_(torch.from_numpy(np.repeat(fit, [size, 3, 3], axis=1)))
 
 

@@ -14,7 +14,7 @@ from trainer.data.clip import MotionClip, forward_joints
 from trainer.data.latent_clips import LatentClips, held_out_halves, multiply, random_cameras, rotate
 from trainer.data.latent_noise import OUTLIERS, SWAPS, WHITE, NoiseModel, frame_times, observe
 from trainer.data.recorded_looks import RecordedLooks
-from trainer.latent_batches import draw_batch, recorded_batch
+from trainer.latent_batches import Batch, draw_batch, drifting, recorded_batch
 from trainer.latent_rollout import forward_joints as torch_joints
 from trainer.latent_rollout import unroll, unrolled_losses
 from trainer.train_dynamics import Motions, Run, TrainConfig, calibrate, evaluate, train
@@ -207,9 +207,12 @@ def test_recorded_sequences_are_stretches_of_the_recording(clips: LatentClips) -
     offset = (data.observed.z - data.truth.z)[:, 0, 0].abs()
     assert float(offset.max()) == pytest.approx(0.5, abs=1e-5) and 0.24 < float(offset.min()) < 0.4
     weaker = offset / 0.5
-    torch.testing.assert_close(data.std[:, 3, 5], 0.4 * weaker, atol=1e-4, rtol=1e-3)
+    factor = data.std[:, 3, 5] / (0.4 * weaker)
+    assert float(factor.log().std()) == pytest.approx(0.25, abs=0.06)
+    torch.testing.assert_close(data.std[:, 0, 60], data.std[:, 3, 5])
     too_far = (data.observed.translation_m - data.truth.translation_m)[:, 4, 2]
-    torch.testing.assert_close(too_far, 0.2 * weaker, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(too_far.abs(), 0.2 * weaker, atol=1e-4, rtol=1e-3)
+    assert 15 < int((too_far > 0).sum()) < 49, "either sign"
     turned = (data.observed.root_quat_wxyz * data.truth.root_quat_wxyz).sum(-1)[:, 2]
     torch.testing.assert_close(2 * torch.acos(turned.clamp(max=1)), 0.1 * weaker, atol=2e-3, rtol=1e-2)
 
@@ -238,8 +241,31 @@ def test_recorded_people_are_moved_elsewhere_with_all_that_was_seen_of_them(clip
     assert np.abs(root[:, [1, 3]]).max() == 0 and np.abs(root[:, 2]).max() > 0.9
 
 
+def test_what_the_latents_report_does_not_tell_the_clip(clips: LatentClips) -> None:
+    recorded = recording(clips)
+    recorded.std[:] = np.array([1, 2, 3])[:, None, None]
+    data = recorded_batch(recorded, batch=90, steps=3, rng=np.random.default_rng(4))
+    latent, place = data.std[:, 0, 0], data.std[:, 0, -1]
+    same = (latent / place - 1).abs() < 1e-5
+    assert 0.2 < float(same.float().mean()) < 0.5, "of three clips, as often the same one as by chance"
+
+
+def test_before_a_drifting_camera_everything_moves_alike(clips: LatentClips) -> None:
+    data = recorded_batch(recording(clips), batch=80, steps=5, rng=np.random.default_rng(5))
+    moved = drifting(data, np.random.default_rng(6))
+    gone = moved.truth.translation_m - data.truth.translation_m
+    torch.testing.assert_close(moved.observed.translation_m - data.observed.translation_m, gone)
+    speed = gone[:, -1] / data.times_s[:, -1:].float()
+    still = (speed == 0).all(1)
+    assert 25 < int(still.sum()) < 55 and float(speed[~still].std()) == pytest.approx(0.7, rel=0.15)
+    torch.testing.assert_close(gone[:, 2], speed * data.times_s[:, 2:3].float(), atol=1e-5, rtol=1e-4)
+    ahead = (moved.ahead.translation_m - data.ahead.translation_m)[:, 1]
+    after_s = (data.times_s.float() + data.lead_s)[:, 1:2]
+    torch.testing.assert_close(ahead, speed * after_s, atol=1e-5, rtol=1e-4)
+
+
 def test_half_of_a_batch_is_recorded(clips: LatentClips) -> None:
-    recorded = replace(recording(clips), std=np.full((3, 90, 69), 99.0, np.float32))
+    recorded = replace(recording(clips), std=np.full((3, 90, 69), 999.0, np.float32))
     data = draw_batch(clips, batch=9, steps=6, rng=np.random.default_rng(2), recorded=recorded)
     assert len(data.times_s) == len(data.observed.z) == 9
     assert int((data.std[:, 0, 0] > 40).sum()) == 4
@@ -288,7 +314,7 @@ def test_training_improves(motions: Motions, flow: PoseFlow, tmp_path: Path) -> 
         run.advance()
     after = evaluate(run.averaged(), flow, motions, batch=64, frames=10, batches=1)
     assert after["total"] < 0.9 * before["total"]
-    assert after["recorded_total"] < 0.9 * before["recorded_total"]
+    assert after["recorded_total"] < before["recorded_total"]  # its lasting errors are not to be learned
 
 
 def test_a_run_starts_from_given_weights(motions: Motions, flow: PoseFlow, tmp_path: Path) -> None:
@@ -308,6 +334,25 @@ def test_calibrated_intervals_cover_nine_of_ten(clips: LatentClips, flow: PoseFl
     (_, error, variance, valid), _ = unroll(dynamics, data).residuals(data)
     inside = error.abs() <= 1.645 * variance.sqrt() * dynamics.std_scale[0]
     assert float(inside[valid].float().mean()) == pytest.approx(0.9, abs=0.06)
+
+
+def test_a_lasting_offset_from_a_real_regressor_costs(clips: LatentClips, flow: PoseFlow) -> None:
+    data = recorded_batch(recording(clips), batch=6, steps=8, rng=np.random.default_rng(0))
+    torch.manual_seed(0)
+    dynamics = LatentDynamics(DynamicsConfig(hidden=8)).requires_grad_(False)
+
+    def total(part: Batch) -> float:
+        return unrolled_losses(dynamics, flow, part, np.random.default_rng(1)).numbers()["total"]
+
+    apart = replace(data, observed=data.observed._replace(z=data.observed.z + 0.0))
+    apart.observed.z[:, 1:] += 0.5
+    apart.missing[:, 1:] = True  # the estimate stays where it was
+    data.missing[:, 1:] = True
+    simulated = torch.zeros_like(data.recorded)
+    assert total(replace(apart, recorded=simulated)) == pytest.approx(
+        total(replace(data, recorded=simulated))
+    )
+    assert total(apart) > total(data) + 0.5
 
 
 def test_losses_are_those_of_a_perfect_filter_at_zero(clips: LatentClips, flow: PoseFlow) -> None:
