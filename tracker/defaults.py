@@ -4,8 +4,8 @@ from typing import Final
 
 DEFAULT_ENDPOINT: Final = "tcp://127.0.0.1:5556"
 """Where a tracker publishes and a listener connects."""
-DEFAULT_FILTER: Final = "kalman"
-"""The most accurate one behind the shipped regressor; the learned one is smoother (docs/decisions.md)."""
+DEFAULT_FILTER: Final = "learned"
+"""The one with least jitter and lag behind the shipped regressor (docs/decisions.md)."""
 DEFAULT_ENGINE: Final = "auto"
 DEFAULT_FOV_DEG: Final = 65.0
 """Diagonal field of view assumed for an unknown camera, between webcams (55-78) and phones (65-80)."""

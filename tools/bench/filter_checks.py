@@ -10,10 +10,11 @@ import numpy as np
 from tools.bench import motion_metrics as metrics
 from tools.bench.filter_runs import Maker, Scene, around_pelvis, joints_of, run, stacked
 from tracker.latent.decode import FlowDecoder
+from tracker.latent.filtering.learned import DEFAULT_SMOOTHNESS
 from tracker.latent.filtering.root import difference, mean_of, std_of
 
 Check = dict[str, Any]
-LEARNED = {"learned": 0.0, "learned (quick)": -1.0, "learned (smooth)": 1.0}
+LEARNED = {"learned": DEFAULT_SMOOTHNESS, "learned (quick)": -1.0, "learned (smooth)": 1.0}
 """Names and smoothness of the learned filter in the tables."""
 COAST_MS = ("50", "100", "150", "200", "250", "300")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.extras import optional_module
+from tracker.defaults import DEFAULT_FILTER
 
 
 def clip_plots(report: dict[str, Any], folder: Path) -> Iterator[tuple[str, str]]:
@@ -25,7 +26,7 @@ def clip_plots(report: dict[str, Any], folder: Path) -> Iterator[tuple[str, str]
     yield _save(figure, folder, "clip_error.png"), "Error over time on the embedded clip"
 
     figure, axis = plt.subplots(figsize=(8, 3.0), layout="constrained")
-    name = "kalman" if "kalman" in filters else next(iter(filters))
+    name = DEFAULT_FILTER if DEFAULT_FILTER in filters else next(iter(filters))
     axis.hist(filters[name]["all_frame_ms"], bins=60, color="#1f77b4")
     for key, style in (("p50", "-"), ("p95", "--"), ("p99", ":")):
         axis.axvline(filters[name]["frame_ms"][key], color="#333333", ls=style, lw=1, label=key)
