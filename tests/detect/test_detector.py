@@ -145,3 +145,17 @@ def test_letterbox_of_a_large_picture_equals_one_reduction() -> None:
     frame, _ = letterbox(image, 320)
     at_once = cv2.resize(image, (320, 180), interpolation=cv2.INTER_AREA)
     assert np.abs(frame[:180].astype(int) - at_once).max() <= 1
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.7, 1.0])
+def test_peaks_are_the_cells_above_their_neighbours(threshold: float) -> None:
+    generator = torch.Generator().manual_seed(3)
+    logits = 2 * torch.randn(1, 24, 40, generator=generator)
+    boxes = torch.rand(1, 4, 24, 40, generator=generator)
+    heat = torch.sigmoid(logits)
+    highest = torch.nn.functional.max_pool2d(heat, 3, 1, 1)
+    expected = torch.where((heat == highest) & (heat >= threshold))
+    order = heat[expected].argsort(descending=True)
+    found, scores = peaks(DetectorOutput(logits, boxes), threshold)
+    np.testing.assert_allclose(scores, heat[expected][order], atol=1e-6)
+    np.testing.assert_array_equal(found, boxes.permute(0, 2, 3, 1)[expected][order])
