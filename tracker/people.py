@@ -43,9 +43,7 @@ class People:
 
     def boxes_at(self, t_ns: int, camera: Camera) -> FloatArray:
         """Where to look for each, (P, 4), within the picture."""
-        limit = np.array([camera.width_px, camera.height_px] * 2, np.float32) - np.float32(0.5)
-        boxes: FloatArray = np.clip(self._tracks.boxes_at(t_ns), np.float32(-0.5), limit)
-        return boxes
+        return camera.within_picture(self._tracks.boxes_at(t_ns))
 
     def see(self, t_ns: int, looks: Observations, boxes_xyxy_px: FloatArray, camera: Camera) -> None:
         """Take in one look for each of `boxes_at`."""

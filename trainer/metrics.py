@@ -1,4 +1,4 @@
-"""Errors of joints: after alignment of the root, and after a similarity (Procrustes)."""
+"""Errors of joints after alignment of the root or a similarity (Procrustes); intervals of deviations."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+
+INTERVAL = 0.9
+INTERVAL_STDS = 1.6448536269514722
+"""Half the width of a central 90 % interval of the normal distribution, in standard deviations."""
 
 
 def similarity_aligned(points: npt.ArrayLike, reference: npt.ArrayLike) -> FloatArray:

@@ -20,7 +20,6 @@ import torch
 import typer
 from rich.console import Console
 
-from tracker.body.camera import Camera
 from tracker.body.model import load_body
 from tracker.body.rotation import quat_from_matrix
 from tracker.detect.tracks import Track, TrackSettings
@@ -52,7 +51,7 @@ class Watcher:
             person = frame.people[0]
             if track is None:
                 track = Track(person.box_xyxy_px, frame.t_ns, frame.t_ns, score=1.0)
-            box = _within(track.box_at(frame.t_ns), frame.camera)
+            box = frame.camera.within_picture(track.box_at(frame.t_ns))
             seen = self._regressor(frame.image, box[None], frame.camera)
             told = PersonState.from_observations(seen, 0)
             missing = bool(seen.presence[0] < TrackSettings.min_presence)
@@ -77,11 +76,6 @@ def true_pose(
     with torch.no_grad():
         latent = flow.encode(torch.from_numpy(person.rotations[None, 1:22]))[0].numpy()
     return latent, quat_from_matrix(person.rotations[0].astype(np.float64)).astype(np.float32)
-
-
-def _within(box: npt.NDArray[np.float32], camera: Camera) -> npt.NDArray[np.float32]:
-    limit = np.array([camera.width_px, camera.height_px] * 2, np.float32) - np.float32(0.5)
-    return np.asarray(np.clip(box, np.float32(-0.5), limit))
 
 
 def main(

@@ -29,11 +29,8 @@ from trainer.data.mocap_cache import MocapCache
 from trainer.data.recorded_looks import RecordedLooks
 from trainer.latent_batches import MAX_LEAD_S, draw_batch, recorded_batch, simulated_batch
 from trainer.latent_rollout import Advance, advance, unroll, unrolled_losses
+from trainer.metrics import INTERVAL, INTERVAL_STDS
 from trainer.training_state import TrainingRun
-
-INTERVAL = 0.9
-INTERVAL_STDS = 1.6448536269514722
-"""Half the width of a central 90 % interval of the normal distribution."""
 
 
 @dataclass(frozen=True)

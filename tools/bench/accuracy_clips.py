@@ -86,7 +86,7 @@ def overlay(labels: ClipLabels, frames: Iterable[PoseFrame]) -> dict[str, Any]:
     confirmed: list[bool] = []
     for frame in frames:
         index = frame.frame_index
-        confirmed += labels.confirmed.get(index, np.zeros(0, np.bool_)).tolist()
+        confirmed += [bool(flag) for flag in labels.confirmed.get(index, ())]
         for points, box in zip(labels.points_px.get(index, ()), labels.boxes.get(index, ()), strict=True):
             body_gaps.append(_nearest(points, box, (_projected(p, frame.camera) for p in frame.persons)))
             keypoint_gaps.append(
@@ -97,10 +97,10 @@ def overlay(labels: ClipLabels, frames: Iterable[PoseFrame]) -> dict[str, Any]:
     return {
         "labelled_people": len(gaps),
         "confirmed_people": int(sure.sum()),
-        "followed_percent": 100 * float(met.mean()),
-        "on_person_percent": 100 * float((gaps < ON_PERSON).mean()),
+        "followed_percent": _percent(met),
+        "on_person_percent": _percent(gaps < ON_PERSON),
         "confirmed_on_person_percent": _percent(gaps[sure] < ON_PERSON),
-        "keypoints_on_person_percent": 100 * float((np.array(keypoint_gaps) < ON_PERSON).mean()),
+        "keypoints_on_person_percent": _percent(np.array(keypoint_gaps) < ON_PERSON),
         "median_distance_percent": 100 * float(np.median(gaps[met])) if met.any() else float("nan"),
     }
 

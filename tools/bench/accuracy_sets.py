@@ -36,7 +36,7 @@ from trainer.data.image_file import decode, packed_image
 from trainer.data.lspet import LIMB_JOINTS, LIMB_KEYPOINTS, load_lspet
 from trainer.losses.body import BodyLoss, BodyTarget, with_hands
 from trainer.losses.parts import part_iou
-from trainer.metrics import aligned_error, root_error
+from trainer.metrics import INTERVAL_STDS, aligned_error, root_error
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -44,8 +44,6 @@ PRESENCE = 0.5
 PCK_SHARE = 0.2
 _SEED = 2024
 _BATCH = 64
-INTERVAL_STDS = 1.6448536269514722
-"""Half width of the central 90 % interval of a normal distribution, in standard deviations."""
 _TORSO = tuple(
     (KEYPOINT_NAMES.index(a), KEYPOINT_NAMES.index(b))
     for a, b in (("left_shoulder", "right_hip"), ("right_shoulder", "left_hip"))

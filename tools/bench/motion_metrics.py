@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from trainer.metrics import INTERVAL_STDS
+
 Floats = npt.NDArray[np.floating]
 
 LAG_GRID_S = 0.005
@@ -115,4 +117,4 @@ def gaussian_nll(error: Floats, std: Floats) -> float:
 
 def coverage(error: Floats, std: Floats) -> float:
     """Share of errors within the central 90 % interval of N(0, std^2)."""
-    return float((np.abs(error) <= 1.6448536269514722 * std).mean())
+    return float((np.abs(error) <= INTERVAL_STDS * std).mean())

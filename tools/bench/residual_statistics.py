@@ -12,13 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from tools.bench.motion_metrics import coverage
 from tracker.latent.dynamics import Pose, difference
 from trainer.data.recorded_looks import RecordedLooks
 
 Floats = npt.NDArray[np.floating]
 
-INTERVAL_STDS: Final = 1.6448536269514722
-"""Half the width of a central 90 % interval of the normal distribution."""
 STEP_S: Final = 1 / 30
 """Time over which changes are taken."""
 
@@ -76,7 +75,7 @@ def _figures(
         "rms": float(np.sqrt(variance)),
         "constant_share": float(np.square(np.stack(means)).mean() / variance),
         "reported_over_actual": float(np.sqrt(np.square(std[hit]).mean() / variance)),
-        "coverage_90": float((np.abs(error[hit]) <= INTERVAL_STDS * std[hit]).mean()),
+        "coverage_90": coverage(error[hit], std[hit]),
         "follows": float((true_around * seen_around).sum() / np.square(true_around).sum()),
         "true_step": _rms((true[:, lag:] - true[:, :-lag])[pairs]),
         "seen_step": _rms((seen[:, lag:] - seen[:, :-lag])[pairs]),

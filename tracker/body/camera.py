@@ -135,6 +135,11 @@ class Camera:
         points = torch.from_numpy(np.array(points_cam_m, np.float64))
         return project_points(points, torch.from_numpy(self.K), self.distortion).numpy()
 
+    def within_picture(self, boxes_xyxy_px: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Boxes (..., 4), left, top, right, bottom, cut to the picture's edges."""
+        limit = np.array([self.width_px, self.height_px] * 2, np.float32) - np.float32(0.5)
+        return np.asarray(np.clip(boxes_xyxy_px, np.float32(-0.5), limit))
+
     def unproject(self, points_px: npt.ArrayLike, depth_m: npt.ArrayLike = 1.0) -> FloatArray:
         """Pixels (..., 2) and depths (...) along z -> points (..., 3) in the camera frame."""
         pixels = np.asarray(points_px, np.float64)
