@@ -18,6 +18,11 @@ FloatArray = npt.NDArray[np.float32]
 MIN_VISIBLE_PX = 8.0
 """People of whom less is left within the picture count as gone."""
 MIN_DISTANCE_M = 0.1
+CUT_OFF_ROOM = 0.2
+"""Of somebody who is cut off, so much outside of the picture is looked at, as a share of the visible box."""
+CLOSE_UP = 0.6
+"""A detection this large, as a share of the picture's shorter side, is probably of somebody cut off."""
+OUTWARD: FloatArray = np.array([-1, -1, 1, 1], np.float32)
 
 
 class People:
@@ -42,13 +47,20 @@ class People:
         self._tracks.offer(t_ns, found.boxes_xyxy_px, found.scores)
 
     def boxes_at(self, t_ns: int, camera: Camera) -> FloatArray:
-        """Where to look for each, (P, 4), within the picture."""
-        return camera.within_picture(self._tracks.boxes_at(t_ns))
+        """Where to look for each, (P, 4): within the picture, with room around those whom it cuts off."""
+        wanted = self._tracks.boxes_at(t_ns)
+        first = np.array([track.hits == 0 for track in self._tracks.tracks], np.bool_)
+        visible = camera.within_picture(wanted)
+        side = (visible[:, 2:] - visible[:, :2]).max(1, initial=0)
+        close_up = first & (side > CLOSE_UP * min(camera.width_px, camera.height_px))
+        wanted[close_up] += CUT_OFF_ROOM * side[close_up, None] * OUTWARD
+        return camera.within_picture(wanted, room=CUT_OFF_ROOM)
 
     def see(self, t_ns: int, looks: Observations, boxes_xyxy_px: FloatArray, camera: Camera) -> None:
         """Take in one look for each of `boxes_at`."""
         with self._lock:
-            owners = self._tracks.judge(t_ns, looks.keypoints_px, _believable(looks, boxes_xyxy_px))
+            presence = _believable(looks, camera.within_picture(boxes_xyxy_px))
+            owners = self._tracks.judge(t_ns, looks.keypoints_px, presence)
             self._filters = {
                 track: self._filters.get(track) or self._new_filter() for track in self._tracks.tracks
             }

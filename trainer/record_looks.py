@@ -27,6 +27,7 @@ from tracker.latent.decode import FlowDecoder
 from tracker.latent.filtering.base import PersonState
 from tracker.latent.flow import PoseFlow
 from tracker.models import Observer
+from tracker.people import CUT_OFF_ROOM
 from tracker.posing import BodyPoser
 from tracker.regress.regressor import DEFAULT_WEIGHTS, Regressor
 from trainer.data.recorded_looks import RecordedLooks
@@ -51,7 +52,7 @@ class Watcher:
             person = frame.people[0]
             if track is None:
                 track = Track(person.box_xyxy_px, frame.t_ns, frame.t_ns, score=1.0)
-            box = frame.camera.within_picture(track.box_at(frame.t_ns))
+            box = frame.camera.within_picture(track.box_at(frame.t_ns), room=CUT_OFF_ROOM)
             seen = self._regressor(frame.image, box[None], frame.camera)
             told = PersonState.from_observations(seen, 0)
             missing = bool(seen.presence[0] < TrackSettings.min_presence)

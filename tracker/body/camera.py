@@ -135,10 +135,17 @@ class Camera:
         points = torch.from_numpy(np.array(points_cam_m, np.float64))
         return project_points(points, torch.from_numpy(self.K), self.distortion).numpy()
 
-    def within_picture(self, boxes_xyxy_px: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Boxes (..., 4), left, top, right, bottom, cut to the picture's edges."""
+    def within_picture(
+        self, boxes_xyxy_px: npt.NDArray[np.float32], *, room: float = 0.0
+    ) -> npt.NDArray[np.float32]:
+        """Boxes (..., 4), left, top, right, bottom, cut to the picture's edges.
+
+        With ``room``, a share of the longer side of what is within, as much more may lie outside.
+        """
         limit = np.array([self.width_px, self.height_px] * 2, np.float32) - np.float32(0.5)
-        return np.asarray(np.clip(boxes_xyxy_px, np.float32(-0.5), limit))
+        inside = np.clip(boxes_xyxy_px, np.float32(-0.5), limit)
+        margin = np.float32(room) * (inside[..., 2:] - inside[..., :2]).max(-1, keepdims=True)
+        return np.asarray(np.clip(boxes_xyxy_px, inside - margin, inside + margin))
 
     def unproject(self, points_px: npt.ArrayLike, depth_m: npt.ArrayLike = 1.0) -> FloatArray:
         """Pixels (..., 2) and depths (...) along z -> points (..., 3) in the camera frame."""
