@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tracker.regress.network import RegressorConfig
-from tracker.regress.weights import WeightsError, configured, fill, read_weights, save_weights
+from tracker.regress.weights import WeightsError, configured, fill, pack_weights, read_weights, save_weights
 
 KIND = "test.net.v1"
 
@@ -48,3 +48,30 @@ def test_a_configuration_of_another_version_is_refused_by_name() -> None:
     for values in ({"latent_size": 5, "pyramid_width": 96}, {"latent_size": 5, "backbone": "small"}):
         with pytest.raises(WeightsError, match=r"old\.safetensors.*another version"):
             configured(RegressorConfig, values, path="old.safetensors")
+
+
+def test_packed_weights_are_half_as_large_and_within_half_a_step(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    large = torch.nn.Sequential(torch.nn.Linear(200, 300), torch.nn.Conv2d(2, 3, 3))
+    with torch.no_grad():
+        large[0].weight[3] = 0.0  # a row without a scale of its own
+        large[0].weight[4] *= 1e-4
+        large[0].weight[5] *= 1e4
+    plain, packed = tmp_path / "w.safetensors", tmp_path / "p.safetensors"
+    save_weights(plain, large, kind=KIND, config={"width": 5}, notes={"data": "none"})
+    pack_weights(plain, packed)
+    assert packed.stat().st_size < 0.6 * plain.stat().st_size
+    (config, tensors), (_, exact) = read_weights(packed, kind=KIND), read_weights(plain, kind=KIND)
+    assert config == {"width": 5}
+    assert tensors.keys() == exact.keys()
+    for name, value in tensors.items():
+        assert value.dtype == exact[name].dtype
+        if name == "0.weight":
+            step = exact[name].abs().amax(1, keepdim=True) / 127
+            assert ((value - exact[name]).abs() <= 0.502 * step + 2e-5).all()
+        else:
+            torch.testing.assert_close(value, exact[name])
+    again = tmp_path / "again.safetensors"
+    pack_weights(packed, again)
+    for name, value in read_weights(again, kind=KIND)[1].items():
+        assert torch.equal(value, tensors[name])
