@@ -55,14 +55,18 @@ class SeenBodies(NamedTuple):
 
 
 @torch.no_grad()
-def see(network: RegressorNetwork, pool: CropSource, count: int, *, seed: int) -> SeenBodies:
-    """Let the network look at ``count`` random crops."""
+def see(
+    network: RegressorNetwork, pool: CropSource, count: int, *, seed: int, bfloat16: bool = False
+) -> SeenBodies:
+    """Let the network look at ``count`` random crops; in bfloat16 three times as fast and less exact."""
     network.eval()
     rng = np.random.default_rng(seed)
     parts: list[list[Tensor]] = []
     for first in range(0, count, _LOOK_BATCH):
         batch = collate([pool.sample(rng) for _ in range(min(_LOOK_BATCH, count - first))])
-        evidence = network.look(batch.images.contiguous(memory_format=torch.channels_last))[3]
+        images = batch.images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            evidence = Evidence(*[field.float() for field in network.look(images)[3]])
         labels = (batch.to_virtual, batch.log_extent, batch.rotations, batch.translation_m, batch.betas)
         parts.append([*evidence, *labels])
     fields = [torch.cat(values) for values in zip(*parts, strict=True)]
@@ -137,6 +141,7 @@ def main(
     peak_rate: float = 1e-3,
     seed: int = 0,
     threads: int = 1,
+    bfloat16: Annotated[bool, typer.Option(help="looks at the training pools in half precision")] = False,
 ) -> None:
     """Train the head, then write the whole network."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -147,7 +152,8 @@ def main(
     backdrops = Backdrops.load(data / "backgrounds" / "hdri")
     crop_px = network.config.crop_px
     pools = [CropPool(folder / "train", backdrops, crop_px=crop_px) for folder in pool]
-    seen = see(network, MixedCrops([(entry, len(entry)) for entry in pools]), crops, seed=seed)
+    mix = MixedCrops([(entry, len(entry)) for entry in pools])
+    seen = see(network, mix, crops, seed=seed, bfloat16=bfloat16)
     held_out = see(network, CropPool(pool[0] / "val", backdrops, crop_px=crop_px), 512, seed=12345)
     _logger.info("looked at %d crops", crops)
     if lifter is not None:

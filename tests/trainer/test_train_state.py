@@ -2,15 +2,19 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tracker.body.rotation import matrix_from_axis_angle
+from tracker.body.skeleton import NUM_KEYPOINTS
 from tracker.latent.flow import FlowConfig, PoseFlow
+from tracker.regress.network import RegressorConfig, RegressorNetwork
 from tracker.regress.state_head import Evidence, StateHead
+from trainer.data.crop_sample import BodyLabel, CropSample
 from trainer.data.lift_samples import lift_samples
 from trainer.train_regressor import Teacher
-from trainer.train_state import SeenBodies, evaluate, train
+from trainer.train_state import SeenBodies, evaluate, see, train
 from trainer.training_state import TrainingRun
 
 POOLED, UNDER = 6, 4
@@ -69,3 +73,26 @@ def test_rows_are_those_asked_for(teacher: Teacher) -> None:
     some = bodies.rows(torch.tensor([4, 1]))
     torch.testing.assert_close(some.betas, bodies.betas[[4, 1]])
     torch.testing.assert_close(some.evidence.points, bodies.evidence.points[[4, 1]])
+
+
+class SamePerson:
+    """A crop that is always of the same body."""
+
+    def sample(self, rng: np.random.Generator) -> CropSample:
+        image = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        keypoints, known = np.zeros((NUM_KEYPOINTS, 3), np.float32), np.ones(NUM_KEYPOINTS, np.bool_)
+        turns = np.tile(np.eye(3, dtype=np.float32), (22, 1, 1))
+        place, betas = np.array([0, 0, 3], np.float32), np.zeros(10, np.float32)
+        body = BodyLabel(np.array([1, 1, 0, 0], np.float32), turns, place, betas)
+        return CropSample(image, keypoints, known, np.zeros((32, 32), np.uint8), body=body)
+
+
+def test_looks_in_half_precision_are_nearly_the_same() -> None:
+    torch.manual_seed(0)
+    network = RegressorNetwork(RegressorConfig(latent_size=5, backbone="tiny", crop_px=64))
+    exact, rough = (see(network, SamePerson(), 5, seed=1, bfloat16=half) for half in (False, True))
+    assert {field.dtype for field in rough.evidence} == {torch.float32}
+    a, b = exact.evidence.pooled, rough.evidence.pooled
+    torch.testing.assert_close(a, b, rtol=0.05, atol=0.05 * float(a.abs().max()))
+    assert not torch.equal(a, b)
+    assert torch.equal(exact.betas, rough.betas)
