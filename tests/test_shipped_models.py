@@ -8,6 +8,7 @@ import pytest
 
 import tracker
 from tracker import Camera, Tracker
+from tracker.regress.regressor import MODELS
 
 ASSETS = Path(tracker.__file__).parent / "assets"
 FRAMES = 60
@@ -18,10 +19,11 @@ def truth() -> dict[str, np.ndarray]:
     return dict(np.load(ASSETS / "demo.npz"))
 
 
-def test_the_person_of_the_embedded_clip_is_followed(truth: dict[str, np.ndarray]) -> None:
+@pytest.mark.parametrize("model", MODELS)
+def test_the_person_of_the_embedded_clip_is_followed(truth: dict[str, np.ndarray], model: str) -> None:
     (width, height), matrix = truth["size_px"].tolist(), truth["intrinsics"]
     camera = Camera(width, height, (matrix[0, 0], matrix[1, 1]), (matrix[0, 2], matrix[1, 2]))
-    with Tracker(ASSETS / "demo.mp4", camera=camera) as follower:
+    with Tracker(ASSETS / "demo.mp4", camera=camera, model=model) as follower:
         frames = list(islice(follower, FRAMES))
     assert [len(frame) for frame in frames] == [1] * FRAMES
     people = [frame.persons[0] for frame in frames]
@@ -32,3 +34,7 @@ def test_the_person_of_the_embedded_clip_is_followed(truth: dict[str, np.ndarray
     assert np.median(error / (boxes[:, 3] - boxes[:, 1])) < 0.15, "in units of the person's height"
     distance = np.array([person.translation_m[2] for person in people])
     assert np.median(np.abs(distance / truth["translation_m"][:FRAMES, 2] - 1)) < 0.15
+
+
+def test_all_weights_together_are_small() -> None:
+    assert sum(path.stat().st_size for path in ASSETS.glob("*.safetensors")) < 20e6

@@ -7,6 +7,8 @@ DEFAULT_ENDPOINT: Final = "tcp://127.0.0.1:5556"
 DEFAULT_FILTER: Final = "learned"
 """The one with least jitter and lag behind the shipped regressor (docs/decisions.md)."""
 DEFAULT_ENGINE: Final = "auto"
+DEFAULT_MODEL: Final = "medium"
+"""The regressor; ``large`` is more accurate and takes four times as long."""
 DEFAULT_FOV_DEG: Final = 65.0
 """Diagonal field of view assumed for an unknown camera, between webcams (55-78) and phones (65-80)."""
 DEFAULT_MAX_PEOPLE: Final = 8

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from tracker.body.camera import Camera
 from tracker.body.model import BodyModel, load_body
-from tracker.defaults import DEFAULT_ENGINE
+from tracker.defaults import DEFAULT_ENGINE, DEFAULT_MODEL
 from tracker.detect.detector import Detector, PersonDetector
 from tracker.latent.decode import FlowDecoder
 from tracker.latent.flow import PoseFlow
@@ -50,13 +50,20 @@ class Models:
     engine: str = "torch"
 
     @classmethod
-    def load(cls, *, body: str | Path | None = None, engine: str = DEFAULT_ENGINE) -> "Models":
+    def load(
+        cls,
+        *,
+        body: str | Path | None = None,
+        engine: str = DEFAULT_ENGINE,
+        model: str | Path = DEFAULT_MODEL,
+    ) -> "Models":
         """The shipped models; ``body`` names another body (see `tracker.load_body`).
 
-        ``engine`` runs the networks (see `tracker.regress.engine`). Raises ``FileNotFoundError`` where
-        weights are missing, ``ValueError`` for an engine that there is not or that cannot run here.
+        ``engine`` runs the networks (see `tracker.regress.engine`). ``model`` is a regressor's name in
+        `tracker.regress.regressor.MODELS`, or a file of its weights. Raises ``FileNotFoundError`` where
+        weights are missing, ``ValueError`` for a model or engine that there is not or that cannot run here.
         """
-        regressor = Regressor.load(engine=engine)
+        regressor = Regressor.load(model, engine=engine)
         return cls(
             detector=PersonDetector.load(score_threshold=CANDIDATE_SCORE, engine=engine),
             regressor=regressor,

@@ -15,7 +15,13 @@ import numpy.typing as npt
 from tracker.body.camera import Camera
 from tracker.cadence import Cadence
 from tracker.capture import CameraMode, Clock, Frame, FrameSource, Policy, open_source
-from tracker.defaults import DEFAULT_ENGINE, DEFAULT_FILTER, DEFAULT_FOV_DEG, DEFAULT_MAX_PEOPLE
+from tracker.defaults import (
+    DEFAULT_ENGINE,
+    DEFAULT_FILTER,
+    DEFAULT_FOV_DEG,
+    DEFAULT_MAX_PEOPLE,
+    DEFAULT_MODEL,
+)
 from tracker.latent.filtering import filter_factory
 from tracker.models import Models
 from tracker.people import People
@@ -62,6 +68,7 @@ class Tracker:
         vertices: bool = False,
         models: Models | None = None,
         engine: str = DEFAULT_ENGINE,
+        model: str | Path = DEFAULT_MODEL,
         publisher: Outlet | None = None,
         lead_ms: float = 0.0,
         rate_hz: float | None = None,
@@ -80,12 +87,13 @@ class Tracker:
             vertices: give the mesh as well.
             models: shared or own models, with their body; None loads the shipped ones.
             engine: what runs the shipped models, one of `tracker.regress.engine.ENGINES`.
+            model: the regressor, ``medium`` or ``large``, or a file of its weights.
             publisher: where to send every frame; stays the caller's to close.
             lead_ms: how far ahead of its capture, or with ``rate_hz`` of its publication, to predict a pose.
             rate_hz: publish predictions at this rate instead of each frame, for live and paced sources.
 
-        Raises ``CaptureError`` for the source, ``ValueError`` for a filter or number that is not there, and
-        ``FileNotFoundError`` where weights are missing.
+        Raises ``CaptureError`` for the source, ``ValueError`` for a filter, model or number that is not
+        there, and ``FileNotFoundError`` where weights are missing.
         """
         new_filter = filter_factory(filter_name)
         if not 0 <= lead_ms <= MAX_LEAD_MS:
@@ -100,7 +108,7 @@ class Tracker:
         elif source is not None:
             self.source = open_source(source, policy=policy, mode=mode)
         try:
-            self._models = models or Models.load(body=body, engine=engine)
+            self._models = models or Models.load(body=body, engine=engine, model=model)
             poser = BodyPoser(self._models.body, self._models.decoder, vertices=vertices)
             self._people = People(poser, new_filter, max_people=max_people)
             self._cadence = self._fixed_rate(rate_hz, publisher)

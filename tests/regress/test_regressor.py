@@ -9,9 +9,10 @@ import torch
 from tracker.body.camera import Camera
 from tracker.body.rotation import matrix_from_quat, sixd_from_matrix
 from tracker.body.skeleton import NUM_BETAS, NUM_KEYPOINTS
+from tracker.defaults import DEFAULT_MODEL
 from tracker.regress.lifter import BodyState
 from tracker.regress.network import RegressorConfig, RegressorNetwork, RegressorOutput
-from tracker.regress.regressor import REGRESSOR_FORMAT, Regressor
+from tracker.regress.regressor import MODELS, REGRESSOR_FORMAT, Regressor, weights_of
 from tracker.regress.weights import save_weights
 
 CAMERA = Camera.from_fov(320, 240, fov_deg=60.0)
@@ -106,6 +107,13 @@ def test_strange_boxes_give_finite_numbers(box: tuple[float, ...]) -> None:
     torch.manual_seed(0)
     seen = Regressor(RegressorNetwork(CONFIG).eval(), CONFIG)(IMAGE, [box], CAMERA)
     assert all(np.isfinite(value).all() for value in vars(seen).values())
+
+
+def test_models_have_names_and_files_paths(tmp_path: Path) -> None:
+    assert weights_of(None) == weights_of(DEFAULT_MODEL) == MODELS[DEFAULT_MODEL]
+    assert weights_of(tmp_path / "own.safetensors") == tmp_path / "own.safetensors"
+    with pytest.raises(ValueError, match="'huge': expected medium, large or a file"):
+        weights_of("huge")
 
 
 def test_errors_say_what_does_not_fit() -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -156,6 +157,7 @@ def test_a_full_disk_is_said_once_and_the_others_go_on(
         (["run"], 2, "Missing argument"),
         (["run", "{file}", "--policy", "all"], 2, "expected one of latest, every, paced, found 'all'"),
         (["run", "{file}", "--filter", "magic"], 2, "expected one of learned, kalman, one-euro"),
+        (["run", "{file}", "--model", "huge"], 2, "expected medium, large or a file of weights"),
         (["run", "{file}", "--size", "big"], 2, "expected WIDTHxHEIGHT such as 1280x720, found 'big'"),
         (["run", "{file}", "--max-people", "0"], 2, "should be greater than or equal to 1"),
         (["listen", "nowhere"], 1, "'nowhere' is no address to connect to"),
@@ -170,6 +172,23 @@ def test_errors_are_one_message_and_an_exit_code(
     found, _, err = kinestream(*[a.replace("{file}", str(path)) for a in arguments])
     assert found == code
     assert complaint in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", [["run", "{file}", "--no-publish"], ["record", "{file}", "{file}.mcap"]])
+def test_the_model_that_is_asked_for_is_loaded(
+    kinestream: Command, block_video: Video, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    asked, stand_ins = [], Models.load
+
+    def load(**options: Any) -> Models:
+        asked.append(options["model"])
+        return stand_ins(**options)
+
+    monkeypatch.setattr(Models, "load", load)
+    path = block_video(WALK[:2])
+    arguments = [a.replace("{file}", str(path)) for a in command]
+    assert kinestream(*arguments, "--model", "large")[0] == 0
+    assert asked == ["large"]
 
 
 def test_listen_prints_frames_and_a_summary(kinestream: Command, block_video: Video) -> None:

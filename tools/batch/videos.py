@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tracker.capture import SourceNotFoundError
-from tracker.defaults import DEFAULT_FILTER, DEFAULT_FOV_DEG, DEFAULT_MAX_PEOPLE
+from tracker.defaults import DEFAULT_FILTER, DEFAULT_FOV_DEG, DEFAULT_MAX_PEOPLE, DEFAULT_MODEL
 
 SUFFIXES = frozenset(
     {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv", ".3gp"}
@@ -41,13 +41,14 @@ class Settings:
 
     Attributes:
         npz, json, overlay: which files are written.
-        filter_name, max_people, fov_deg, intrinsics, body: as the options of ``kinestream run``.
+        filter_name, model, max_people, fov_deg, intrinsics, body: as the options of ``kinestream run``.
     """
 
     npz: bool = True
     json: bool = False
     overlay: bool = False
     filter_name: str = DEFAULT_FILTER
+    model: str = DEFAULT_MODEL
     max_people: int = DEFAULT_MAX_PEOPLE
     fov_deg: float = DEFAULT_FOV_DEG
     intrinsics: str | None = None

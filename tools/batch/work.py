@@ -48,11 +48,11 @@ def cores() -> int:
 
 
 @cache
-def _models(body: str | None) -> Any:
+def _models(body: str | None, model: str) -> Any:
     """Loaded once per worker."""
     from tracker.models import Models
 
-    return Models.load(body=body)
+    return Models.load(body=body, model=model)
 
 
 def _track(video: Video, settings: Settings, work: Path, summary: dict[str, Any]) -> Iterator[Event]:
@@ -72,7 +72,7 @@ def _track(video: Video, settings: Settings, work: Path, summary: dict[str, Any]
                 filter_name=settings.filter_name,
                 max_people=settings.max_people,
                 vertices=settings.overlay,
-                models=_models(settings.body),
+                models=_models(settings.body, settings.model),
             )
         )
         assert tracker.source is not None

@@ -1,6 +1,6 @@
-"""Accuracy of the shipped (or of given) weights on rendered people, photos and calibrated video.
+"""Accuracy of a shipped regressor (or of given weights) on rendered people, photos and calibrated video.
 
-    python -m tools.bench.accuracy --data DATA [--pool POOL] [--labels LABELS] [--report JSON]
+    python -m tools.bench.accuracy --data DATA [--model large] [--pool POOL] [--labels LABELS] [--report JSON]
 
 Protocols: :mod:`tools.bench.accuracy_sets`, :mod:`tools.bench.accuracy_clips`. Sets that are not in the data
 folder are left out, with a warning. Clips (``DATA/clips``) need machine labels made with
@@ -23,9 +23,10 @@ from tools.bench import accuracy_peer as peer
 from tools.bench import accuracy_sets as sets
 from tools.bench.timing import environment, write_report
 from tracker.body.model import BodyModel, load_body
+from tracker.defaults import DEFAULT_MODEL
 from tracker.latent.flow import PoseFlow
 from tracker.models import Models
-from tracker.regress.regressor import DEFAULT_WEIGHTS, Regressor, load_network
+from tracker.regress.regressor import Regressor, load_network
 from trainer.data.emdb import load_emdb
 from trainer.data.human36m import load_human36m
 from trainer.data.threedpw import load_3dpw
@@ -46,7 +47,7 @@ ASSETS = Path(__file__).resolve().parents[2] / "tracker" / "assets"
 
 
 def run(
-    weights: Path,
+    model: str,
     data: Path,
     pool: Path | None,
     labels: Path | None,
@@ -56,8 +57,8 @@ def run(
     limit: int | None,
 ) -> dict[str, dict[str, Any]]:
     """Metrics by set."""
-    network = load_network(weights)
-    regressor = Regressor.load(weights)
+    network = load_network(model)
+    regressor = Regressor.load(model)
     results: dict[str, dict[str, Any]] = {}
     if pool is not None and (pool / "val").is_dir():
         results["rendered"] = sets.rendered(network, pool / "val", data, flow, body, limit=limit)
@@ -123,7 +124,7 @@ def main(
     data: Annotated[Path, typer.Option(envvar="KINESTREAM_DATA", help="data folder")],
     pool: Annotated[Path | None, typer.Option(help="folder with a crop pool val/")] = None,
     labels: Annotated[Path | None, typer.Option(help="folder with label files of DATA/clips")] = None,
-    weights: Annotated[Path, typer.Option(help="regressor weights")] = DEFAULT_WEIGHTS,
+    model: Annotated[str, typer.Option(help="medium, large, or a file of regressor weights")] = DEFAULT_MODEL,
     flow: Annotated[Path | None, typer.Option(help="pose flow; default: the shipped one")] = None,
     threedpw: Annotated[Path | None, typer.Option("--3dpw", help="folder of 3DPW")] = None,
     emdb: Annotated[Path | None, typer.Option(help="folder of EMDB")] = None,
@@ -138,7 +139,7 @@ def main(
     logging.basicConfig(level=logging.INFO)
     torch.set_num_threads(threads)
     results = run(
-        weights,
+        model,
         data,
         pool,
         labels,
@@ -147,7 +148,7 @@ def main(
         limit=limit,
     )
     results |= run_datasets(
-        Regressor.load(weights),
+        Regressor.load(model),
         PoseFlow.load(flow).eval().requires_grad_(False),
         BodyModel.load(),
         {"3dpw": threedpw, "emdb": emdb, "human36m": human36m},
@@ -155,7 +156,7 @@ def main(
         stride=stride,
     )
     hardware = environment().get("cpu", "unknown processor")
-    title = f"{weights.name}, float32, {threads} thread(s) of {hardware}"
+    title = f"{Path(model).stem}, float32, {threads} thread(s) of {hardware}"
     table = Table("set", "metric", "value", "trained on", title=title)
     for name, metrics in results.items():
         for metric, value in metrics.items():
@@ -165,7 +166,7 @@ def main(
     console.print(table)
     console.print("Protocols:", sets.__doc__, videos.__doc__, datasets.__doc__, markup=False)
     if report is not None:
-        content = {"weights": weights.name, "precision": "float32", "trained_on": TRAINED_ON}
+        content = {"weights": Path(model).stem, "precision": "float32", "trained_on": TRAINED_ON}
         write_report(report, "accuracy", content | {"results": results})
 
 

@@ -28,6 +28,7 @@ from tools.bench.timing import write_report
 from tools.commands.demo import CLIP, TRUTH
 from tracker.body.camera import Camera
 from tracker.capture import open_source
+from tracker.defaults import DEFAULT_MODEL
 from tracker.latent.filtering import FILTERS
 from tracker.models import Models
 from tracker.pipeline import Tracker
@@ -84,6 +85,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Report to write.")] = Path("docs/benchmarks/clip.json"),
     filters: Annotated[str, typer.Option(help="Names, separated by commas.")] = ",".join(FILTERS),
     threads: Annotated[int, typer.Option(min=1, help="Of the number crunching.")] = 1,
+    model: Annotated[str, typer.Option(help="medium, large, or a file of weights.")] = DEFAULT_MODEL,
     mediapipe_python: Annotated[
         Path | None, typer.Option(help="Interpreter of an environment with mediapipe, to stand beside.")
     ] = None,
@@ -92,7 +94,7 @@ def main(
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     truth = dict(np.load(ASSETS / TRUTH))
-    models = Models.load()
+    models = Models.load(model=model)
     measure("none", models, truth)  # warm-up
     rows = {name: measure(name, models, truth) for name in filters.split(",")}
     true_joints = truth["joints_cam_m"] - truth["joints_cam_m"][:, :1]

@@ -119,8 +119,8 @@ def _blocks(reports: dict[str, Json], folder: Path) -> Iterator[Block]:
         yield from _speed(reports.pop("speed"))
     if "clip" in reports:
         yield from _clip(reports.pop("clip"), folder)
-    if "accuracy" in reports:
-        yield from _accuracy(reports.pop("accuracy"))
+    for name in sorted(name for name in reports if name.startswith("accuracy")):
+        yield from _accuracy(reports.pop(name))
     if "filter" in reports:
         yield from _filter(reports.pop("filter"), folder)
     for name, report in reports.items():
@@ -167,8 +167,9 @@ def _speed(report: Json) -> Iterator[Block]:
                 f"{age:.1f}" if name == "paced" and age is not None else "",
             ])  # fmt: skip
     yield Text(
-        "every: all frames as fast as they go; paced: at the clip's own speed, as if live; four people: "
-        "another clip. Processor time is that of all threads, decoding included."
+        "every: all frames as fast as they go; paced: at the clip's own speed, as if live; large: every, "
+        "with --model large; four people: another clip. Processor time is that of all threads, "
+        "decoding included."
     )
     yield Grid(("contestant", "CPU ms per frame", "frames/s", "capture to publish p95 ms"), rows)
     stages = report["medians"].get("every", {}).get("stage_ms", {})
@@ -226,8 +227,8 @@ def _clip(report: Json, folder: Path) -> Iterator[Block]:
 
 
 def _accuracy(report: Json) -> Iterator[Block]:
-    yield Heading("Accuracy")
-    yield Text(f"Weights {report['weights']}; protocols in tools/bench/accuracy_sets.py, one set a table.")
+    yield Heading(f"Accuracy of {report['weights']}")
+    yield Text("Protocols in tools/bench/accuracy_sets.py, one set a table.")
     yield _environment(report)
     for name, row in report["results"].items():
         shown = [(k, v) for k, v in row.items() if isinstance(v, int | float)]

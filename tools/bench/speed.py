@@ -72,6 +72,7 @@ def measure(
             results.setdefault("mediapipe", []).append(_last_line(command))
         for name, command_text in (peers or {}).items():
             results.setdefault(name, []).append(_peer_run(command_text, clip))
+        results.setdefault("large", []).append(track(clip, "--model", "large"))
         results.setdefault("paced", []).append(track(clip, "--policy", "paced"))
         if four is not None:
             results.setdefault("four_people", []).append(track(four))

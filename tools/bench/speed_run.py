@@ -1,6 +1,6 @@
 """One tracked clip in a process of its own, for `tools.bench.speed`; prints JSON lines.
 
-    python -m tools.bench.speed_run CLIP [--policy every|paced] [--engine auto] [--idle-s 5]
+    python -m tools.bench.speed_run CLIP [--policy every|paced] [--engine auto] [--model medium] [--idle-s 5]
 
 First line: the address it publishes on. Last line: what the run cost. The processor time is that of the whole
 process, all threads, from decoding to the socket, behind the first frames.
@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from tracker.defaults import DEFAULT_MODEL
+
 WARM_UP_FRAMES: Final = 30
 
 
@@ -25,6 +27,7 @@ def main() -> None:
     parser.add_argument("clip", type=Path)
     parser.add_argument("--policy", default="every", choices=("every", "paced"))
     parser.add_argument("--engine", default="auto", help="what runs the networks")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="the regressor")
     parser.add_argument("--started-ns", type=int, help="when the process was started, monotonic clock")
     parser.add_argument("--idle-s", type=float, default=0.0, help="let the source fall silent in the middle")
     options = parser.parse_args()
@@ -46,7 +49,7 @@ def main() -> None:
     with (
         Publisher("tcp://127.0.0.1:0", source=options.clip.name) as publisher,
         FrameSource(decoder, policy=options.policy) as source,
-        Tracker(source, publisher=publisher, engine=options.engine) as tracker,
+        Tracker(source, publisher=publisher, engine=options.engine, model=options.model) as tracker,
     ):
         _tell({"endpoint": publisher.endpoint})
         spare_what_is_loaded()

@@ -17,7 +17,7 @@ from rich.markup import escape
 from tools.commands import tracking_options as tracking
 from tools.commands.failure import told_plainly
 from tools.commands.signals import stop_on_signals
-from tracker.defaults import DEFAULT_FILTER, DEFAULT_FOV_DEG, DEFAULT_MAX_PEOPLE
+from tracker.defaults import DEFAULT_FILTER, DEFAULT_FOV_DEG, DEFAULT_MAX_PEOPLE, DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from tools.batch.coordinator import Batch
@@ -61,6 +61,7 @@ def batch(
         ),
     ] = False,
     filter_name: tracking.Filter = DEFAULT_FILTER,
+    model: tracking.Model = DEFAULT_MODEL,
     max_people: tracking.MaxPeople = DEFAULT_MAX_PEOPLE,
     fov_deg: tracking.FovDeg = DEFAULT_FOV_DEG,
     intrinsics: tracking.Intrinsics = None,
@@ -87,6 +88,7 @@ def batch(
             json=json,
             overlay=overlay,
             filter_name=filter_name,
+            model=str(Path(model).resolve()) if Path(model).is_file() else model,
             max_people=max_people,
             fov_deg=fov_deg,
             intrinsics=str(intrinsics.resolve()) if intrinsics else None,

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tools.commands.failure import told_plainly
-from tools.commands.tracking_options import Engine, Filter
-from tracker.defaults import DEFAULT_ENDPOINT, DEFAULT_ENGINE, DEFAULT_FILTER
+from tools.commands.tracking_options import Engine, Filter, Model
+from tracker.defaults import DEFAULT_ENDPOINT, DEFAULT_ENGINE, DEFAULT_FILTER, DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from tracker.pose import PoseFrame
@@ -29,6 +29,7 @@ def demo(
         "kinestream-demo.mp4"
     ),
     filter_name: Filter = DEFAULT_FILTER,
+    model: Model = DEFAULT_MODEL,
     engine: Engine = DEFAULT_ENGINE,
 ) -> None:
     """Track the embedded clip, publish it, subscribe to it, draw it, and measure the error.
@@ -58,6 +59,7 @@ def demo(
                 camera=camera,
                 filter_name=filter_name,
                 engine=engine,
+                model=model,
                 vertices=True,
                 publisher=publisher,
             )

@@ -22,6 +22,7 @@ WEIGHTS = (
     "flow.safetensors",
     "dynamics.safetensors",
     "regressor.safetensors",
+    "regressor_large.safetensors",
     "detector.safetensors",
 )
 PORT = int(DEFAULT_ENDPOINT.rpartition(":")[2])

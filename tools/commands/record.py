@@ -14,8 +14,8 @@ from rich.console import Console
 from tools.commands.failure import told_plainly
 from tools.commands.run import run
 from tools.commands.signals import stop_on_signals
-from tools.commands.tracking_options import Filter, FovDeg, Intrinsics, MaxFrames, Policy
-from tracker.defaults import DEFAULT_FILTER, DEFAULT_FOV_DEG
+from tools.commands.tracking_options import Filter, FovDeg, Intrinsics, MaxFrames, Model, Policy
+from tracker.defaults import DEFAULT_FILTER, DEFAULT_FOV_DEG, DEFAULT_MODEL
 
 STREAMS = ("tcp://", "ipc://")
 
@@ -32,6 +32,7 @@ def record(
     max_frames: MaxFrames = None,
     policy: Policy = None,
     filter_name: Filter = DEFAULT_FILTER,
+    model: Model = DEFAULT_MODEL,
     intrinsics: Intrinsics = None,
     fov_deg: FovDeg = DEFAULT_FOV_DEG,
     keys: Annotated[
@@ -56,6 +57,7 @@ def record(
         max_frames=max_frames,
         policy=policy,
         filter_name=filter_name,
+        model=model,
         intrinsics=intrinsics,
         fov_deg=fov_deg,
     )

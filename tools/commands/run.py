@@ -26,6 +26,7 @@ from tracker.defaults import (
     DEFAULT_FILTER,
     DEFAULT_FOV_DEG,
     DEFAULT_MAX_PEOPLE,
+    DEFAULT_MODEL,
 )
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ def run(
     intrinsics: tracking.Intrinsics = None,
     max_people: tracking.MaxPeople = DEFAULT_MAX_PEOPLE,
     filter_name: tracking.Filter = DEFAULT_FILTER,
+    model: tracking.Model = DEFAULT_MODEL,
     engine: tracking.Engine = DEFAULT_ENGINE,
     body: tracking.Body = None,
     vertices: Annotated[
@@ -199,6 +201,7 @@ def run(
                 vertices=vertices or draws,
                 body=body,
                 engine=engine,
+                model=model,
                 publisher=publisher,
                 lead_ms=lead_ms,
                 rate_hz=rate,

@@ -26,6 +26,16 @@ def _filter(value: str) -> str:
     return value
 
 
+def _model(value: str) -> str:
+    from tracker.regress.regressor import weights_of
+
+    try:
+        weights_of(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return value
+
+
 def _engine(value: str) -> str:
     from tracker.regress.engine import ENGINES
 
@@ -81,6 +91,15 @@ Engine = Annotated[
         "--engine",
         callback=_engine,
         help="What runs the networks: tensorrt, cuda (NVIDIA), cpu, torch; auto takes the best that works.",
+        rich_help_panel=TRACKING,
+    ),
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        callback=_model,
+        help="What looks at people: medium; large, more accurate, four times the time; or a file of weights.",
         rich_help_panel=TRACKING,
     ),
 ]

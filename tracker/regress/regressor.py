@@ -13,6 +13,7 @@ from tracker.body.camera import Camera
 from tracker.body.crop import CropTransform
 from tracker.body.hot_rotation import matrix_from_sixd, quat_from_matrix
 from tracker.body.skeleton import NUM_BETAS, NUM_KEYPOINTS
+from tracker.defaults import DEFAULT_MODEL
 from tracker.regress.engine import Engine, NetworkInput, compile_network
 from tracker.regress.network import RegressorConfig, RegressorNetwork, RegressorOutput
 from tracker.regress.observation import Observations
@@ -20,7 +21,13 @@ from tracker.regress.preprocess import VirtualView, crop_intrinsics, to_pixels, 
 from tracker.regress.weights import configured, fill, read_weights
 
 REGRESSOR_FORMAT: Final = "kinestream.regressor.v1"
-DEFAULT_WEIGHTS: Final = Path(__file__).resolve().parent.parent / "assets" / "regressor.safetensors"
+_ASSETS: Final = Path(__file__).resolve().parent.parent / "assets"
+MODELS: Final = {
+    "medium": _ASSETS / "regressor.safetensors",
+    "large": _ASSETS / "regressor_large.safetensors",
+}
+"""Shipped weights by name."""
+DEFAULT_WEIGHTS: Final = MODELS[DEFAULT_MODEL]
 
 MIN_BOX_PX: Final = 4.0
 """Boxes are enlarged to at least this side, so that no input can break the crop."""
@@ -34,12 +41,29 @@ the presence head alone, and in 14 % with this support."""
 FloatArray = npt.NDArray[np.float64]
 
 
-def load_network(path: str | Path | None = None) -> RegressorNetwork:
-    """The network with its weights in evaluation mode; None means the shipped weights.
+def weights_of(model: str | Path | None) -> Path:
+    """The weight file of a name in ``MODELS``, of a path, or of None, which means ``DEFAULT_MODEL``.
 
-    Raises ``FileNotFoundError`` or :class:`tracker.regress.weights.WeightsError`.
+    Raises ``ValueError`` for what is neither a name nor looks like a file.
     """
-    path = DEFAULT_WEIGHTS if path is None else Path(path)
+    if model is None:
+        return DEFAULT_WEIGHTS
+    if str(model) in MODELS:
+        return MODELS[str(model)]
+    if not Path(model).suffix:
+        raise ValueError(
+            f"model {str(model)!r}: expected {', '.join(MODELS)} or a file of weights (.safetensors)"
+        )
+    return Path(model)
+
+
+def load_network(model: str | Path | None = None) -> RegressorNetwork:
+    """The network with its weights in evaluation mode; ``model`` as in :func:`weights_of`.
+
+    Raises ``FileNotFoundError`` or ``ValueError``, of which :class:`tracker.regress.weights.WeightsError`
+    is one.
+    """
+    path = weights_of(model)
     config, tensors = read_weights(path, kind=REGRESSOR_FORMAT)
     network = RegressorNetwork(configured(RegressorConfig, config, path=path))
     fill(network, tensors, path=path)
@@ -64,12 +88,12 @@ class Regressor:
         matrix_from_sixd(np.zeros((1, 6)))  # compile now, not at the first person
 
     @classmethod
-    def load(cls, path: str | Path | None = None, *, engine: str = "torch") -> "Regressor":
-        """The regressor; None means the shipped weights.
+    def load(cls, model: str | Path | None = None, *, engine: str = "torch") -> "Regressor":
+        """The regressor; ``model`` as in :func:`weights_of`.
 
         Raises as :func:`load_network` and :func:`tracker.regress.engine.compile_network` do.
         """
-        network = load_network(path)
+        network = load_network(model)
         config = network.config
         return cls(compile_network(network, network_inputs(config), engine=engine), config)
 
