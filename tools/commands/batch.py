@@ -79,6 +79,7 @@ def batch(
     from tools.batch.videos import Settings, find_videos
     from tracker.body.camera import Camera
     from tracker.latent.filtering import filter_factory
+    from tracker.regress.regressor import MODELS
 
     console = Console(stderr=True, highlight=False)
     with told_plainly(), ExitStack() as stack:
@@ -88,7 +89,7 @@ def batch(
             json=json,
             overlay=overlay,
             filter_name=filter_name,
-            model=str(Path(model).resolve()) if Path(model).is_file() else model,
+            model=model if model in MODELS else str(Path(model).resolve()),
             max_people=max_people,
             fov_deg=fov_deg,
             intrinsics=str(intrinsics.resolve()) if intrinsics else None,

@@ -19,6 +19,8 @@ DOMAIN: Final = "kinestream"
 QUIET_S: Final = 30.0
 """A peer that keeps trying is named again only after this long."""
 POLL_MS: Final = 100
+UNFINISHED: Final = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+"""Both sides see that they speak differently; the second event is told where the other hangs up first."""
 
 
 class Guard:
@@ -38,7 +40,7 @@ class Guard:
         socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
         socket.setsockopt_string(zmq.ZAP_DOMAIN, DOMAIN)
         self._socket = socket
-        self._events = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
+        self._events = socket.get_monitor_socket(UNFINISHED)
         self._questions: zmq.Socket[bytes] = context.socket(zmq.REP)
         self._questions.linger = 0
         self._questions.bind(ZAP_ENDPOINT)
