@@ -314,7 +314,7 @@ def test_training_improves(motions: Motions, flow: PoseFlow, tmp_path: Path) -> 
         run.advance()
     after = evaluate(run.averaged(), flow, motions, batch=64, frames=10, batches=1)
     assert after["total"] < 0.9 * before["total"]
-    assert after["recorded_total"] < before["recorded_total"]  # its lasting errors are not to be learned
+    assert after["recorded_total"] < 0.9 * before["recorded_total"]
 
 
 def test_a_run_starts_from_given_weights(motions: Motions, flow: PoseFlow, tmp_path: Path) -> None:
