@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from trainer.data.crop_sample import shares
 from trainer.data.image_augment import damage
 from trainer.data.image_file import decode, packed_image
 from trainer.data.open_images import BoxedPhoto
+from trainer.data.weighted import Weighted
 
 Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -87,12 +87,11 @@ class MixedFrames:
     """Frames of several sources, each as often as its weight says."""
 
     def __init__(self, sources: Sequence[tuple[FrameSource, float]]) -> None:
-        self._sources = [source for source, _ in sources]
-        self._share = shares([weight for _, weight in sources])
+        self._sources = Weighted(sources)
 
     def sample(self, rng: np.random.Generator, *, shape: tuple[int, int]) -> tuple[Image, Floats]:
         """A frame of one of them."""
-        return self._sources[rng.choice(len(self._sources), p=self._share)].sample(rng, shape=shape)
+        return self._sources.draw(rng).sample(rng, shape=shape)
 
 
 def _seen(cut: npt.NDArray[np.float64], whole: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tracker.body.skeleton import NUM_BETAS, NUM_KEYPOINTS
 from tracker.regress.preprocess import virtual_view
+from trainer.data.weighted import Weighted
 
 Floats = npt.NDArray[np.float32]
 
@@ -131,24 +132,15 @@ def collate(samples: list[CropSample]) -> CropBatch:
     )
 
 
-def shares(weights: Sequence[float]) -> npt.NDArray[np.float64]:
-    """Weights of sources as shares of 1; ``ValueError`` when one is negative or all are zero."""
-    values = np.array(weights, np.float64)
-    if not len(values) or (values < 0).any() or values.sum() <= 0:
-        raise ValueError(f"sources of samples: expected non-negative, not all zero weights, found {weights}")
-    return values / values.sum()
-
-
 class MixedCrops(Generic[S]):
     """Draws from several sources with given weights."""
 
     def __init__(self, sources: Sequence[tuple[Source[S], float]]) -> None:
-        self._sources = [source for source, _ in sources]
-        self._share = shares([weight for _, weight in sources])
+        self._sources = Weighted(sources)
 
     def sample(self, rng: np.random.Generator) -> S:
         """Draw one crop."""
-        return self._sources[rng.choice(len(self._sources), p=self._share)].sample(rng)
+        return self._sources.draw(rng).sample(rng)
 
 
 def empty_keypoints() -> tuple[Floats, npt.NDArray[np.bool_]]:

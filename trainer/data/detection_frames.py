@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from trainer.data.backdrops import Backdrops
 from trainer.data.crop_pool import over
-from trainer.data.crop_sample import shares
 from trainer.data.image_augment import blob, damage
 from trainer.data.image_file import decode, packed_image
 from trainer.data.pseudo import PseudoLabels
+from trainer.data.weighted import Weighted
 
 Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -79,13 +79,12 @@ class DetectionFrames:
     """Random frames with the boxes of the people in them."""
 
     def __init__(self, sources: list[tuple[PoolCutOuts | PhotoCutOuts, float]], backdrops: Backdrops) -> None:
-        self._sources = [source for source, _ in sources]
-        self._share = shares([weight for _, weight in sources])
+        self._sources = Weighted(sources)
         self._backdrops = backdrops
 
     def sample(self, rng: np.random.Generator, *, shape: tuple[int, int]) -> tuple[Image, Floats]:
         """A frame of ``shape`` (H, W) and the boxes (P, 4) of the visible people."""
-        photos = [source for source in self._sources if isinstance(source, PhotoCutOuts)]
+        photos = [source for source in self._sources.all if isinstance(source, PhotoCutOuts)]
         if photos and rng.random() < _WHOLE_PHOTO_RATE:
             return self._whole_photo(rng, photos[int(rng.integers(len(photos)))], shape)
         height, width = shape
@@ -98,7 +97,7 @@ class DetectionFrames:
         count = 0 if rng.random() < _EMPTY_RATE else 1 + int(rng.choice(4, p=[0.5, 0.25, 0.15, 0.1]))
         heights = np.sort(np.exp(rng.uniform(math.log(0.12), math.log(1.15), count))) * min(shape) * 1.1
         for target in heights:  # small first: what is nearer covers what is farther
-            cut = self._sources[rng.choice(len(self._sources), p=self._share)].sample(rng)
+            cut = self._sources.draw(rng).sample(rng)
             frame, mask, box = _pasted(rng, frame, cut.rgba, float(target))
             for other, _ in people:
                 other &= ~mask
