@@ -26,6 +26,7 @@ from tracker.body.model import BodyModel, load_body
 from tracker.defaults import DEFAULT_MODEL
 from tracker.latent.flow import PoseFlow
 from tracker.models import Models
+from tracker.regress.network import RegressorNetwork
 from tracker.regress.regressor import Regressor, load_network
 from trainer.data.emdb import load_emdb
 from trainer.data.human36m import load_human36m
@@ -47,7 +48,8 @@ ASSETS = Path(__file__).resolve().parents[2] / "tracker" / "assets"
 
 
 def run(
-    model: str,
+    network: RegressorNetwork,
+    regressor: Regressor,
     data: Path,
     pool: Path | None,
     labels: Path | None,
@@ -57,8 +59,6 @@ def run(
     limit: int | None,
 ) -> dict[str, dict[str, Any]]:
     """Metrics by set."""
-    network = load_network(model)
-    regressor = Regressor.load(model)
     results: dict[str, dict[str, Any]] = {}
     if pool is not None and (pool / "val").is_dir():
         results["rendered"] = sets.rendered(network, pool / "val", data, flow, body, limit=limit)
@@ -138,19 +138,13 @@ def main(
     """Print a table, and write a report if asked for."""
     logging.basicConfig(level=logging.INFO)
     torch.set_num_threads(threads)
-    results = run(
-        model,
-        data,
-        pool,
-        labels,
-        PoseFlow.load(flow).eval().requires_grad_(False),
-        BodyModel.load(),
-        limit=limit,
-    )
+    regressor = Regressor.load(model)
+    pose_flow, body = PoseFlow.load(flow).eval().requires_grad_(False), BodyModel.load()
+    results = run(load_network(model), regressor, data, pool, labels, pose_flow, body, limit=limit)
     results |= run_datasets(
-        Regressor.load(model),
-        PoseFlow.load(flow).eval().requires_grad_(False),
-        BodyModel.load(),
+        regressor,
+        pose_flow,
+        body,
         {"3dpw": threedpw, "emdb": emdb, "human36m": human36m},
         None if reference_body is None else load_body(reference_body),
         stride=stride,
