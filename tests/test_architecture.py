@@ -93,6 +93,10 @@ def test_a_help_text_comes_at_once() -> None:
     assert not {"torch", "cv2", "av", "numba", "zmq"} & loaded
 
 
+def test_an_option_is_checked_before_anything_is_loaded() -> None:
+    assert not {"torch", "numpy"} & loaded_by("tracker.regress.shipped")
+
+
 def test_a_listener_loads_no_tracker() -> None:
     """A robot that subscribes starts in a moment and needs neither torch nor video libraries in memory."""
     loaded = loaded_by("tracker.stream")

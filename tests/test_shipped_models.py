@@ -8,7 +8,7 @@ import pytest
 
 import tracker
 from tracker import Camera, Tracker
-from tracker.regress.regressor import MODELS
+from tracker.regress.shipped import MODELS
 
 ASSETS = Path(tracker.__file__).parent / "assets"
 FRAMES = 60

@@ -60,7 +60,7 @@ class Models:
         """The shipped models; ``body`` names another body (see `tracker.load_body`).
 
         ``engine`` runs the networks (see `tracker.regress.engine`). ``model`` is a regressor's name in
-        `tracker.regress.regressor.MODELS`, or a file of its weights. Raises ``FileNotFoundError`` where
+        `tracker.regress.shipped.MODELS`, or a file of its weights. Raises ``FileNotFoundError`` where
         weights are missing, ``ValueError`` for a model or engine that there is not or that cannot run here.
         """
         regressor = Regressor.load(model, engine=engine)

@@ -29,7 +29,8 @@ from tracker.latent.flow import PoseFlow
 from tracker.models import Observer
 from tracker.people import CUT_OFF_ROOM
 from tracker.posing import BodyPoser
-from tracker.regress.regressor import DEFAULT_WEIGHTS, Regressor
+from tracker.regress.regressor import Regressor
+from tracker.regress.shipped import DEFAULT_WEIGHTS
 from trainer.data.recorded_looks import RecordedLooks
 from trainer.scenes.generator import SceneGenerator
 from trainer.scenes.knobs import SceneKnobs

@@ -12,7 +12,8 @@ from tracker.body.skeleton import NUM_BETAS, NUM_KEYPOINTS
 from tracker.defaults import DEFAULT_MODEL
 from tracker.regress.lifter import BodyState
 from tracker.regress.network import RegressorConfig, RegressorNetwork, RegressorOutput
-from tracker.regress.regressor import MODELS, REGRESSOR_FORMAT, Regressor, weights_of
+from tracker.regress.regressor import REGRESSOR_FORMAT, Regressor
+from tracker.regress.shipped import MODELS, weights_of
 from tracker.regress.weights import save_weights
 
 CAMERA = Camera.from_fov(320, 240, fov_deg=60.0)

@@ -32,7 +32,8 @@ from tools.bench.crops import arguments_of, noise_crops, picture_crops
 from tools.bench.timing import Latency, measure_paired, write_report
 from tracker.regress.engine import ENGINES, MAX_BATCH, Engine, compile_network, drift, why_not
 from tracker.regress.network import RegressorNetwork
-from tracker.regress.regressor import DEFAULT_WEIGHTS, load_network, network_inputs
+from tracker.regress.regressor import load_network, network_inputs
+from tracker.regress.shipped import DEFAULT_WEIGHTS
 
 BATCHES = (1, 4, 16)
 

@@ -26,7 +26,8 @@ from tools.bench.engines import compiled, own_cache
 from tools.bench.timing import measure, write_report
 from tracker.regress.engine import EngineError, TorchEngine, drift, why_not
 from tracker.regress.engine_graphs import GraphEngine
-from tracker.regress.regressor import DEFAULT_WEIGHTS, load_network
+from tracker.regress.regressor import load_network
+from tracker.regress.shipped import DEFAULT_WEIGHTS
 
 CANDIDATES: Final = ("tensorrt", "cuda")
 COMPARED: Final = 256

@@ -30,7 +30,8 @@ from tracker.latent.flow import PoseFlow
 from tracker.regress.engine import NetworkInput, TorchEngine, drift, examples
 from tracker.regress.engine_cpu import CpuEngine, export_onnx
 from tracker.regress.network import RegressorConfig, RegressorNetwork
-from tracker.regress.regressor import DEFAULT_WEIGHTS, Regressor, network_inputs
+from tracker.regress.regressor import Regressor, network_inputs
+from tracker.regress.shipped import DEFAULT_WEIGHTS
 
 LIMITS: Final = {"pck_points": 0.5, "pa_mpjpe_mm": 1.0}
 BATCHES: Final = (1, 4, 16)

@@ -79,7 +79,7 @@ def batch(
     from tools.batch.videos import Settings, find_videos
     from tracker.body.camera import Camera
     from tracker.latent.filtering import filter_factory
-    from tracker.regress.regressor import MODELS
+    from tracker.regress.shipped import MODELS
 
     console = Console(stderr=True, highlight=False)
     with told_plainly(), ExitStack() as stack:

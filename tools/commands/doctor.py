@@ -15,14 +15,14 @@ from rich.console import Console
 from rich.table import Table
 
 from tracker.defaults import DEFAULT_ENDPOINT
+from tracker.regress.shipped import MODELS
 
 PACKAGES = ("av", "numba", "numpy", "opencv-python-headless", "pyzmq", "torch")
 WEIGHTS = (
     "body.npz",
     "flow.safetensors",
     "dynamics.safetensors",
-    "regressor.safetensors",
-    "regressor_large.safetensors",
+    *(path.name for path in MODELS.values()),
     "detector.safetensors",
 )
 PORT = int(DEFAULT_ENDPOINT.rpartition(":")[2])

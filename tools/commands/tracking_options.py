@@ -27,7 +27,7 @@ def _filter(value: str) -> str:
 
 
 def _model(value: str) -> str:
-    from tracker.regress.regressor import weights_of
+    from tracker.regress.shipped import weights_of
 
     try:
         weights_of(value)

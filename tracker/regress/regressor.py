@@ -13,21 +13,14 @@ from tracker.body.camera import Camera
 from tracker.body.crop import CropTransform
 from tracker.body.hot_rotation import matrix_from_sixd, quat_from_matrix
 from tracker.body.skeleton import NUM_BETAS, NUM_KEYPOINTS
-from tracker.defaults import DEFAULT_MODEL
 from tracker.regress.engine import Engine, NetworkInput, compile_network
 from tracker.regress.network import RegressorConfig, RegressorNetwork, RegressorOutput
 from tracker.regress.observation import Observations
 from tracker.regress.preprocess import VirtualView, crop_intrinsics, to_pixels, virtual_view
+from tracker.regress.shipped import weights_of
 from tracker.regress.weights import configured, fill, read_weights
 
 REGRESSOR_FORMAT: Final = "kinestream.regressor.v1"
-_ASSETS: Final = Path(__file__).resolve().parent.parent / "assets"
-MODELS: Final = {
-    "medium": _ASSETS / "regressor.safetensors",
-    "large": _ASSETS / "regressor_large.safetensors",
-}
-"""Shipped weights by name."""
-DEFAULT_WEIGHTS: Final = MODELS[DEFAULT_MODEL]
 
 MIN_BOX_PX: Final = 4.0
 """Boxes are enlarged to at least this side, so that no input can break the crop."""
@@ -41,24 +34,8 @@ the presence head alone, and in 14 % with this support."""
 FloatArray = npt.NDArray[np.float64]
 
 
-def weights_of(model: str | Path | None) -> Path:
-    """The weight file of a name in ``MODELS``, of a path, or of None, which means ``DEFAULT_MODEL``.
-
-    Raises ``ValueError`` for what is neither a name nor looks like a file.
-    """
-    if model is None:
-        return DEFAULT_WEIGHTS
-    if str(model) in MODELS:
-        return MODELS[str(model)]
-    if not Path(model).suffix:
-        raise ValueError(
-            f"model {str(model)!r}: expected {', '.join(MODELS)} or a file of weights (.safetensors)"
-        )
-    return Path(model)
-
-
 def load_network(model: str | Path | None = None) -> RegressorNetwork:
-    """The network with its weights in evaluation mode; ``model`` as in :func:`weights_of`.
+    """The network with its weights in evaluation mode; ``model`` as in `tracker.regress.shipped.weights_of`.
 
     Raises ``FileNotFoundError`` or ``ValueError``, of which :class:`tracker.regress.weights.WeightsError`
     is one.
@@ -89,7 +66,7 @@ class Regressor:
 
     @classmethod
     def load(cls, model: str | Path | None = None, *, engine: str = "torch") -> "Regressor":
-        """The regressor; ``model`` as in :func:`weights_of`.
+        """The regressor; ``model`` as in `tracker.regress.shipped.weights_of`.
 
         Raises as :func:`load_network` and :func:`tracker.regress.engine.compile_network` do.
         """
