@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from tracker.body.camera import Camera
-from tracker.body.kinematics import HotKinematics
-from tracker.body.model import BodyModel
-from tracker.detect.detector import Detections
-from tracker.latent.decode import FlowDecoder
-from tracker.latent.flow import FlowConfig, PoseFlow
-from tracker.models import Models
-from tracker.regress.observation import Observations
+from kinestream.body.kinematics import HotKinematics
+from kinestream.body.model import BodyModel
+from kinestream.detect.detector import Detections
+from kinestream.geometry.camera import Camera
+from kinestream.latent.decode import FlowDecoder
+from kinestream.latent.flow import FlowConfig, PoseFlow
+from kinestream.models import Models
+from kinestream.regress.observation import Observations
 
 # Tensors here are small, and threads that wait for each other cost more than they give, most of all where
 # other work goes on. The variable is for processes that tests start.

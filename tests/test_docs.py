@@ -9,11 +9,16 @@ from pathlib import Path
 import pytest
 import typer
 
-from tools.cli import app
+from kinestream.tools.cli import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
-PACKAGES = ("tracker", "kernels", "trainer", "tools")
+PACKAGES = {
+    "tracker": "kinestream",
+    "kernels": "kinestream.kernels",
+    "trainer": "kinestream.trainer",
+    "tools": "kinestream.tools",
+}
 WITH_EXAMPLES = [
     path
     for package in PACKAGES
@@ -62,8 +67,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_docstring_examples_run(path: Path) -> None:
-    name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    module = importlib.import_module(name)
+    folder, *below = path.relative_to(ROOT).with_suffix("").parts
+    module = importlib.import_module(".".join([PACKAGES[folder], *below]).removesuffix(".__init__"))
     result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
     assert result.attempted > 0 and result.failed == 0
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tracker.body.camera import Camera
-from tracker.capture import SourceNotFoundError, open_source
-from tracker.latent.filtering import FILTERS
-from tracker.models import Models
-from tracker.pipeline import Tracker
-from tracker.stream import Publisher, StreamTimeoutError, Subscriber
+from kinestream.capture import SourceNotFoundError, open_source
+from kinestream.filtering import FILTERS
+from kinestream.geometry.camera import Camera
+from kinestream.models import Models
+from kinestream.pipeline import Tracker
+from kinestream.stream import Publisher, StreamTimeoutError, Subscriber
 
 Paint = Callable[..., np.ndarray]
 Video = Callable[..., Path]
@@ -53,7 +53,7 @@ def test_joints_are_those_of_the_body_model(block_models: Models, paint_blocks: 
     """The hot path (numba kinematics, numpy decoder) gives what the full model gives."""
     import torch
 
-    from tracker.body.rotation import matrix_from_quat
+    from kinestream.geometry.rotation import matrix_from_quat
 
     tracker = Tracker(models=block_models, filter_name="none", vertices=True)
     frame = tracker.process(paint_blocks(SIZE, {1: (100, 60, 50, 120)}), 0)
@@ -74,8 +74,8 @@ def test_joints_are_those_of_the_body_model(block_models: Models, paint_blocks: 
 
 def test_the_joint_std_predicts_the_spread(block_models: Models) -> None:
     """Against a Monte-Carlo draw from the state's distribution."""
-    from tracker.latent.filtering import PersonState
-    from tracker.posing import BodyPoser
+    from kinestream.filtering import PersonState
+    from kinestream.tracking.poser import BodyPoser
 
     rng = np.random.default_rng(3)
     poser = BodyPoser(block_models.body, block_models.decoder)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tracker import Camera, Person, PoseError, PoseFrame
+from kinestream import Camera, Person, PoseError, PoseFrame
 
 
 def person_fields(**changes: Any) -> dict[str, Any]:

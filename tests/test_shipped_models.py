@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import tracker
-from tracker import Camera, Tracker
-from tracker.regress.shipped import MODELS
+import kinestream
+from kinestream import Camera, Tracker
+from kinestream.regress.shipped import MODELS
 
-ASSETS = Path(tracker.__file__).parent / "assets"
+ASSETS = Path(kinestream.__file__).parent / "assets"
 FRAMES = 60
 
 

@@ -1,6 +1,6 @@
 """Build the API reference with pdoc (extra ``docs``): a page for every module of ``tracker`` and ``kernels``.
 
-    python -m tools.api_reference [--out build/api]
+    python -m kinestream.tools.api_reference [--out build/api]
 
 Modules that need a package that is not installed are left out by name.
 """
@@ -15,14 +15,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-import kernels
-import tracker
-from tools.extras import optional_module
+import kinestream
+import kinestream.kernels
+from kinestream.tools.extras import optional_module
 
 
 def module_names() -> Iterator[str]:
     """Every module of the two packages, private ones left out."""
-    for package in (tracker, kernels):
+    for package in (kinestream, kinestream.kernels):
         yield package.__name__
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not found.name.rpartition(".")[2].startswith("_"):
@@ -41,8 +41,8 @@ def main(out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("
             console.print(f"left out: {name} needs {error.name}")
             continue
         names.append(name)
-    for name in tracker.__all__:
-        setattr(tracker, name, getattr(tracker, name))  # loaded on first use, which pdoc does not know
+    for name in kinestream.__all__:
+        setattr(kinestream, name, getattr(kinestream, name))  # loaded on first use, which pdoc does not know
     warnings.filterwarnings("ignore", "Error parsing type annotation")  # of names that exist for mypy alone
     pdoc.pdoc(*names, output_directory=out)
     console.print(f"{len(names)} modules: {out / 'index.html'}")

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from tools.commands import (
+from kinestream.tools.commands import (
     batch,
     bench,
     cameras,
@@ -62,7 +62,7 @@ def main(
     Start with `kinestream demo`, then `kinestream run 0` (webcam) or `kinestream run clip.mp4` (file).
     """
     if version:
-        from tracker import __version__
+        from kinestream import __version__
 
         typer.echo(__version__)
         raise typer.Exit

@@ -1,10 +1,10 @@
 """Convert an official SMPL, SMPL-H or SMPL-X pickle to npz, once and safely.
 
-    python -m tools.convert_smpl basicModel_neutral_lbs_10_207_0_v1.1.0.pkl
+    python -m kinestream.tools.convert_smpl basicModel_neutral_lbs_10_207_0_v1.1.0.pkl
 
 The official files are Python-2 pickles with chumpy arrays and sparse matrices. They are read by
-:mod:`trainer.data.restricted_unpickler`, which runs nothing; neither chumpy nor scipy is needed. The model
-licence applies to the converted file as it does to the original.
+:mod:`kinestream.trainer.data.annotated.restricted_unpickler`, which runs nothing; neither chumpy nor scipy
+is needed. The model licence applies to the converted file as it does to the original.
 """
 
 import logging
@@ -15,10 +15,14 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from tracker.body.npz import BodyFileError
-from tracker.body.smplx_adapter import SMPL_KEYS, load_smpl_family
-from trainer.data.pickled_arrays import as_array
-from trainer.data.restricted_unpickler import MAX_PICKLE_BYTES, PickleRefusedError, read_pickle
+from kinestream.body.npz import BodyFileError
+from kinestream.body.smplx_adapter import SMPL_KEYS, load_smpl_family
+from kinestream.trainer.data.annotated.pickled_arrays import as_array
+from kinestream.trainer.data.annotated.restricted_unpickler import (
+    MAX_PICKLE_BYTES,
+    PickleRefusedError,
+    read_pickle,
+)
 
 _LOG = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ def optional_module(name: str, *, extra: str, purpose: str) -> Any:
     >>> optional_module("no_such_module", extra="view", purpose="--view")
     Traceback (most recent call last):
     ...
-    tools.extras.MissingExtraError: --view needs no_such_module: pip install 'kinestream[view]'
+    kinestream.tools.extras.MissingExtraError: --view needs no_such_module: pip install 'kinestream[view]'
 
     Raises ``MissingExtraError``.
     """

@@ -1,6 +1,10 @@
-"""What is taken where nothing is said. Imports nothing, so that a help text can say it at once."""
+"""What is taken where nothing is said. Imports nothing heavy, so that a help text can say it at once."""
 
+from pathlib import Path
 from typing import Final
+
+ASSETS: Final = Path(__file__).resolve().parent / "assets"
+"""Folder of everything that ships: body, weights, the embedded clip and its truth."""
 
 DEFAULT_ENDPOINT: Final = "tcp://127.0.0.1:5556"
 """Where a tracker publishes and a listener connects."""

@@ -7,15 +7,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tracker.body.camera import Camera
-from tracker.body.model import BodyModel, load_body
-from tracker.defaults import DEFAULT_ENGINE, DEFAULT_MODEL
-from tracker.detect.detector import Detector, PersonDetector
-from tracker.latent.decode import FlowDecoder
-from tracker.latent.flow import PoseFlow
-from tracker.posing import LatentDecoder
-from tracker.regress.observation import Observations
-from tracker.regress.regressor import Regressor
+from kinestream.body.model import BodyModel, load_body
+from kinestream.defaults import DEFAULT_ENGINE, DEFAULT_MODEL
+from kinestream.detect.detector import Detector, PersonDetector
+from kinestream.geometry.camera import Camera
+from kinestream.latent.decode import FlowDecoder
+from kinestream.latent.flow import PoseFlow
+from kinestream.regress.observation import Observations
+from kinestream.regress.regressor import Regressor
+from kinestream.tracking.poser import LatentDecoder
 
 CANDIDATE_SCORE = 0.2
 """Detections from this score on are looked at; the regressor's presence decides."""
@@ -57,10 +57,10 @@ class Models:
         engine: str = DEFAULT_ENGINE,
         model: str | Path = DEFAULT_MODEL,
     ) -> "Models":
-        """The shipped models; ``body`` names another body (see `tracker.load_body`).
+        """The shipped models; ``body`` names another body (see `kinestream.load_body`).
 
-        ``engine`` runs the networks (see `tracker.regress.engine`). ``model`` is a regressor's name in
-        `tracker.regress.shipped.MODELS`, or a file of its weights. Raises ``FileNotFoundError`` where
+        ``engine`` runs the networks (see `kinestream.engines.engine`). ``model`` is a regressor's name in
+        `kinestream.regress.shipped.MODELS`, or a file of its weights. Raises ``FileNotFoundError`` where
         weights are missing, ``ValueError`` for a model or engine that there is not or that cannot run here.
         """
         regressor = Regressor.load(model, engine=engine)

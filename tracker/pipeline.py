@@ -12,23 +12,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tracker.body.camera import Camera
-from tracker.cadence import Cadence
-from tracker.capture import CameraMode, Clock, Frame, FrameSource, Policy, open_source
-from tracker.defaults import (
+from kinestream.capture import CameraMode, Clock, Frame, FrameSource, Policy, open_source
+from kinestream.defaults import (
     DEFAULT_ENGINE,
     DEFAULT_FILTER,
     DEFAULT_FOV_DEG,
     DEFAULT_MAX_PEOPLE,
     DEFAULT_MODEL,
 )
-from tracker.latent.filtering import filter_factory
-from tracker.models import Models
-from tracker.people import People
-from tracker.pose import PoseFrame
-from tracker.posing import BodyPoser
-from tracker.stages import WINDOW, Rate, StageTimes, percentiles_ms
-from tracker.stream import Outlet
+from kinestream.filtering import filter_factory
+from kinestream.geometry.camera import Camera
+from kinestream.models import Models
+from kinestream.pose import PoseFrame
+from kinestream.stream import Outlet
+from kinestream.stream.fixed_rate import Cadence
+from kinestream.timing import WINDOW, Rate, StageTimes, percentiles_ms
+from kinestream.tracking.people import People
+from kinestream.tracking.poser import BodyPoser
 
 log = logging.getLogger(__name__)
 
@@ -76,17 +76,17 @@ class Tracker:
         """Open the source and load the models.
 
         Args:
-            source: as in `tracker.capture.open_source`, or an open `FrameSource`; None for `process` alone.
+            source: as in `kinestream.capture.open_source`, or an open `FrameSource`; None for `process`.
             policy: which frames to take, as there.
             mode: size and rate to ask a camera for.
             camera: intrinsics of the source, scaled to its size where the shape is the same.
             fov_deg: diagonal field of view, used without ``camera``.
-            filter_name: one of `tracker.latent.filtering.FILTERS`.
+            filter_name: one of `kinestream.filtering.FILTERS`.
             max_people: nobody beyond this number is followed.
-            body: file of another body model (see `tracker.load_body`).
+            body: file of another body model (see `kinestream.load_body`).
             vertices: give the mesh as well.
             models: shared or own models, with their body; None loads the shipped ones.
-            engine: what runs the shipped models, one of `tracker.regress.engine.ENGINES`.
+            engine: what runs the shipped models, one of `kinestream.engines.engine.ENGINES`.
             model: the regressor, ``medium`` or ``large``, or a file of its weights.
             publisher: where to send every frame; stays the caller's to close.
             lead_ms: how far ahead of its capture, or with ``rate_hz`` of its publication, to predict a pose.

@@ -10,7 +10,7 @@ z forward), quaternions are wxyz, pixels have integer centres.
 >>> PoseFrame(frame_index=-1, t_capture_ns=0, camera=nobody.camera)
 Traceback (most recent call last):
 ...
-tracker.pose.PoseError: PoseFrame.frame_index: expected at least 0, found -1
+kinestream.pose.PoseError: PoseFrame.frame_index: expected at least 0, found -1
 """
 
 import dataclasses
@@ -21,8 +21,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from tracker.body.camera import Camera
-from tracker.body.skeleton import NUM_BETAS, NUM_FLOW_JOINTS, NUM_JOINTS, NUM_KEYPOINTS
+from kinestream.body.skeleton import NUM_BETAS, NUM_FLOW_JOINTS, NUM_JOINTS, NUM_KEYPOINTS
+from kinestream.geometry.camera import Camera
 
 FloatArray = npt.NDArray[np.float32]
 TrackState = Literal["tracked", "coasting"]

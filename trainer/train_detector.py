@@ -1,4 +1,7 @@
-"""Train the person detector: `python -m trainer.train_detector --data DATA --pool POOL --run FOLDER`."""
+"""Train the person detector.
+
+python -m kinestream.trainer.train_detector --data DATA --pool POOL --run FOLDER
+"""
 
 from __future__ import annotations
 
@@ -13,18 +16,18 @@ import torch
 import typer
 from torch import Tensor
 
-from tracker.detect.detector import DETECTOR_FORMAT, box_overlap, peaks, suppress
-from tracker.detect.network import STRIDE, DetectorConfig, DetectorNetwork, DetectorOutput
-from tracker.regress.weights import fill, read_weights, save_weights
-from trainer.data.backdrops import Backdrops
-from trainer.data.boxed_frames import BoxedFrames, FrameSource, MixedFrames
-from trainer.data.detection_frames import DetectionFrames, PhotoCutOuts, PoolCutOuts
-from trainer.data.open_images import load_open_images
-from trainer.data.photos import FREE_PHOTO_SETS
-from trainer.data.pseudo import PseudoLabels
-from trainer.fine_tuning import rate_groups
-from trainer.losses.detection import box_loss, center_loss, center_target
-from trainer.training_state import TrainingRun, learning_rate
+from kinestream.detect.detector import DETECTOR_FORMAT, box_overlap, peaks, suppress
+from kinestream.detect.network import STRIDE, DetectorConfig, DetectorNetwork, DetectorOutput
+from kinestream.networks.weight_files import fill, read_weights, save_weights
+from kinestream.trainer.data.crops.backdrops import Backdrops
+from kinestream.trainer.data.crops.boxed_frames import BoxedFrames, FrameSource, MixedFrames
+from kinestream.trainer.data.crops.detection_frames import DetectionFrames, PhotoCutOuts, PoolCutOuts
+from kinestream.trainer.data.photos.open_images import load_open_images
+from kinestream.trainer.data.photos.photos import FREE_PHOTO_SETS
+from kinestream.trainer.data.photos.pseudo import PseudoLabels
+from kinestream.trainer.losses.detection import box_loss, center_loss, center_target
+from kinestream.trainer.regressor.fine_tuning import rate_groups
+from kinestream.trainer.run_state import TrainingRun, learning_rate
 
 _logger = logging.getLogger(__name__)
 
@@ -149,7 +152,8 @@ def main(
     backbone: str = "medium",
     frame_px: Annotated[int, typer.Option(help="longer side of the frames")] = 256,
     start: Annotated[
-        Path | None, typer.Option(help="detector to start from, as trainer.import_movenet makes it")
+        Path | None,
+        typer.Option(help="detector to start from, as kinestream.trainer.weights.import_movenet makes it"),
     ] = None,
     trunk_rate: Annotated[
         float, typer.Option(help="rate of all but the boxes over theirs; 0: train boxes only")

@@ -1,11 +1,11 @@
-"""Train the dynamics: `python -m trainer.train_dynamics CACHE.npz OUT.safetensors`.
+"""Train the dynamics: `python -m kinestream.trainer.train_dynamics CACHE.npz OUT.safetensors`.
 
-CACHE is made by `trainer.build_mocap`. The whole filter is trained, unrolled over simulated observations with
-random frame rates, drops and noise, and over what the regressor said of rendered people (`--recorded`, made
-by `trainer.record_looks`): likelihood of its estimates and of its forecasts up to half a second ahead, plus
-errors of the joints. Every step draws from a generator seeded by (seed, step), so a run that was
-interrupted and resumed sees the same batches. Standard deviations are calibrated at the end on the validation
-half of the held-out clips, and on other recorded people.
+CACHE is made by `kinestream.trainer.prepare.mocap`. The whole filter is trained, unrolled over simulated
+observations with random frame rates, drops and noise, and over what the regressor said of rendered people
+(`--recorded`, made by `kinestream.trainer.prepare.record_observations`): likelihood of its estimates and of
+its forecasts up to half a second ahead, plus errors of the joints. Every step draws from a generator seeded
+by (seed, step), so a run that was interrupted and resumed sees the same batches. Standard deviations are
+calibrated at the end on the validation half of the held-out clips, and on other recorded people.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ import typer
 from rich.console import Console
 from torch import Tensor
 
-from tracker.latent.dynamics import DynamicsConfig, LatentDynamics, flow_fingerprint
-from tracker.latent.flow import PoseFlow
-from trainer.data.latent_clips import LatentClips, held_out_halves
-from trainer.data.mocap_cache import MocapCache
-from trainer.data.recorded_looks import RecordedLooks
-from trainer.latent_batches import MAX_LEAD_S, draw_batch, recorded_batch, simulated_batch
-from trainer.latent_rollout import Advance, advance, unroll, unrolled_losses
-from trainer.metrics import INTERVAL, INTERVAL_STDS
-from trainer.training_state import TrainingRun
+from kinestream.latent.dynamics import DynamicsConfig, LatentDynamics, flow_fingerprint
+from kinestream.latent.flow import PoseFlow
+from kinestream.trainer.data.motion.mocap_cache import MocapCache
+from kinestream.trainer.dynamics.batches import MAX_LEAD_S, draw_batch, recorded_batch, simulated_batch
+from kinestream.trainer.dynamics.clips import LatentClips, held_out_halves
+from kinestream.trainer.dynamics.recorded_observations import RecordedLooks
+from kinestream.trainer.dynamics.rollout import Advance, advance, unroll, unrolled_losses
+from kinestream.trainer.metrics import INTERVAL, INTERVAL_STDS
+from kinestream.trainer.run_state import TrainingRun
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def _tell(console: Console | None, record: dict[str, Any]) -> None:
 
 
 def main(
-    cache: Annotated[Path, typer.Argument(help="Mocap cache made by trainer.build_mocap.")],
+    cache: Annotated[Path, typer.Argument(help="Mocap cache made by kinestream.trainer.prepare.mocap.")],
     out: Annotated[Path, typer.Argument(help="Weights to write (.safetensors).")],
     flow: Annotated[Path | None, typer.Option(help="Pose flow; the shipped one by default.")] = None,
     init: Annotated[Path | None, typer.Option(help="Dynamics whose weights to start from.")] = None,
@@ -215,7 +215,10 @@ def main(
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
     seed: Annotated[int, typer.Option(help="Of weights, batches and noise.")] = 0,
     recorded: Annotated[
-        Path | None, typer.Option(help="Recording of trainer.record_looks to learn from as well.")
+        Path | None,
+        typer.Option(
+            help="Recording of kinestream.trainer.prepare.record_observations to learn from as well."
+        ),
     ] = None,
     recorded_validation: Annotated[
         Path | None, typer.Option(help="Recording of other people, to measure and calibrate on.")

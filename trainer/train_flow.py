@@ -1,10 +1,12 @@
-"""Train the pose flow: `python -m trainer.train_flow MOCAP OUT.safetensors`, or the same under torchrun.
+"""Train the pose flow, on one process or under torchrun.
 
-MOCAP is a mocap folder or a cache made by `trainer.build_mocap`. Maximum likelihood on poses that are an arc
-length apart, mirrored, and convolved with isotropic noise in the tangent (the density is that of the pose
-plus noise: joints that never move in a capture would otherwise have infinite density). Every step draws from
-a generator seeded by (seed, step), so a run that was interrupted and resumed, or spread over processes, sees
-the same batches.
+    python -m kinestream.trainer.train_flow MOCAP OUT.safetensors
+
+MOCAP is a mocap folder or a cache made by `kinestream.trainer.prepare.mocap`. Maximum likelihood on poses
+that are an arc length apart, mirrored, and convolved with isotropic noise in the tangent (the density is
+that of the pose plus noise: joints that never move in a capture would otherwise have infinite density).
+Every step draws from a generator seeded by (seed, step), so a run that was interrupted and resumed, or
+spread over processes, sees the same batches.
 """
 
 from __future__ import annotations
@@ -20,15 +22,15 @@ import typer
 from rich.progress import Progress
 from torch import Tensor
 
-from tracker.latent.coordinates import SixDCoordinates, TangentCoordinates
-from tracker.latent.flow import FlowConfig, PoseFlow, standard_normal_log_prob
-from trainer.data.augment import perturb, swap_limbs
-from trainer.data.augment import spread as spread_poses
-from trainer.data.mocap_cache import MocapCache
-from trainer.data.mocap_folder import load_folder
-from trainer.data.poses import load_poses, mean_rotations, with_mirrored
-from trainer.processes import Processes
-from trainer.training_state import TrainingRun
+from kinestream.latent.coordinates import SixDCoordinates, TangentCoordinates
+from kinestream.latent.flow import FlowConfig, PoseFlow, standard_normal_log_prob
+from kinestream.trainer.data.motion.augment import perturb, swap_limbs
+from kinestream.trainer.data.motion.augment import spread as spread_poses
+from kinestream.trainer.data.motion.mocap_cache import MocapCache
+from kinestream.trainer.data.motion.mocap_folder import load_folder
+from kinestream.trainer.data.motion.poses import load_poses, mean_rotations, with_mirrored
+from kinestream.trainer.processes import Processes
+from kinestream.trainer.run_state import TrainingRun
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,11 @@ class TrainConfig:
         flow: architecture.
         noise_rad: standard deviation of the noise on each tangent coordinate.
         step_rad: arc length between training poses.
-        swap: probability of each limb group to come from another pose (see `trainer.data.augment`).
-        spread: correlated noise, in standard deviations of the poses.
-        steps, batch, learning_rate, weight_decay, warmup: optimisation; batch is the sum over processes.
-        ema: decay of the weight average that is saved.
-        seed: of weights, batches and noise.
+        swap: probability of each limb group to come from another pose (see
+            `kinestream.trainer.data.motion.augment`). spread: correlated noise, in standard deviations of
+            the poses. steps, batch, learning_rate, weight_decay, warmup: optimisation; batch is the sum
+            over processes. ema: decay of the weight average that is saved. seed: of weights, batches and
+            noise.
     """
 
     flow: FlowConfig = field(default_factory=FlowConfig)
@@ -212,7 +214,9 @@ def load_training_poses(mocap: Path, config: TrainConfig, work: Path) -> tuple[T
 
 
 def main(
-    mocap: Annotated[Path, typer.Argument(help="Mocap folder, or a cache made by trainer.build_mocap.")],
+    mocap: Annotated[
+        Path, typer.Argument(help="Mocap folder, or a cache made by kinestream.trainer.prepare.mocap.")
+    ],
     out: Annotated[
         Path, typer.Argument(help="Weights to write (.safetensors); metrics go beside them as .json.")
     ],

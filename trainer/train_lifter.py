@@ -1,6 +1,8 @@
-"""Train the lifter on motion capture alone: `python -m trainer.train_lifter --mocap CACHE --run FOLDER`.
+"""Train the lifter on motion capture alone.
 
-Writes ``lifter.safetensors``, from which `trainer.train_regressor --lifter` starts.
+    python -m kinestream.trainer.train_lifter --mocap CACHE --run FOLDER
+
+Writes ``lifter.safetensors``, from which `kinestream.trainer.train_regressor --lifter` starts.
 """
 
 from __future__ import annotations
@@ -13,18 +15,18 @@ import torch
 import typer
 from torch import Tensor
 
-from tracker.body.model import BodyModel
-from tracker.body.rotation import matrix_from_sixd
-from tracker.latent.flow import PoseFlow
-from tracker.regress.lifter import BodyState, Lifter, split_state
-from tracker.regress.regressor import load_network
-from tracker.regress.state_head import StateHead
-from tracker.regress.weights import fill, read_weights, save_weights
-from trainer.data.lift_samples import LiftBatch, lift_samples
-from trainer.data.poses import load_poses, with_mirrored
-from trainer.losses.body import BodyLoss, BodyTarget
-from trainer.metrics import aligned_error
-from trainer.training_state import TrainingRun, learning_rate
+from kinestream.body.model import BodyModel
+from kinestream.geometry.rotation import matrix_from_sixd
+from kinestream.latent.flow import PoseFlow
+from kinestream.networks.weight_files import fill, read_weights, save_weights
+from kinestream.regress.lifter import BodyState, Lifter, split_state
+from kinestream.regress.regressor import load_network
+from kinestream.regress.state_head import StateHead
+from kinestream.trainer.data.crops.lift_samples import LiftBatch, lift_samples
+from kinestream.trainer.data.motion.poses import load_poses, with_mirrored
+from kinestream.trainer.losses.body import BodyLoss, BodyTarget
+from kinestream.trainer.metrics import aligned_error
+from kinestream.trainer.run_state import TrainingRun, learning_rate
 
 _logger = logging.getLogger(__name__)
 LIFTER_FORMAT = "kinestream.lifter.v1"
@@ -112,7 +114,7 @@ def plant(head: StateHead, path: Path) -> None:
 
 def main(
     run: Annotated[Path, typer.Option(help="folder of the run: checkpoint, log, weights")],
-    mocap: Annotated[Path, typer.Option(help="mocap cache (npz) of trainer.build_mocap")],
+    mocap: Annotated[Path, typer.Option(help="mocap cache (npz) of kinestream.trainer.prepare.mocap")],
     flow: Annotated[Path | None, typer.Option(help="pose flow; default: the shipped one")] = None,
     init: Annotated[Path | None, typer.Option(help="regressor whose lifter to start from")] = None,
     steps: int = 20000,

@@ -1,4 +1,4 @@
-"""Train the regressor: `python -m trainer.train_regressor --data DATA --run FOLDER --steps 20000`.
+"""Train the regressor: `python -m kinestream.trainer.train_regressor --data DATA --run FOLDER --steps 20000`.
 
 Regimes are mixed by weights: ``full`` (rendered people with exact bodies), ``weak`` (photos with machine
 keypoints and silhouettes), ``self`` (photos and video without labels; the averaged network's answers on a
@@ -20,29 +20,29 @@ import torch
 import typer
 from torch import Tensor
 
-from tracker.body.model import BodyModel
-from tracker.latent.flow import PoseFlow
-from tracker.regress.lifter import BodyState
-from tracker.regress.network import RegressorConfig, RegressorNetwork, RegressorOutput
-from tracker.regress.regressor import REGRESSOR_FORMAT
-from tracker.regress.weights import fill, read_weights, save_weights
-from trainer.data.annotated import AnnotatedCrops
-from trainer.data.annotated_sets import annotated_people
-from trainer.data.backdrops import Backdrops
-from trainer.data.batches import step_batches
-from trainer.data.crop_pool import CropPool, EmptyCrops
-from trainer.data.crop_sample import CropBatch, CropSample, CropSource, MixedCrops, collate
-from trainer.data.photos import FREE_PHOTO_SETS, PhotoCrops
-from trainer.data.unlabelled import ViewBatch
-from trainer.fine_tuning import rate_groups
-from trainer.losses.body import BodyLoss, BodyTarget
-from trainer.losses.keypoints import confidence_loss, correct_share, heatmap_loss, presence_loss
-from trainer.losses.parts import part_iou, part_loss
-from trainer.losses.weak import WeakLossWeights, weak_body_loss
-from trainer.processes import Processes
-from trainer.self_regime import SelfRegime, matching_dynamics, unlabelled_views
-from trainer.train_lifter import plant
-from trainer.training_state import TrainingRun, learning_rate
+from kinestream.body.model import BodyModel
+from kinestream.latent.flow import PoseFlow
+from kinestream.networks.weight_files import fill, read_weights, save_weights
+from kinestream.regress.lifter import BodyState
+from kinestream.regress.network import RegressorConfig, RegressorNetwork, RegressorOutput
+from kinestream.regress.regressor import REGRESSOR_FORMAT
+from kinestream.trainer.data.annotated.annotated import AnnotatedCrops
+from kinestream.trainer.data.annotated.sets import annotated_people
+from kinestream.trainer.data.batches import step_batches
+from kinestream.trainer.data.crops.backdrops import Backdrops
+from kinestream.trainer.data.crops.crop_pool import CropPool, EmptyCrops
+from kinestream.trainer.data.crops.crop_sample import CropBatch, CropSample, CropSource, MixedCrops, collate
+from kinestream.trainer.data.photos.photos import FREE_PHOTO_SETS, PhotoCrops
+from kinestream.trainer.data.photos.unlabelled import ViewBatch
+from kinestream.trainer.losses.body import BodyLoss, BodyTarget
+from kinestream.trainer.losses.keypoints import confidence_loss, correct_share, heatmap_loss, presence_loss
+from kinestream.trainer.losses.parts import part_iou, part_loss
+from kinestream.trainer.losses.weak import WeakLossWeights, weak_body_loss
+from kinestream.trainer.processes import Processes
+from kinestream.trainer.regressor.fine_tuning import rate_groups
+from kinestream.trainer.regressor.self_regime import SelfRegime, matching_dynamics, unlabelled_views
+from kinestream.trainer.run_state import TrainingRun, learning_rate
+from kinestream.trainer.train_lifter import plant
 
 _logger = logging.getLogger(__name__)
 EVALUATION_CROPS = 256

@@ -1,6 +1,7 @@
 """Train the state head alone, on evidence that a network with trained keypoints gives.
 
-    python -m trainer.train_state --weights KEYPOINTS --pool POOL --mocap CACHE --data DATA --run RUN
+    python -m kinestream.trainer.train_state --weights KEYPOINTS --pool POOL --mocap CACHE --data DATA
+        --run RUN
 
 The network looks once at crops of the pool; what it saw is kept, and lifter and image branch are trained on
 that, which costs no convolution. Motion capture under random cameras is mixed in for the lifter. Writes
@@ -19,19 +20,19 @@ import torch
 import typer
 from torch import Tensor, nn
 
-from tracker.regress.lifter import split_state
-from tracker.regress.network import RegressorNetwork
-from tracker.regress.regressor import REGRESSOR_FORMAT, load_network
-from tracker.regress.state_head import Evidence, StateHead
-from tracker.regress.weights import save_weights
-from trainer.data.backdrops import Backdrops
-from trainer.data.crop_pool import CropPool
-from trainer.data.crop_sample import CropSource, MixedCrops, collate
-from trainer.data.lift_samples import lift_samples
-from trainer.losses.body import BodyTarget
-from trainer.train_lifter import plant, rooted_poses
-from trainer.train_regressor import Teacher
-from trainer.training_state import TrainingRun, learning_rate
+from kinestream.networks.weight_files import save_weights
+from kinestream.regress.lifter import split_state
+from kinestream.regress.network import RegressorNetwork
+from kinestream.regress.regressor import REGRESSOR_FORMAT, load_network
+from kinestream.regress.state_head import Evidence, StateHead
+from kinestream.trainer.data.crops.backdrops import Backdrops
+from kinestream.trainer.data.crops.crop_pool import CropPool
+from kinestream.trainer.data.crops.crop_sample import CropSource, MixedCrops, collate
+from kinestream.trainer.data.crops.lift_samples import lift_samples
+from kinestream.trainer.losses.body import BodyTarget
+from kinestream.trainer.run_state import TrainingRun, learning_rate
+from kinestream.trainer.train_lifter import plant, rooted_poses
+from kinestream.trainer.train_regressor import Teacher
 
 _logger = logging.getLogger(__name__)
 LIFT_SHARE = 0.5
@@ -132,7 +133,7 @@ def main(
     run: Annotated[Path, typer.Option(help="folder of the run: checkpoint, log, weights")],
     data: Annotated[Path, typer.Option(envvar="KINESTREAM_DATA", help="data folder")],
     pool: Annotated[list[Path], typer.Option(help="folder with crop pools train/ and val/; repeatable")],
-    mocap: Annotated[Path, typer.Option(help="mocap cache (npz) of trainer.build_mocap")],
+    mocap: Annotated[Path, typer.Option(help="mocap cache (npz) of kinestream.trainer.prepare.mocap")],
     flow: Annotated[Path | None, typer.Option(help="pose flow; default: the shipped one")] = None,
     lifter: Annotated[Path | None, typer.Option(help="weights of a trained lifter to start from")] = None,
     crops: Annotated[int, typer.Option(help="looks at the training pools")] = 30000,

@@ -3,11 +3,11 @@
 
 import torch
 
-from tracker.body.model import BodyModel
-from tracker.body.skeleton import FLOW_JOINT_NAMES
-from tracker.latent.completion import complete_pose, plausibility
-from tracker.latent.fit import FitConfig, fit_keypoints
-from tracker.latent.flow import PoseFlow
+from kinestream.body.model import BodyModel
+from kinestream.body.skeleton import FLOW_JOINT_NAMES
+from kinestream.latent.flow import PoseFlow
+from kinestream.latent.prior.completion import complete_pose, plausibility
+from kinestream.latent.prior.fit import FitConfig, fit_keypoints
 
 flow = PoseFlow.load()
 generator = torch.Generator().manual_seed(0)

@@ -8,9 +8,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from kernels.alignment.probe import Face, choose_face, probe_faces
-from kernels.alignment.problem import Problem, make_problem
-from kernels.alignment.robust import Robustifier
+from kinestream.kernels.alignment.probe import Face, choose_face, probe_faces
+from kinestream.kernels.alignment.problem import Problem, make_problem
+from kinestream.kernels.alignment.robust import Robustifier
 
 logger = logging.getLogger(__name__)
 
@@ -142,13 +142,13 @@ def _resolve(face: Face | Literal["auto"], device: torch.device) -> Face:
 
 def _run(face: Face, problem: Problem) -> Tensor:
     if face == "reference":
-        from kernels.alignment import reference
+        from kinestream.kernels.alignment import reference
 
         return reference.alignment_terms(problem)
     if face == "cpu":
-        from kernels.alignment import cpu
+        from kinestream.kernels.alignment import cpu
 
         return cpu.alignment_terms(problem)
-    from kernels.alignment import gpu
+    from kinestream.kernels.alignment import gpu
 
     return gpu.alignment_terms(problem)

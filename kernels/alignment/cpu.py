@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kernels.alignment import loops
-from kernels.alignment.problem import Problem
+from kinestream.kernels.alignment import loops
+from kinestream.kernels.alignment.problem import Problem
 
 
 def alignment_terms(problem: Problem) -> Tensor:

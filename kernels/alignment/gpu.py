@@ -21,7 +21,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kernels.alignment.problem import Problem
+from kinestream.kernels.alignment.problem import Problem
 
 _TILE = 64  # queries a program holds, and points it reads at a time
 _SPLIT = 8  # programs that share the queries of one part

@@ -8,7 +8,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from kernels.alignment.robust import Robustifier
+from kinestream.kernels.alignment.robust import Robustifier
 
 _INTEGER_DTYPES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 _FLOAT_DTYPES = (torch.float32, torch.float64)
@@ -47,7 +47,7 @@ def make_problem(
     num_parts: int,
     near_m: float,
 ) -> Problem:
-    """Check the arguments of :func:`kernels.alignment.alignment_loss` and bring them to map pixels.
+    """Check the arguments of `kinestream.kernels.alignment.alignment_loss` and bring them to map pixels.
 
     Raises TypeError for a wrong kind or dtype, ValueError for shapes, devices and values.
     """

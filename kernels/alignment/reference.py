@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.alignment.problem import Problem
-from kernels.alignment.robust import robust_penalty
+from kinestream.kernels.alignment.problem import Problem
+from kinestream.kernels.alignment.robust import robust_penalty
 
 
 def alignment_terms(problem: Problem) -> Tensor:

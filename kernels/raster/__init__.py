@@ -5,8 +5,8 @@
 Camera frame: OpenCV (x right, y down, z forward), metres; pixel centres at integer coordinates.
 """
 
-from kernels.raster.mesh import Material, MaterialTable, Mesh, plain_mesh
-from kernels.raster.target import Target, ToneCurve
-from kernels.raster.texture import TextureBank
+from kinestream.kernels.raster.mesh import Material, MaterialTable, Mesh, plain_mesh
+from kinestream.kernels.raster.target import Target, ToneCurve
+from kinestream.kernels.raster.texture import TextureBank
 
 __all__ = ["Material", "MaterialTable", "Mesh", "Target", "TextureBank", "ToneCurve", "plain_mesh"]

@@ -6,9 +6,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from kernels.raster.compiled import compiled
-from kernels.raster.mesh import CHECKS, PLAIN, STRIPES_U, STRIPES_V, Mesh, MeshArrays
-from kernels.raster.target import NEAR_M, SRGB_TO_LINEAR, TONE_MAX, TONE_STEPS, Target, ToneCurve
+from kinestream.kernels.raster.compiled import compiled
+from kinestream.kernels.raster.mesh import CHECKS, PLAIN, STRIPES_U, STRIPES_V, Mesh, MeshArrays
+from kinestream.kernels.raster.target import NEAR_M, SRGB_TO_LINEAR, TONE_MAX, TONE_STEPS, Target, ToneCurve
 
 _Array = npt.NDArray[Any]
 _MARGIN = 1e-4  # samples; keeps rounding from narrowing a window

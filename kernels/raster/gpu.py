@@ -25,10 +25,10 @@ import numpy as np
 import numpy.typing as npt
 from numba.core.errors import NumbaError
 
-from kernels.raster import cpu
-from kernels.raster.mesh import Mesh, MeshArrays
-from kernels.raster.target import NEAR_M, SRGB_TO_LINEAR, TONE_MAX, TONE_STEPS, Target, ToneCurve
-from kernels.raster.texture import TextureBank
+from kinestream.kernels.raster import cpu
+from kinestream.kernels.raster.mesh import Mesh, MeshArrays
+from kinestream.kernels.raster.target import NEAR_M, SRGB_TO_LINEAR, TONE_MAX, TONE_STEPS, Target, ToneCurve
+from kinestream.kernels.raster.texture import TextureBank
 
 cuda: Any = numba.cuda
 _config: Any = numba.config
@@ -51,13 +51,13 @@ _pattern_weight = cuda.jit(device=True)(cpu.pattern_weight)
 def unavailable() -> str | None:
     """Why this face cannot run here, or None where it can."""
     if not _config.ENABLE_CUDASIM and find_spec("numba_cuda") is None:
-        return "the package numba-cuda is not installed; install numba-cuda[cu12], or use kernels.raster.cpu"
+        return "numba-cuda is not installed; install numba-cuda[cu12], or use kinestream.kernels.raster.cpu"
     try:
         if cuda.is_available():
             return None
     except (NumbaError, OSError, RuntimeError) as error:
-        return f"CUDA does not start ({error}); use kernels.raster.cpu"
-    return "numba finds no CUDA driver and device (see `numba -s`); use kernels.raster.cpu"
+        return f"CUDA does not start ({error}); use kinestream.kernels.raster.cpu"
+    return "numba finds no CUDA driver and device (see `numba -s`); use kinestream.kernels.raster.cpu"
 
 
 class DeviceTarget(Target):
@@ -67,7 +67,7 @@ class DeviceTarget(Target):
         """Allocate on the host and on the device; RuntimeError says why a GPU cannot be used."""
         reason = unavailable()
         if reason is not None:
-            raise RuntimeError(f"kernels.raster.gpu needs an NVIDIA GPU: {reason}")
+            raise RuntimeError(f"kinestream.kernels.raster.gpu needs an NVIDIA GPU: {reason}")
         super().__init__(height_px, width_px, samples=samples)
         shape = self.depth_m.shape
         self.before = cuda.device_array(shape, np.float32)

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kernels.raster.texture import TextureBank
+from kinestream.kernels.raster.texture import TextureBank
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernels.raster.compiled import compiled
+from kinestream.kernels.raster.compiled import compiled
 
 _Array = npt.NDArray[Any]
 

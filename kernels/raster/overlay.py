@@ -6,10 +6,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from kernels.raster import cpu
-from kernels.raster.mesh import plain_mesh
-from kernels.raster.normals import vertex_normals
-from kernels.raster.target import NEAR_M, Target, srgb_decode
+from kinestream.kernels.raster import cpu
+from kinestream.kernels.raster.mesh import plain_mesh
+from kinestream.kernels.raster.normals import vertex_normals
+from kinestream.kernels.raster.target import NEAR_M, Target, srgb_decode
 
 PALETTE: Final[tuple[tuple[int, int, int], ...]] = (
     (120, 170, 235), (240, 150, 110), (130, 205, 140), (205, 150, 225), (240, 205, 105), (125, 210, 215),

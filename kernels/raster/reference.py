@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernels.raster.mesh import CHECKS, DOTS, STRIPES_U, STRIPES_V, Mesh
-from kernels.raster.target import NEAR_M, SRGB_TO_LINEAR, TONE_MAX, TONE_STEPS, Target, ToneCurve
+from kinestream.kernels.raster.mesh import CHECKS, DOTS, STRIPES_U, STRIPES_V, Mesh
+from kinestream.kernels.raster.target import NEAR_M, SRGB_TO_LINEAR, TONE_MAX, TONE_STEPS, Target, ToneCurve
 
 _Array = npt.NDArray[Any]
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tracker.body.skeleton import NUM_JOINTS, NUM_KEYPOINTS, NUM_PARTS, PARENTS
+from kinestream.body.skeleton import NUM_JOINTS, NUM_KEYPOINTS, NUM_PARTS, PARENTS
 
 RawBody = dict[str, Any]
 

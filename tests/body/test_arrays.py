@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tracker.body.arrays import BODY_FORMAT, BodyFileError, check_body_arrays, load_body_arrays
-from tracker.body.model import DEFAULT_BODY_PATH
-from tracker.body.npz import npz_keys, read_npz
-from tracker.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES, PART_NAMES
+from kinestream.body.arrays import BODY_FORMAT, BodyFileError, check_body_arrays, load_body_arrays
+from kinestream.body.model import DEFAULT_BODY_PATH
+from kinestream.body.npz import npz_keys, read_npz
+from kinestream.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES, PART_NAMES
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracker.body.arrays import check_body_arrays
-from tracker.body.kinematics import HotKinematics
-from tracker.body.model import BodyModel
-from tracker.body.rotation import matrix_from_axis_angle
+from kinestream.body.arrays import check_body_arrays
+from kinestream.body.kinematics import HotKinematics
+from kinestream.body.model import BodyModel
+from kinestream.geometry.rotation import matrix_from_axis_angle
 
 
 def numbers(shape, limit):

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracker.body.arrays import BodyFileError, check_body_arrays
-from tracker.body.model import BodyModel, BodyOutput, load_body
-from tracker.body.rotation import matrix_from_axis_angle, random_rotations
-from tracker.body.skeleton import PARENTS
+from kinestream.body.arrays import BodyFileError, check_body_arrays
+from kinestream.body.model import BodyModel, BodyOutput, load_body
+from kinestream.body.skeleton import PARENTS
+from kinestream.geometry.rotation import matrix_from_axis_angle, random_rotations
 
 PARITY_M = 1e-5
 
@@ -287,7 +287,9 @@ def test_a_path_loads_a_body_in_our_layout(tmp_path, make_raw_body):
 def test_pickles_are_refused_with_the_way_out(tmp_path):
     path = tmp_path / "basicModel_neutral.pkl"
     path.write_bytes(b"\x80\x02}q\x00.")
-    with pytest.raises(BodyFileError, match=r"python -m tools\.convert_smpl .*basicModel_neutral\.pkl"):
+    with pytest.raises(
+        BodyFileError, match=r"python -m kinestream\.tools\.convert_smpl .*basicModel_neutral\.pkl"
+    ):
         load_body(path)
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from tracker.body.arrays import BodyFileError
-from tracker.body.kinematics import HotKinematics
-from tracker.body.model import BodyModel, load_body
-from tracker.body.rotation import random_rotations
-from tracker.body.skeleton import KEYPOINT_NAMES, PARENTS, PART_OF_JOINT
-from tracker.body.smplx_adapter import load_smpl_family
+from kinestream.body.arrays import BodyFileError
+from kinestream.body.kinematics import HotKinematics
+from kinestream.body.model import BodyModel, load_body
+from kinestream.body.skeleton import KEYPOINT_NAMES, PARENTS, PART_OF_JOINT
+from kinestream.body.smplx_adapter import load_smpl_family
+from kinestream.geometry.rotation import random_rotations
 
 lbs = pytest.importorskip("smplx.lbs", reason="the peer of these tests is the smplx package").lbs
 
@@ -194,8 +194,8 @@ def test_without_smplx_the_error_says_what_to_install(tmp_path, raw_smpl, monkey
 
 def test_the_adapter_itself_does_not_import_smplx():
     code = (
-        "import sys, tracker, tracker.body.model, tracker.body.smplx_adapter\n"
-        "tracker.load_body()\n"
+        "import sys, tracker, kinestream.body.model, kinestream.body.smplx_adapter\n"
+        "kinestream.load_body()\n"
         "sys.exit('smplx' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tracker.capture import SourceNotFoundError, UnreadableSourceError, open_source
-from tracker.capture.av_source import AvDecoder
+from kinestream.capture import SourceNotFoundError, UnreadableSourceError, open_source
+from kinestream.capture.av_source import AvDecoder
 
 Make = Callable[..., Path]
 Number = Callable[[np.ndarray], int]

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracker.capture.clock import StreamClock
+from kinestream.capture.clock import StreamClock
 
 MS = 1_000_000
 

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tracker.capture import SourceNotFoundError, UnreadableSourceError, open_source
-from tracker.capture.image_folder import ImageFolderDecoder
+from kinestream.capture import SourceNotFoundError, UnreadableSourceError, open_source
+from kinestream.capture.image_folder import ImageFolderDecoder
 
 Picture = Callable[..., np.ndarray]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tracker.capture import (
+from kinestream.capture import (
     Decoder,
     FrameSource,
     FrameTimeoutError,
@@ -19,7 +19,7 @@ from tracker.capture import (
     UnreadableSourceError,
     open_source,
 )
-from tracker.capture.decoder import Picture
+from kinestream.capture.decoder import Picture
 
 Make = Callable[..., Path]
 IMAGE = np.zeros((4, 6, 3), np.uint8)
@@ -146,7 +146,7 @@ def test_a_source_without_a_picture_says_so() -> None:
 
 
 def test_a_lost_camera_is_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tracker.capture.source.FIRST_BACKOFF_S", 0.001)
+    monkeypatch.setattr("kinestream.capture.source.FIRST_BACKOFF_S", 0.001)
     decoder = ScriptedDecoder(3, live=True, failures=2)
     with FrameSource(decoder, policy="every") as source:
         indices = [source.read().index for _ in range(9)]  # type: ignore[union-attr]
@@ -155,7 +155,7 @@ def test_a_lost_camera_is_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_camera_that_stays_away_ends_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tracker.capture.source.FIRST_BACKOFF_S", 0.001)
+    monkeypatch.setattr("kinestream.capture.source.FIRST_BACKOFF_S", 0.001)
     decoder = ScriptedDecoder(2, live=True, failures=10**6)
     with FrameSource(decoder, policy="every", reconnect_s=0.05) as source:
         assert [source.read().index for _ in range(2)] == [0, 1]  # type: ignore[union-attr]

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tracker.capture import FrameSource, SourceNotFoundError, UnreadableSourceError, open_source
-from tracker.capture.av_source import AvDecoder
+from kinestream.capture import FrameSource, SourceNotFoundError, UnreadableSourceError, open_source
+from kinestream.capture.av_source import AvDecoder
 
 Number = Callable[[np.ndarray], int]
 
@@ -48,7 +48,7 @@ def ts_address(make_video: Callable[..., Path]) -> Iterator[str]:
 def test_a_stream_that_breaks_off_is_taken_up_again(
     ts_address: str, read_number: Number, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tracker.capture.source.FIRST_BACKOFF_S", 0.01)
+    monkeypatch.setattr("kinestream.capture.source.FIRST_BACKOFF_S", 0.01)
     decoder = AvDecoder(ts_address, live=True, options={"probesize": "50000", "analyzeduration": "200000"})
     with FrameSource(decoder, policy="every") as source:
         frames = [source.read() for _ in range(45)]
@@ -123,7 +123,7 @@ def test_rtsp(read_number: Number) -> None:
 def test_a_stream_that_falls_silent_is_taken_up_again(
     make_video: Callable[..., Path], read_number: Number, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tracker.capture.source.FIRST_BACKOFF_S", 0.01)
+    monkeypatch.setattr("kinestream.capture.source.FIRST_BACKOFF_S", 0.01)
     data = make_video("silent.ts", count=20, container_format="mpegts").read_bytes()
     leave = threading.Event()
 

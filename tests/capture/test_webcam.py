@@ -9,8 +9,15 @@ import cv2
 import numpy as np
 import pytest
 
-from tracker.capture import CameraMode, SourceInfo, SourceLostError, SourceNotFoundError, open_source, webcam
-from tracker.capture.decoder import Decoder, Picture
+from kinestream.capture import (
+    CameraMode,
+    SourceInfo,
+    SourceLostError,
+    SourceNotFoundError,
+    open_source,
+    webcam,
+)
+from kinestream.capture.decoder import Decoder, Picture
 
 
 class FakeCapture:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracker.detect.detector import (
+from kinestream.detect.detector import (
     DETECTOR_FORMAT,
     Detections,
     PersonDetector,
@@ -18,8 +18,8 @@ from tracker.detect.detector import (
     peaks,
     suppress,
 )
-from tracker.detect.network import STRIDE, DetectorConfig, DetectorNetwork, DetectorOutput
-from tracker.regress.weights import save_weights
+from kinestream.detect.network import STRIDE, DetectorConfig, DetectorNetwork, DetectorOutput
+from kinestream.networks.weight_files import save_weights
 
 CONFIG = DetectorConfig(backbone="tiny", frame_px=160)
 

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.alignment import alignment_loss, probe_faces
+from kinestream.kernels.alignment import alignment_loss, probe_faces
 
 PYTHONPATH = os.pathsep.join(str(folder) for folder in (Path(__file__).parents[2], Path(__file__).parent))
 

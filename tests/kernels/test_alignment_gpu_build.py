@@ -13,7 +13,7 @@ BUILD = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from kernels.alignment import gpu
+from kinestream.kernels.alignment import gpu
 
 INTEGERS = ("part_start", "pixel_start", "order", "pixels", "winner", "labels", "part_ids")
 COUNTS = ("parts", "count", "size", "width", "height", "blocks")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-import kernels.alignment.api as api
-from kernels.alignment import alignment_loss
+import kinestream.kernels.alignment.api as api
+from kinestream.kernels.alignment import alignment_loss
 
 
 @pytest.fixture

@@ -3,9 +3,18 @@
 import numpy as np
 import pytest
 
-from kernels.raster import Material, MaterialTable, Mesh, Target, TextureBank, cpu, plain_mesh, reference
-from kernels.raster.mesh import CHECKS, DOTS, STRIPES_U, STRIPES_V
-from kernels.raster.texture import mip_levels
+from kinestream.kernels.raster import (
+    Material,
+    MaterialTable,
+    Mesh,
+    Target,
+    TextureBank,
+    cpu,
+    plain_mesh,
+    reference,
+)
+from kinestream.kernels.raster.mesh import CHECKS, DOTS, STRIPES_U, STRIPES_V
+from kinestream.kernels.raster.texture import mip_levels
 
 HEIGHT, WIDTH = 40, 52
 K = np.array([[50.0, 0, 25.2], [0, 48.0, 19.7], [0, 0, 1]])

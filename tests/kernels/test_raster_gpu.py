@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from kernels.raster import gpu
+from kinestream.kernels.raster import gpu
 
 SCRIPT = """
 import sys
 import numpy as np
 sys.path.insert(0, sys.argv[1])
-from kernels.raster import Target, cpu, gpu
+from kinestream.kernels.raster import Target, cpu, gpu
 from test_raster import random_mesh
 assert gpu.unavailable() is None, gpu.unavailable()
 K = np.array([[14.0, 0, 6.8], [0, 14.0, 5.2], [0, 0, 1]])

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from kernels.raster.normals import vertex_normals
-from kernels.raster.overlay import overlay_meshes
+from kinestream.kernels.raster.normals import vertex_normals
+from kinestream.kernels.raster.overlay import overlay_meshes
 
 K = np.array([[60.0, 0, 31.5], [0, 60.0, 23.5], [0, 0, 1]])
 

@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
-from tracker.body.rotation import (
+from kinestream.geometry.rotation import (
     axis_angle_from_matrix,
     geodesic_distance,
     matrix_from_axis_angle,
     random_rotations,
 )
-from tracker.latent.coordinates import (
+from kinestream.latent.coordinates import (
     SIXD_DIM,
     TANGENT_DIM,
     SixDCoordinates,

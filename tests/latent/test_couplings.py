@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracker.latent.couplings import AffineCoupling, Invertible, InvertibleLinear, InvertiblePReLU
+from kinestream.latent.couplings import AffineCoupling, Invertible, InvertibleLinear, InvertiblePReLU
 
 DIM = 7
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from tracker.latent.dynamics import (
+from kinestream.latent.dynamics import (
     DynamicsConfig,
     LatentDynamics,
     MotionCurve,
@@ -19,7 +19,7 @@ from tracker.latent.dynamics import (
     move,
     student_nll,
 )
-from tracker.latent.flow import FlowConfig, PoseFlow
+from kinestream.latent.flow import FlowConfig, PoseFlow
 
 CONFIG = DynamicsConfig(latent=5, hidden=12)
 BATCH = 4

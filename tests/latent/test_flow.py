@@ -9,9 +9,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tracker.body.rotation import geodesic_distance, matrix_from_axis_angle
-from tracker.latent.decode import FlowDecoder
-from tracker.latent.flow import DEFAULT_WEIGHTS, LIGHT_WEIGHTS, FlowConfig, PoseFlow, standard_normal_log_prob
+from kinestream.geometry.rotation import geodesic_distance, matrix_from_axis_angle
+from kinestream.latent.decode import FlowDecoder
+from kinestream.latent.flow import (
+    DEFAULT_WEIGHTS,
+    LIGHT_WEIGHTS,
+    FlowConfig,
+    PoseFlow,
+    standard_normal_log_prob,
+)
 
 SHIPPED = [pytest.param(path, id=path.stem) for path in (DEFAULT_WEIGHTS, LIGHT_WEIGHTS)]
 CONFIGS = [

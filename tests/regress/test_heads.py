@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracker.body.skeleton import NUM_KEYPOINTS, NUM_PARTS
-from tracker.regress.heads import ConfidenceHead, DenseHead, cell_centers, read_keypoints
+from kinestream.body.skeleton import NUM_KEYPOINTS, NUM_PARTS
+from kinestream.regress.heads import ConfidenceHead, DenseHead, cell_centers, read_keypoints
 
 
 def gaussian_map(x: float, y: float, *, height: int, width: int) -> torch.Tensor:

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from tracker.body.skeleton import NUM_BETAS, NUM_KEYPOINTS, NUM_PARTS
-from tracker.regress.lifter import LOG_STD_RANGE, Lifter, split_state, state_sizes
-from tracker.regress.network import RegressorConfig, RegressorNetwork
-from tracker.regress.state_head import to_plane
+from kinestream.body.skeleton import NUM_BETAS, NUM_KEYPOINTS, NUM_PARTS
+from kinestream.regress.lifter import LOG_STD_RANGE, Lifter, split_state, state_sizes
+from kinestream.regress.network import RegressorConfig, RegressorNetwork
+from kinestream.regress.state_head import to_plane
 
 LATENT = 12
 

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from tracker.body.camera import Camera
-from tracker.body.rotation import matrix_from_quat, sixd_from_matrix
-from tracker.body.skeleton import NUM_BETAS, NUM_KEYPOINTS
-from tracker.defaults import DEFAULT_MODEL
-from tracker.regress.lifter import BodyState
-from tracker.regress.network import RegressorConfig, RegressorNetwork, RegressorOutput
-from tracker.regress.regressor import REGRESSOR_FORMAT, Regressor
-from tracker.regress.shipped import MODELS, weights_of
-from tracker.regress.weights import save_weights
+from kinestream.body.skeleton import NUM_BETAS, NUM_KEYPOINTS
+from kinestream.defaults import DEFAULT_MODEL
+from kinestream.geometry.camera import Camera
+from kinestream.geometry.rotation import matrix_from_quat, sixd_from_matrix
+from kinestream.networks.weight_files import save_weights
+from kinestream.regress.lifter import BodyState
+from kinestream.regress.network import RegressorConfig, RegressorNetwork, RegressorOutput
+from kinestream.regress.regressor import REGRESSOR_FORMAT, Regressor
+from kinestream.regress.shipped import MODELS, weights_of
 
 CAMERA = Camera.from_fov(320, 240, fov_deg=60.0)
 CONFIG = RegressorConfig(latent_size=5, backbone="tiny", crop_px=64)

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tracker.body.camera import Camera
-from tracker.pose import Person, PoseFrame
+from kinestream.geometry.camera import Camera
+from kinestream.pose import Person, PoseFrame
 
 
 def make_person(track_id: int = 0, **changes: Any) -> Person:

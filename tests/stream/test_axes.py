@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from tracker.body.skeleton import PARENTS
-from tracker.pose import Person, PoseFrame
-from tracker.stream import PoseMessage, decode, encode
-from tracker.stream.axes import AXES, OutputFrame, multiply, rotate
-from tracker.stream.message import StreamIdentity
+from kinestream.body.skeleton import PARENTS
+from kinestream.pose import Person, PoseFrame
+from kinestream.stream import PoseMessage, decode, encode
+from kinestream.stream.axes import AXES, OutputFrame, multiply, rotate
+from kinestream.stream.message import StreamIdentity
 
 Make = Callable[..., PoseFrame]
 HALF = math.sqrt(0.5)

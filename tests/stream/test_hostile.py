@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import zmq
 
-from tracker.stream import MessageError, StreamTimeoutError, Subscriber, decode
+from kinestream.stream import MessageError, StreamTimeoutError, Subscriber, decode
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 NAMES = ("pose", "nobody", "heartbeat", "stats")

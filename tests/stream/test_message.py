@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracker.pose import PoseFrame
-from tracker.stream.message import (
+from kinestream.pose import PoseFrame
+from kinestream.stream.message import (
     HeartbeatMessage,
     Message,
     MessageError,

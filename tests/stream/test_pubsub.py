@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import zmq
 
-from tracker.pose import PoseFrame
-from tracker.stream import (
+from kinestream.pose import PoseFrame
+from kinestream.stream import (
     BindError,
     InsecureBindError,
     MessageError,

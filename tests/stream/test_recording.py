@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 import pytest
 
-from tracker.body.rotation import matrix_from_quat
-from tracker.pose import PoseFrame
-from tracker.stream import Publisher, Recorder, RecordingError, read_messages, read_pictures, read_poses
-from tracker.stream import recorder as recorder_module
-from tracker.stream.axes import AXES, ORIGINS, OutputFrame
-from tracker.stream.foxglove import SCHEMAS
+from kinestream.geometry.rotation import matrix_from_quat
+from kinestream.pose import PoseFrame
+from kinestream.stream import Publisher, Recorder, RecordingError, read_messages, read_pictures, read_poses
+from kinestream.stream import recorder as recorder_module
+from kinestream.stream.axes import AXES, ORIGINS, OutputFrame
+from kinestream.stream.foxglove import SCHEMAS
 
 Make = Callable[..., PoseFrame]
 DRAWN = ("/people", "/tf", "/camera/calibration", "/camera/image")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import zmq
 
-from tracker.pose import PoseFrame
-from tracker.stream import (
+from kinestream.pose import PoseFrame
+from kinestream.stream import (
     InsecureBindError,
     KeysError,
     Publisher,
@@ -53,7 +53,7 @@ def refused(publisher: Publisher) -> bool:
 def test_those_with_keys_hear_and_others_get_nothing(
     folder: Path, pose_frame: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "tracker.stream")
+    caplog.set_level(logging.INFO, "kinestream.stream")
     robot = create_client_keys(folder, "robot")
     with Publisher(ANY, keys=folder, heartbeat_s=0.02) as publisher:
         raw = zmq.Context.instance().socket(zmq.SUB)

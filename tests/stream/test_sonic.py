@@ -12,9 +12,9 @@ import pytest
 import zmq
 from scipy.spatial.transform import Rotation
 
-from tracker.pose import PoseFrame
-from tracker.stream import InsecureBindError
-from tracker.stream.adapters import SonicPublisher
+from kinestream.pose import PoseFrame
+from kinestream.stream import InsecureBindError
+from kinestream.stream.adapters import SonicPublisher
 
 Make = Callable[..., PoseFrame]
 FORMATS = {"f32": ("f", 4), "f64": ("d", 8), "i32": ("i", 4), "i64": ("q", 8)}

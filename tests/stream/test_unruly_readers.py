@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from tracker.pose import PoseFrame
-from tracker.stream import Publisher, StreamTimeoutError, Subscriber
+from kinestream.pose import PoseFrame
+from kinestream.stream import Publisher, StreamTimeoutError, Subscriber
 
 READER = """
 import sys
-from tracker.stream import Subscriber
+from kinestream.stream import Subscriber
 
 with Subscriber(sys.argv[1]) as subscriber:
     for message in subscriber:
@@ -99,7 +99,7 @@ def test_somebody_who_speaks_another_protocol(pose_frame: Make) -> None:
 
 PATIENT = """
 import contextlib, sys
-from tracker.stream import StreamTimeoutError, Subscriber
+from kinestream.stream import StreamTimeoutError, Subscriber
 
 with Subscriber(sys.argv[1]) as subscriber:
     while subscriber.heartbeat is None:

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from tracker.body.skeleton import PARENTS
-from tracker.pose import PoseFrame
-from tracker.stream import InsecureBindError
+from kinestream.body.skeleton import PARENTS
+from kinestream.pose import PoseFrame
+from kinestream.stream import InsecureBindError
 
 pytest.importorskip("pythonosc", reason="needs python-osc, the extra 'osc'")
 
-from tracker.stream.adapters import VmcSender
+from kinestream.stream.adapters import VmcSender
 
 Make = Callable[..., PoseFrame]
 BONES = {

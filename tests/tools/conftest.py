@@ -11,8 +11,8 @@ from typing import NamedTuple
 import pytest
 from typer.testing import CliRunner
 
-from tools.cli import app
-from tracker.models import Models
+from kinestream.models import Models
+from kinestream.tools.cli import app
 
 ROOT = Path(__file__).parents[2]
 ON_STAND_INS = """
@@ -20,11 +20,11 @@ import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 sys.path.insert(0, "tests")
 from conftest import BlockDetector, BlockRegressor
-from tracker.body.model import BodyModel
-from tracker.latent.decode import FlowDecoder
-from tracker.latent.flow import FlowConfig, PoseFlow
-from tracker.models import Models
-from tools.cli import app
+from kinestream.body.model import BodyModel
+from kinestream.latent.decode import FlowDecoder
+from kinestream.latent.flow import FlowConfig, PoseFlow
+from kinestream.models import Models
+from kinestream.tools.cli import app
 
 body, decoder = BodyModel.load(), FlowDecoder(PoseFlow(FlowConfig(depth=2, hidden=16)).eval())
 models = Models(BlockDetector(), BlockRegressor(body, decoder), decoder, body)

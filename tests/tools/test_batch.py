@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from tools.batch.coordinator import ATTEMPTS, Batch
-from tools.batch.events import Broken, Died, Event, Finished, Progress
-from tools.batch.local import LocalWorkers
-from tools.batch.results import LOCK, ResultFolder
-from tools.batch.videos import Settings, Video, find_videos
-from tools.batch.workers import Workers
-from tracker.capture import SourceNotFoundError
+from kinestream.capture import SourceNotFoundError
+from kinestream.tools.batch.coordinator import ATTEMPTS, Batch
+from kinestream.tools.batch.events import Broken, Died, Event, Finished, Progress
+from kinestream.tools.batch.local import LocalWorkers
+from kinestream.tools.batch.results import LOCK, ResultFolder
+from kinestream.tools.batch.videos import Settings, Video, find_videos
+from kinestream.tools.batch.workers import Workers
 
 MakeVideos = Callable[[Path], list[Video]]
 
@@ -106,7 +106,7 @@ def test_on_ray_two_workers_one_killed(
 ) -> None:
     pytest.importorskip("ray", reason="the extra 'ray' is not installed")
     monkeypatch.setenv("RAY_worker_niceness", "0")  # else a busy machine starves the workers
-    from tools.batch.cluster import RayWorkers
+    from kinestream.tools.batch.cluster import RayWorkers
 
     videos, results = make_videos(tmp_path / "videos"), tmp_path / "results"
     settings = Settings(json=True, overlay=True)

@@ -15,12 +15,12 @@ import av
 import numpy as np
 import pytest
 
-from tools.commands import doctor
-from tracker import __version__
-from tracker.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
-from tracker.capture.webcam import CameraDevice
-from tracker.models import Models
-from tracker.stream import Publisher, StreamTimeoutError, Subscriber
+from kinestream import __version__
+from kinestream.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
+from kinestream.capture.webcam import CameraDevice
+from kinestream.models import Models
+from kinestream.stream import Publisher, StreamTimeoutError, Subscriber
+from kinestream.tools.commands import doctor
 
 Video = Callable[..., Path]
 Command = Callable[..., tuple[int, str, str]]
@@ -194,7 +194,7 @@ def test_the_model_that_is_asked_for_is_loaded(
 def test_listen_prints_frames_and_a_summary(kinestream: Command, block_video: Video) -> None:
     stop = threading.Event()
     with Publisher("tcp://127.0.0.1:0", heartbeat_s=0.05) as publisher:
-        from tracker.pipeline import Tracker
+        from kinestream.pipeline import Tracker
 
         with Tracker(block_video(WALK), models=Models.load()) as tracker:
             frames = list(tracker)
@@ -214,10 +214,12 @@ def test_listen_prints_frames_and_a_summary(kinestream: Command, block_video: Vi
 
 
 def test_cameras(kinestream: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tracker.capture.list_cameras", lambda: (CameraDevice("/dev/video2", "Desk camera"),))
+    monkeypatch.setattr(
+        "kinestream.capture.list_cameras", lambda: (CameraDevice("/dev/video2", "Desk camera"),)
+    )
     code, out, _ = kinestream("cameras")
     assert code == 0 and "/dev/video2" in out and "Desk camera" in out and "kinestream run /dev/video2" in out
-    monkeypatch.setattr("tracker.capture.list_cameras", lambda: ())
+    monkeypatch.setattr("kinestream.capture.list_cameras", lambda: ())
     code, out, _ = kinestream("cameras")
     assert code == 1 and "No camera found" in out
 

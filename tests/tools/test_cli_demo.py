@@ -8,10 +8,10 @@ import av
 import numpy as np
 import pytest
 
-from tools.commands import demo
-from tracker.models import Models
-from tracker.pipeline import Tracker
-from tracker.stream import DEFAULT_ENDPOINT, BindError, Publisher
+from kinestream.models import Models
+from kinestream.pipeline import Tracker
+from kinestream.stream import DEFAULT_ENDPOINT, BindError, Publisher
+from kinestream.tools.commands import demo
 
 
 @pytest.fixture

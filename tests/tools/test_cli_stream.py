@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tools.commands.listen import Arrivals
-from tracker.pose import PoseFrame
-from tracker.stream import HeartbeatMessage, PoseMessage, Publisher, Subscriber
-from tracker.stream.message import StreamIdentity
+from kinestream.pose import PoseFrame
+from kinestream.stream import HeartbeatMessage, PoseMessage, Publisher, Subscriber
+from kinestream.stream.message import StreamIdentity
+from kinestream.tools.commands.listen import Arrivals
 
 Video = Callable[..., Path]
 Command = Callable[..., tuple[int, str, str]]
@@ -72,7 +72,7 @@ def test_keys_from_making_to_listening(kinestream: Command, tmp_path: Path, pose
 
 @pytest.fixture
 def pose_frame() -> PoseFrame:
-    from tracker.body.camera import Camera
+    from kinestream.geometry.camera import Camera
 
     return PoseFrame(frame_index=0, t_capture_ns=0, camera=Camera(64, 48, (50.0, 50.0), (31.5, 23.5)))
 

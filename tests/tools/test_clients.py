@@ -11,7 +11,7 @@ import msgpack
 import numpy as np
 import pytest
 
-from tracker.stream import HeartbeatMessage, MessageError, PoseMessage, decode
+from kinestream.stream import HeartbeatMessage, MessageError, PoseMessage, decode
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = ROOT / "tools" / "clients"

@@ -12,12 +12,12 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from tools.convert_smpl import convert
-from tracker.body.arrays import BodyFileError
-from tracker.body.model import load_body
-from tracker.body.skeleton import PARENTS
-from trainer.data.pickled_arrays import as_array
-from trainer.data.restricted_unpickler import PickleRefusedError, read_pickle
+from kinestream.body.arrays import BodyFileError
+from kinestream.body.model import load_body
+from kinestream.body.skeleton import PARENTS
+from kinestream.tools.convert_smpl import convert
+from kinestream.trainer.data.annotated.pickled_arrays import as_array
+from kinestream.trainer.data.annotated.restricted_unpickler import PickleRefusedError, read_pickle
 
 V = 6890
 
@@ -159,7 +159,7 @@ def test_the_command_reports_and_fails_as_commands_do(tmp_path, official):
     del arrays["posedirs"]
     source = tmp_path / "smpl.pkl"
     source.write_bytes(pickle.dumps(arrays, protocol=2))
-    run = [sys.executable, "-m", "tools.convert_smpl", str(source)]
+    run = [sys.executable, "-m", "kinestream.tools.convert_smpl", str(source)]
     done = subprocess.run(run, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "with 7 arrays" in done.stdout

@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 
-from tools.commands.replay import paced
-from tracker.models import Models
-from tracker.pose import PoseFrame
-from tracker.stream import (
+from kinestream.models import Models
+from kinestream.pose import PoseFrame
+from kinestream.stream import (
     PoseMessage,
     Publisher,
     RecordedMessage,
@@ -29,7 +28,8 @@ from tracker.stream import (
     read_pictures,
     read_poses,
 )
-from tracker.stream.keys import create_client_keys, create_publisher_keys
+from kinestream.stream.keys import create_client_keys, create_publisher_keys
+from kinestream.tools.commands.replay import paced
 
 Video = Callable[..., Path]
 Command = Callable[..., tuple[int, str, str]]
@@ -39,7 +39,7 @@ PUBLISHING = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from tracker.stream import Publisher, Recorder, decode
+from kinestream.stream import Publisher, Recorder, decode
 
 frame = decode(Path("tests/golden/wire_v1_pose.bin").read_bytes()).frame
 picture = np.zeros((240, 320, 3), np.uint8)
@@ -228,7 +228,7 @@ def test_a_protected_replay_is_recorded_with_keys(
     robot = create_client_keys(folder, "robot")
     again = tmp_path / "again.mcap"
     arguments = ("replay", recording, "--bind", free_address, "--keys", folder, "--delay", 0, "--loop")
-    process = start("from tools.cli import app; app()", *arguments)
+    process = start("from kinestream.tools.cli import app; app()", *arguments)
     try:
         code, _, err = kinestream("record", free_address, again, "--keys", robot, "--max-frames", 5)
     finally:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from tracker.body.camera import Camera
-from tracker.body.skeleton import JOINT_NAMES
-from tracker.pose import Person, PoseFrame
-from tracker.stream import OutputFrame
+from kinestream.body.skeleton import JOINT_NAMES
+from kinestream.geometry.camera import Camera
+from kinestream.pose import Person, PoseFrame
+from kinestream.stream import OutputFrame
 
 NODE = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "clients" / "ros2" / "kinestream_node.py"))
 TYPES = NODE["Types"](*[SimpleNamespace] * len(NODE["Types"]._fields))

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kernels.raster.overlay import PALETTE
-from tools.sinks import JsonLinesSink, NpzSink, OverlayVideoSink, Sink, SinkError, SinkGroup
-from tools.sinks.npz import ROW
-from tools.sinks.overlay_video import draw
-from tracker.capture import Frame, open_source
-from tracker.models import Models
-from tracker.pipeline import Tracker
-from tracker.pose import PoseFrame
+from kinestream.capture import Frame, open_source
+from kinestream.kernels.raster.overlay import PALETTE
+from kinestream.models import Models
+from kinestream.pipeline import Tracker
+from kinestream.pose import PoseFrame
+from kinestream.tools.sinks import JsonLinesSink, NpzSink, OverlayVideoSink, Sink, SinkError, SinkGroup
+from kinestream.tools.sinks.npz import ROW
+from kinestream.tools.sinks.overlay_video import draw
 
 Pairs = list[tuple[Frame, PoseFrame]]
 
@@ -34,7 +34,7 @@ def pairs(block_models: Models, paint_blocks: Callable[..., np.ndarray]) -> Pair
 def test_rows_can_be_read_while_recording(
     pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tools.sinks.npz._SYNC_S", 0.0)
+    monkeypatch.setattr("kinestream.tools.sinks.npz._SYNC_S", 0.0)
     sink = NpzSink(tmp_path / "poses.npz")
     for pair in pairs:
         sink.write(*pair)
@@ -64,7 +64,7 @@ def test_when_the_archive_cannot_be_written_the_rows_stay(
 
     sink = NpzSink(tmp_path / "poses.npz")
     sink.write(*pairs[0])
-    monkeypatch.setattr("tools.sinks.npz.np.savez", full)
+    monkeypatch.setattr("kinestream.tools.sinks.npz.np.savez", full)
     with pytest.raises(SinkError, match=r"No space left on device; its 2 rows are in .*poses.rows.npy"):
         sink.close()
     assert (tmp_path / "poses.rows.npy").stat().st_size == 1024 + 2 * ROW.itemsize

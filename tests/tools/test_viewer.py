@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from tools.sinks import SinkError
-from tools.sinks.snapshots import SnapshotSink
-from tracker.capture import Frame
-from tracker.models import Models
-from tracker.pipeline import Tracker
+from kinestream.capture import Frame
+from kinestream.models import Models
+from kinestream.pipeline import Tracker
+from kinestream.tools.sinks import SinkError
+from kinestream.tools.sinks.snapshots import SnapshotSink
 
 WALK = [{0: (40 + 2 * i, 60, 50, 120)} for i in range(10)]
 Command = Callable[..., tuple[int, str, str]]

@@ -5,18 +5,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from tracker.body.model import BodyModel
-from tracker.body.rotation import matrix_from_axis_angle
-from tracker.body.skeleton import NUM_KEYPOINTS
-from tracker.latent.flow import FlowConfig, PoseFlow
-from tracker.regress.lifter import Lifter
-from tracker.regress.state_head import Evidence, StateHead
-from tracker.regress.weights import save_weights
-from trainer.data.lift_samples import lift_samples, noisy_evidence
-from trainer.losses.body import in_half_extents, with_hands
-from trainer.losses.keypoints import TRUST_RADIUS
-from trainer.train_lifter import LIFTER_FORMAT, LifterTrainer, plant, train
-from trainer.training_state import TrainingRun, learning_rate
+from kinestream.body.model import BodyModel
+from kinestream.body.skeleton import NUM_KEYPOINTS
+from kinestream.geometry.rotation import matrix_from_axis_angle
+from kinestream.latent.flow import FlowConfig, PoseFlow
+from kinestream.networks.weight_files import save_weights
+from kinestream.regress.lifter import Lifter
+from kinestream.regress.state_head import Evidence, StateHead
+from kinestream.trainer.data.crops.lift_samples import lift_samples, noisy_evidence
+from kinestream.trainer.losses.body import in_half_extents, with_hands
+from kinestream.trainer.losses.keypoints import TRUST_RADIUS
+from kinestream.trainer.run_state import TrainingRun, learning_rate
+from kinestream.trainer.train_lifter import LIFTER_FORMAT, LifterTrainer, plant, train
 
 
 @pytest.fixture(scope="module")

@@ -5,18 +5,18 @@ import math
 import pytest
 import torch
 
-from tracker.body.model import BodyModel
-from tracker.body.rotation import (
+from kinestream.body.model import BodyModel
+from kinestream.body.skeleton import NUM_KEYPOINTS
+from kinestream.geometry.rotation import (
     axis_angle_from_matrix,
     matrix_from_axis_angle,
     random_rotations,
     sixd_from_matrix,
 )
-from tracker.body.skeleton import NUM_KEYPOINTS
-from tracker.regress.heads import read_keypoints
-from tracker.regress.lifter import BodyState
-from trainer.data.crop_sample import PART_PERSON, PART_UNKNOWN
-from trainer.losses.body import (
+from kinestream.regress.heads import read_keypoints
+from kinestream.regress.lifter import BodyState
+from kinestream.trainer.data.crops.crop_sample import PART_PERSON, PART_UNKNOWN
+from kinestream.trainer.losses.body import (
     BodyLoss,
     BodyLossWeights,
     BodyTarget,
@@ -25,8 +25,8 @@ from trainer.losses.body import (
     pelvis_code,
     pelvis_from_code,
 )
-from trainer.losses.detection import box_loss, center_loss, center_target
-from trainer.losses.keypoints import (
+from kinestream.trainer.losses.detection import box_loss, center_loss, center_target
+from kinestream.trainer.losses.keypoints import (
     TARGET_STD_CELLS,
     TRUST_RADIUS,
     confidence_loss,
@@ -34,8 +34,8 @@ from trainer.losses.keypoints import (
     heatmap_loss,
     presence_loss,
 )
-from trainer.losses.parts import part_iou, part_loss
-from trainer.losses.weak import weak_body_loss
+from kinestream.trainer.losses.parts import part_iou, part_loss
+from kinestream.trainer.losses.weak import weak_body_loss
 
 
 def generator(seed: int = 0) -> torch.Generator:

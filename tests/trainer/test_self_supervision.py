@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 import torch
 
-from tracker.body.model import BodyModel
-from tracker.body.rotation import matrix_from_axis_angle, sixd_from_matrix
-from tracker.body.skeleton import KEYPOINT_NAMES, NUM_KEYPOINTS, PART_NAMES
-from tracker.latent.dynamics import DynamicsConfig, LatentDynamics
-from tracker.latent.flow import FlowConfig, PoseFlow
-from tracker.regress.lifter import BodyState
-from tracker.regress.network import RegressorOutput
-from trainer.data.crop_sample import PART_PERSON, PART_UNKNOWN
-from trainer.data.unlabelled import PhotoViews, VideoViews, Views, collate_views, two_views
-from trainer.losses.alignment import part_alignment, project_to_map, visible
-from trainer.losses.body import BodyLoss
-from trainer.losses.temporal import temporal_loss
-from trainer.losses.weak import WeakLossWeights, weak_body_loss
-from trainer.self_targets import SelfThresholds, self_targets
+from kinestream.body.model import BodyModel
+from kinestream.body.skeleton import KEYPOINT_NAMES, NUM_KEYPOINTS, PART_NAMES
+from kinestream.geometry.rotation import matrix_from_axis_angle, sixd_from_matrix
+from kinestream.latent.dynamics import DynamicsConfig, LatentDynamics
+from kinestream.latent.flow import FlowConfig, PoseFlow
+from kinestream.regress.lifter import BodyState
+from kinestream.regress.network import RegressorOutput
+from kinestream.trainer.data.crops.crop_sample import PART_PERSON, PART_UNKNOWN
+from kinestream.trainer.data.photos.unlabelled import PhotoViews, VideoViews, Views, collate_views, two_views
+from kinestream.trainer.losses.alignment import part_alignment, project_to_map, visible
+from kinestream.trainer.losses.body import BodyLoss
+from kinestream.trainer.losses.temporal import temporal_loss
+from kinestream.trainer.losses.weak import WeakLossWeights, weak_body_loss
+from kinestream.trainer.regressor.self_targets import SelfThresholds, self_targets
 
 SIDE = 64
 NOSE, LEFT, RIGHT = (KEYPOINT_NAMES.index(n) for n in ("nose", "left_wrist", "right_wrist"))
@@ -195,7 +195,7 @@ def body_loss() -> BodyLoss:
 
 def map_of(body_loss: BodyLoss, state: BodyState, extent: torch.Tensor, side: int) -> torch.Tensor:
     """Part map painted with the visible vertices of a state."""
-    from tracker.body.rotation import matrix_from_sixd
+    from kinestream.geometry.rotation import matrix_from_sixd
 
     surface = body_loss.surface(state, matrix_from_sixd(state.root_sixd), extent)
     eye = torch.eye(3).repeat(len(extent), 1, 1)
@@ -258,9 +258,9 @@ from pathlib import Path
 import torch
 sys.path[:0] = json.loads(sys.argv[2])
 from test_train_regressor import OneBody, new_run
-from trainer.processes import Processes
-from trainer.train_regressor import train
-from trainer.training_state import TrainingRun
+from kinestream.trainer.processes import Processes
+from kinestream.trainer.train_regressor import train
+from kinestream.trainer.run_state import TrainingRun
 torch.set_num_threads(1)
 processes = Processes.join()
 folder = Path(sys.argv[1])

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from tracker.detect.detector import DETECTOR_FORMAT, PersonDetector
-from tracker.detect.network import STRIDE, DetectorConfig, DetectorNetwork
-from tracker.regress.weights import save_weights
-from trainer.train_detector import boxed_frames, evaluate, to_batch, train
-from trainer.training_state import TrainingRun
+from kinestream.detect.detector import DETECTOR_FORMAT, PersonDetector
+from kinestream.detect.network import STRIDE, DetectorConfig, DetectorNetwork
+from kinestream.networks.weight_files import save_weights
+from kinestream.trainer.run_state import TrainingRun
+from kinestream.trainer.train_detector import boxed_frames, evaluate, to_batch, train
 
 SHAPE = (64, 96)
 

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from tracker.body.rotation import matrix_from_axis_angle, matrix_from_quat
-from tracker.latent.dynamics import DynamicsConfig, LatentDynamics
-from tracker.latent.flow import FlowConfig, PoseFlow
-from trainer.data.clip import MotionClip, forward_joints
-from trainer.data.latent_clips import LatentClips, held_out_halves, multiply, random_cameras, rotate
-from trainer.data.latent_noise import OUTLIERS, SWAPS, WHITE, NoiseModel, frame_times, observe
-from trainer.data.recorded_looks import RecordedLooks
-from trainer.latent_batches import Batch, draw_batch, drifting, recorded_batch
-from trainer.latent_rollout import forward_joints as torch_joints
-from trainer.latent_rollout import unroll, unrolled_losses
-from trainer.train_dynamics import Motions, Run, TrainConfig, calibrate, evaluate, train
+from kinestream.geometry.rotation import matrix_from_axis_angle, matrix_from_quat
+from kinestream.latent.dynamics import DynamicsConfig, LatentDynamics
+from kinestream.latent.flow import FlowConfig, PoseFlow
+from kinestream.trainer.data.motion.clip import MotionClip, forward_joints
+from kinestream.trainer.dynamics.batches import Batch, draw_batch, drifting, recorded_batch
+from kinestream.trainer.dynamics.clips import LatentClips, held_out_halves, multiply, random_cameras, rotate
+from kinestream.trainer.dynamics.noise import OUTLIERS, SWAPS, WHITE, NoiseModel, frame_times, observe
+from kinestream.trainer.dynamics.recorded_observations import RecordedLooks
+from kinestream.trainer.dynamics.rollout import forward_joints as torch_joints
+from kinestream.trainer.dynamics.rollout import unroll, unrolled_losses
+from kinestream.trainer.train_dynamics import Motions, Run, TrainConfig, calibrate, evaluate, train
 
 CONFIG = TrainConfig(
     dynamics=DynamicsConfig(hidden=16), steps=40, batch=8, frames=10, warmup=2, ema=0.5, learning_rate=3e-3
@@ -191,7 +191,7 @@ def test_a_recording_is_what_was_saved(clips: LatentClips, tmp_path: Path) -> No
     with pytest.raises(ValueError, match="one rate and length"):
         RecordedLooks.joined([made, replace(made, fps=30.0)])
     np.savez(path, z=made.z)
-    with pytest.raises(ValueError, match="made by `trainer.record_looks`"):
+    with pytest.raises(ValueError, match="made by `kinestream.trainer.prepare.record_observations`"):
         RecordedLooks.load(path)
 
 

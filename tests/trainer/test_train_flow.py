@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from tracker.body.rotation import geodesic_distance, matrix_from_axis_angle
-from tracker.body.skeleton import FLOW_JOINT_NAMES
-from tracker.latent.coordinates import TangentCoordinates
-from tracker.latent.flow import FlowConfig, PoseFlow
-from trainer.baselines.gmm import PoseMixture
-from trainer.baselines.vae import train_vae
-from trainer.data.augment import LIMB_GROUPS, perturb, spread, swap_limbs
-from trainer.data.clip import MotionClip
-from trainer.data.mocap_cache import MocapCache
-from trainer.train_flow import Run, TrainConfig, draw_batch, evaluate, main, spread_factor, train
+from kinestream.body.skeleton import FLOW_JOINT_NAMES
+from kinestream.geometry.rotation import geodesic_distance, matrix_from_axis_angle
+from kinestream.latent.coordinates import TangentCoordinates
+from kinestream.latent.flow import FlowConfig, PoseFlow
+from kinestream.trainer.baselines.gmm import PoseMixture
+from kinestream.trainer.baselines.vae import train_vae
+from kinestream.trainer.data.motion.augment import LIMB_GROUPS, perturb, spread, swap_limbs
+from kinestream.trainer.data.motion.clip import MotionClip
+from kinestream.trainer.data.motion.mocap_cache import MocapCache
+from kinestream.trainer.train_flow import Run, TrainConfig, draw_batch, evaluate, main, spread_factor, train
 
 TINY = TrainConfig(flow=FlowConfig(depth=2, hidden=16), steps=30, batch=32, warmup=5, learning_rate=3e-3)
 
@@ -84,7 +84,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     options = {"depth": 1, "hidden": 8, "steps": 3, "batch": 32, "step_rad": 0.01}
     main(cache, tmp_path / "one.safetensors", **options)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += ["-m", "trainer.train_flow", str(cache), str(tmp_path / "two.safetensors")]
+    command += ["-m", "kinestream.trainer.train_flow", str(cache), str(tmp_path / "two.safetensors")]
     for name, value in options.items():
         command += [f"--{name.replace('_', '-')}", str(value)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=240)

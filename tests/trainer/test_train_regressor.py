@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from tracker.body.model import BodyModel
-from tracker.latent.flow import FlowConfig, PoseFlow
-from tracker.regress.network import RegressorConfig, RegressorNetwork
-from trainer.data.crop_sample import PART_UNKNOWN, BodyLabel, CropSample, collate
-from trainer.losses.body import with_hands
-from trainer.train_regressor import Teacher, evaluate, regressor_loss, train
-from trainer.training_state import TrainingRun
+from kinestream.body.model import BodyModel
+from kinestream.latent.flow import FlowConfig, PoseFlow
+from kinestream.regress.network import RegressorConfig, RegressorNetwork
+from kinestream.trainer.data.crops.crop_sample import PART_UNKNOWN, BodyLabel, CropSample, collate
+from kinestream.trainer.losses.body import with_hands
+from kinestream.trainer.run_state import TrainingRun
+from kinestream.trainer.train_regressor import Teacher, evaluate, regressor_loss, train
 
 SIDE = 64
 

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from tracker.body.rotation import matrix_from_axis_angle
-from tracker.body.skeleton import NUM_KEYPOINTS
-from tracker.latent.flow import FlowConfig, PoseFlow
-from tracker.regress.network import RegressorConfig, RegressorNetwork
-from tracker.regress.state_head import Evidence, StateHead
-from trainer.data.crop_sample import BodyLabel, CropSample
-from trainer.data.lift_samples import lift_samples
-from trainer.train_regressor import Teacher
-from trainer.train_state import SeenBodies, evaluate, see, train
-from trainer.training_state import TrainingRun
+from kinestream.body.skeleton import NUM_KEYPOINTS
+from kinestream.geometry.rotation import matrix_from_axis_angle
+from kinestream.latent.flow import FlowConfig, PoseFlow
+from kinestream.regress.network import RegressorConfig, RegressorNetwork
+from kinestream.regress.state_head import Evidence, StateHead
+from kinestream.trainer.data.crops.crop_sample import BodyLabel, CropSample
+from kinestream.trainer.data.crops.lift_samples import lift_samples
+from kinestream.trainer.run_state import TrainingRun
+from kinestream.trainer.train_regressor import Teacher
+from kinestream.trainer.train_state import SeenBodies, evaluate, see, train
 
 POOLED, UNDER = 6, 4
 

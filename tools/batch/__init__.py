@@ -1,6 +1,7 @@
 """Many videos, each processed exactly once, by processes of this computer or by a Ray cluster.
 
-`tools.batch.coordinator` hands videos to workers and keeps the books, `tools.batch.work` is what a worker
-does with one video, `tools.batch.results` is how its results appear all at once, and `tools.batch.local`
-and `tools.batch.cluster` are the two kinds of workers.
+`kinestream.tools.batch.coordinator` hands videos to workers and keeps the books,
+`kinestream.tools.batch.work` is what a worker does with one video, `kinestream.tools.batch.results` is how
+its results appear all at once, and `kinestream.tools.batch.local` and `kinestream.tools.batch.cluster` are
+the two kinds of workers.
 """

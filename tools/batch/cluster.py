@@ -7,11 +7,11 @@ installed. Without an address a cluster of this computer alone is started, and s
 from pathlib import Path
 from typing import Any
 
-from tools.batch.events import Died, Event, Progress
-from tools.batch.videos import Settings, Video
-from tools.batch.work import cores, process, use_threads
-from tools.batch.workers import Workers
-from tools.extras import optional_module
+from kinestream.tools.batch.events import Died, Event, Progress
+from kinestream.tools.batch.videos import Settings, Video
+from kinestream.tools.batch.work import cores, process, use_threads
+from kinestream.tools.batch.workers import Workers
+from kinestream.tools.extras import optional_module
 
 LOCAL = "local"
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tools.batch.events import Broken, Died, Event, Finished, Progress
-from tools.batch.results import ResultFolder
-from tools.batch.videos import Settings, Video
-from tools.batch.workers import Workers
+from kinestream.tools.batch.events import Broken, Died, Event, Finished, Progress
+from kinestream.tools.batch.results import ResultFolder
+from kinestream.tools.batch.videos import Settings, Video
+from kinestream.tools.batch.workers import Workers
 
 ATTEMPTS = 3
 """A video during which so many workers died is given up."""

@@ -6,10 +6,10 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from tools.batch.events import Died, Event, Progress
-from tools.batch.videos import Settings, Video
-from tools.batch.work import cores, process, use_threads
-from tools.batch.workers import Workers
+from kinestream.tools.batch.events import Died, Event, Progress
+from kinestream.tools.batch.videos import Settings, Video
+from kinestream.tools.batch.work import cores, process, use_threads
+from kinestream.tools.batch.workers import Workers
 
 JOIN_S = 5.0
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tools.batch.videos import Settings, Video
+from kinestream.tools.batch.videos import Settings, Video
 
 PARTIAL, MANIFEST, RESULT, LOCK = ".partial", "manifest.json", "result.json", ".lock"
 SCHEMA = 1

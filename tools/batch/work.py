@@ -9,16 +9,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tools.batch.events import Broken, Event, Finished, Progress
-from tools.batch.results import ResultFolder
-from tools.batch.videos import Settings, Video
+from kinestream.tools.batch.events import Broken, Event, Finished, Progress
+from kinestream.tools.batch.results import ResultFolder
+from kinestream.tools.batch.videos import Settings, Video
 
 PROGRESS_S = 0.25
 
 
 def process(video: Video, settings: Settings, results: Path) -> Iterator[Event]:
     """Track everybody in the video and put the files in place; ends with `Finished` or `Broken`."""
-    from tracker.capture import CaptureError
+    from kinestream.capture import CaptureError
 
     folder = ResultFolder(results)
     work: Path | None = None
@@ -50,15 +50,15 @@ def cores() -> int:
 @cache
 def _models(body: str | None, model: str) -> Any:
     """Loaded once per worker."""
-    from tracker.models import Models
+    from kinestream.models import Models
 
     return Models.load(body=body, model=model)
 
 
 def _track(video: Video, settings: Settings, work: Path, summary: dict[str, Any]) -> Iterator[Event]:
-    from tools.sinks import JsonLinesSink, NpzSink, OverlayVideoSink, Sink
-    from tracker.body.camera import Camera
-    from tracker.pipeline import Tracker
+    from kinestream.geometry.camera import Camera
+    from kinestream.pipeline import Tracker
+    from kinestream.tools.sinks import JsonLinesSink, NpzSink, OverlayVideoSink, Sink
 
     started_s, told_s = time.monotonic(), -PROGRESS_S
     seen: set[int] = set()

@@ -3,8 +3,8 @@
 from abc import ABC, abstractmethod
 from types import TracebackType
 
-from tools.batch.events import Event
-from tools.batch.videos import Video
+from kinestream.tools.batch.events import Event
+from kinestream.tools.batch.videos import Video
 
 
 class Workers(ABC):

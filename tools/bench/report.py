@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.bench.published import PUBLISHED
+from kinestream.tools.bench.accuracy.published import PUBLISHED
 
 Json = dict[str, Any]
 
@@ -182,7 +182,7 @@ def _speed(report: Json) -> Iterator[Block]:
 
 
 def _clip(report: Json, folder: Path) -> Iterator[Block]:
-    from tools.bench.report_plots import clip_plots
+    from kinestream.tools.bench.report_plots import clip_plots
 
     yield Heading("The embedded clip, all filters")
     yield Text(
@@ -228,7 +228,7 @@ def _clip(report: Json, folder: Path) -> Iterator[Block]:
 
 def _accuracy(report: Json) -> Iterator[Block]:
     yield Heading(f"Accuracy of {report['weights']}")
-    yield Text("Protocols in tools/bench/accuracy_sets.py, one set a table.")
+    yield Text("Protocols in tools/bench/accuracy/sets.py, one set a table.")
     yield _environment(report)
     for name, row in report["results"].items():
         shown = [(k, v) for k, v in row.items() if isinstance(v, int | float)]

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tools.extras import optional_module
-from tracker.defaults import DEFAULT_FILTER
+from kinestream.defaults import DEFAULT_FILTER
+from kinestream.tools.extras import optional_module
 
 
 def clip_plots(report: dict[str, Any], folder: Path) -> Iterator[tuple[str, str]]:
-    """Write the pictures of `tools.bench.clip`; yields name and caption of each."""
+    """Write the pictures of the benchmark of the embedded clip; yields name and caption of each."""
     plt = _pyplot()
     filters = report["filters"]
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from kinestream.defaults import ASSETS
+
 
 @dataclass(frozen=True)
 class Tool:
@@ -31,19 +33,18 @@ class Tool:
         return [sys.executable, "-m", self.module, *own, self.out_option, str(folder / self.report), *plot]
 
 
-DEMO_CLIP: Final = str(Path(__file__).parents[2] / "tracker" / "assets" / "demo.mp4")
+DEMO_CLIP: Final = str(ASSETS / "demo.mp4")
 
 TOPICS: Final[dict[str, tuple[Tool, ...]]] = {
-    "clip": (Tool("tools.bench.clip", "clip.json"),),
-    "speed": (Tool("tools.bench.speed", "speed.json", arguments=(DEMO_CLIP,)),),
-    "accuracy": (Tool("tools.bench.accuracy", "accuracy.json", "--report"),),
-    "engines": (Tool("tools.bench.engines", "engines.json", "--report"),),
-    "filter": (Tool("tools.bench.filter", "filter.json", plot=("filter_frontier.png", "--plot")),),
+    "clip": (Tool("kinestream.tools.bench.accuracy.embedded_clip", "clip.json"),),
+    "speed": (Tool("kinestream.tools.bench.speed", "speed.json", arguments=(DEMO_CLIP,)),),
+    "accuracy": (Tool("kinestream.tools.bench.accuracy", "accuracy.json", "--report"),),
+    "engines": (Tool("kinestream.tools.bench.speed.engines", "engines.json", "--report"),),
+    "filter": (Tool("kinestream.tools.bench.filter", "filter.json", plot=("filter_frontier.png", "--plot")),),
     "kernels": (
-        Tool("tools.bench.raster", "raster.json"),
-        Tool("tools.bench.alignment", "alignment.json", "--output"),
-        Tool("tools.bench.keypoints", "keypoints.json", "--output"),
-        Tool("tools.bench.body", "body.json", "--output"),
+        Tool("kinestream.tools.bench.kernels.raster", "raster.json"),
+        Tool("kinestream.tools.bench.kernels.alignment", "alignment.json", "--output"),
+        Tool("kinestream.tools.bench.kernels.body", "body.json", "--output"),
     ),
 }
 """By topic. What a tool needs (data, another interpreter) is passed after the topic."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tools.body_builder.arrays import FloatArray, IntArray
-from tracker.body.npz import read_npz
-from tracker.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES, PARENTS, PART_NAMES
+from kinestream.body.npz import read_npz
+from kinestream.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES, PARENTS, PART_NAMES
+from kinestream.tools.body_builder.arrays import FloatArray, IntArray
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class BoundMesh:
 
     @classmethod
     def load(cls, path: Path) -> "BoundMesh":
-        """Read the mesh of a body file; raises `tracker.body.npz.BodyFileError`."""
+        """Read the mesh of a body file; raises `kinestream.body.npz.BodyFileError`."""
         keys = ("hm08_vertex_index", "f", "uv", "uv_faces", "v_template", "shapedirs")
         arrays = read_npz(path, required=keys)
         return cls(*(arrays[key] for key in keys))

@@ -6,23 +6,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tools.body_builder.archive import BodyArrays, BoundMesh, template_sha256
-from tools.body_builder.arrays import FloatArray, IntArray, Progress, silent
-from tools.body_builder.correctives import fit_correctives
-from tools.body_builder.decimate import decimate
-from tools.body_builder.landmarks import landmark_order, pick_landmarks
-from tools.body_builder.mesh import mirror_partners
-from tools.body_builder.population import Population
-from tools.body_builder.regressors import fit_regressor, regression_errors_mm, symmetric_joint_rows
-from tools.body_builder.shape_space import ShapeSpace, fit_shape_space
-from tools.body_builder.skeleton import (
+from kinestream.body.skeleton import KEYPOINT_NAMES, NUM_BETAS, PART_OF_JOINT
+from kinestream.tools.body_builder.archive import BodyArrays, BoundMesh, template_sha256
+from kinestream.tools.body_builder.arrays import FloatArray, IntArray, Progress, silent
+from kinestream.tools.body_builder.correctives import fit_correctives
+from kinestream.tools.body_builder.decimate import decimate
+from kinestream.tools.body_builder.landmarks import landmark_order, pick_landmarks
+from kinestream.tools.body_builder.mesh import mirror_partners
+from kinestream.tools.body_builder.population import Population
+from kinestream.tools.body_builder.regressors import fit_regressor, regression_errors_mm, symmetric_joint_rows
+from kinestream.tools.body_builder.shape_space import ShapeSpace, fit_shape_space
+from kinestream.tools.body_builder.skeleton import (
     chain_positions,
     joint_centres,
     knuckle_directions,
     rotations_to_t_pose,
 )
-from tools.body_builder.skinning import diffuse, keep_largest, merge_bones, release_trunk, unpose
-from tracker.body.skeleton import KEYPOINT_NAMES, NUM_BETAS, PART_OF_JOINT
+from kinestream.tools.body_builder.skinning import diffuse, keep_largest, merge_bones, release_trunk, unpose
 
 log = logging.getLogger(__name__)
 

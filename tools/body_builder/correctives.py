@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tools.body_builder.arrays import BoolArray, FloatArray, IntArray, Progress, silent
-from tools.body_builder.elastic import ElasticBody
-from tools.body_builder.mesh import neighbour_average
-from tools.body_builder.poses import bone_motion, mirrored_rotations, random_rotations
-from tools.body_builder.skinning import skin
-from tracker.body.skeleton import NUM_JOINTS, PARENTS
+from kinestream.body.skeleton import NUM_JOINTS, PARENTS
+from kinestream.tools.body_builder.arrays import BoolArray, FloatArray, IntArray, Progress, silent
+from kinestream.tools.body_builder.elastic import ElasticBody
+from kinestream.tools.body_builder.mesh import neighbour_average
+from kinestream.tools.body_builder.poses import bone_motion, mirrored_rotations, random_rotations
+from kinestream.tools.body_builder.skinning import skin
 
 POSE_FEATURES = 9 * (NUM_JOINTS - 1)
 MOVING_M = 0.004

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tools.body_builder.arrays import FloatArray, IntArray
+from kinestream.tools.body_builder.arrays import FloatArray, IntArray
 
 WEIGHT_COST = 2e-4
 """Price of merging vertices whose skinning weights differ, per squared edge length."""

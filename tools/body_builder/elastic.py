@@ -14,9 +14,9 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import splu
 from scipy.spatial import Delaunay, cKDTree
 
-from tools.body_builder.arrays import BoolArray, FloatArray, IntArray, smooth_step
-from tools.body_builder.mesh import vertex_normals
-from tools.body_builder.skeleton import JOINT_ID
+from kinestream.tools.body_builder.arrays import BoolArray, FloatArray, IntArray, smooth_step
+from kinestream.tools.body_builder.mesh import vertex_normals
+from kinestream.tools.body_builder.skeleton import JOINT_ID
 
 LIMB_BONES = tuple(
     (JOINT_ID[f"{side}_{upper}"], JOINT_ID[f"{side}_{lower}"])

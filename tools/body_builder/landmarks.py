@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from tools.body_builder.arrays import FloatArray, IntArray
-from tools.body_builder.skeleton import JOINT_ID
+from kinestream.tools.body_builder.arrays import FloatArray, IntArray
+from kinestream.tools.body_builder.skeleton import JOINT_ID
 
 LANDMARK_IDS: dict[str, int] = {
     "nose": 332, "reye": 6260, "leye": 2800, "rear": 4071, "lear": 583,

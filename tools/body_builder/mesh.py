@@ -4,7 +4,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.spatial import cKDTree
 
-from tools.body_builder.arrays import FloatArray, IntArray
+from kinestream.tools.body_builder.arrays import FloatArray, IntArray
 
 
 def directed_edges(faces: IntArray) -> IntArray:

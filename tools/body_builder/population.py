@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from tools.body_builder.arrays import BoolArray, FloatArray, IntArray, Progress, silent
-from tracker.body.skeleton import KEYPOINT_NAMES
+from kinestream.body.skeleton import KEYPOINT_NAMES
+from kinestream.tools.body_builder.arrays import BoolArray, FloatArray, IntArray, Progress, silent
 
 log = logging.getLogger(__name__)
 

@@ -3,9 +3,9 @@
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from tools.body_builder.arrays import FloatArray
-from tools.body_builder.skeleton import JOINT_ID
-from tracker.body.skeleton import JOINT_NAMES, MIRROR_JOINTS, NUM_JOINTS, PARENTS
+from kinestream.body.skeleton import JOINT_NAMES, MIRROR_JOINTS, NUM_JOINTS, PARENTS
+from kinestream.tools.body_builder.arrays import FloatArray
+from kinestream.tools.body_builder.skeleton import JOINT_ID
 
 _Range = tuple[float, float]
 RANGE_DEG: dict[str, tuple[_Range, _Range, _Range]] = {

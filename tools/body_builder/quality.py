@@ -1,6 +1,7 @@
 """How well bodies bend: volume, cross-sections, stretch and folds over extreme poses.
 
-``python -m tools.body_builder.quality first.npz second.npz`` prints one table per pose, one row per body.
+``python -m kinestream.tools.body_builder.quality first.npz second.npz`` prints one table per pose, one row
+per body.
 """
 
 from dataclasses import dataclass
@@ -12,14 +13,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tools.body_builder.arrays import FloatArray, IntArray, unit
-from tools.body_builder.correctives import pose_features
-from tools.body_builder.mesh import directed_edges, volumes
-from tools.body_builder.poses import bone_motion, named_rotations
-from tools.body_builder.skeleton import JOINT_ID
-from tools.body_builder.skinning import skin
-from tracker.body.npz import read_npz
-from tracker.body.skeleton import PARENTS
+from kinestream.body.npz import read_npz
+from kinestream.body.skeleton import PARENTS
+from kinestream.tools.body_builder.arrays import FloatArray, IntArray, unit
+from kinestream.tools.body_builder.correctives import pose_features
+from kinestream.tools.body_builder.mesh import directed_edges, volumes
+from kinestream.tools.body_builder.poses import bone_motion, named_rotations
+from kinestream.tools.body_builder.skeleton import JOINT_ID
+from kinestream.tools.body_builder.skinning import skin
 
 EXTREME_POSES: dict[str, FloatArray] = {
     "arms down": named_rotations(shoulder=(0, 0, -75)),
@@ -55,7 +56,7 @@ class BodyFile:
 
     @classmethod
     def load(cls, path: Path) -> "BodyFile":
-        """Read a body file; raises `tracker.body.npz.BodyFileError`."""
+        """Read a body file; raises `kinestream.body.npz.BodyFileError`."""
         keys = ("v_template", "posedirs", "weights", "J_regressor")
         arrays = read_npz(path, required=(*keys, "f"))
         template, pose, weights, regressor = (arrays[key].astype(np.float64) for key in keys)

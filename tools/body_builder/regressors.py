@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.optimize import nnls
 
-from tools.body_builder.arrays import FloatArray, IntArray
-from tracker.body.skeleton import MIRROR_JOINTS
+from kinestream.body.skeleton import MIRROR_JOINTS
+from kinestream.tools.body_builder.arrays import FloatArray, IntArray
 
 CANDIDATES = 260
 SAMPLES = 150

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tools.body_builder.arrays import FloatArray, IntArray
-from tools.body_builder.mesh import vertex_areas, volumes
+from kinestream.tools.body_builder.arrays import FloatArray, IntArray
+from kinestream.tools.body_builder.mesh import vertex_areas, volumes
 
 VOLUME_SAMPLE = 400
 """Adults whose volume decides the sign of a component."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tools.body_builder.arrays import FloatArray, unit
-from tracker.body.skeleton import JOINT_NAMES, NUM_JOINTS, PARENTS
+from kinestream.body.skeleton import JOINT_NAMES, NUM_JOINTS, PARENTS
+from kinestream.tools.body_builder.arrays import FloatArray, unit
 
 JOINT_ID = {name: index for index, name in enumerate(JOINT_NAMES)}
 SIDES = (("left", "L", 1.0), ("right", "R", -1.0))

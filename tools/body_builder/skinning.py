@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tools.body_builder.arrays import FloatArray, IntArray, smooth_step, unit
-from tools.body_builder.mesh import neighbour_average
-from tools.body_builder.skeleton import JOINT_ID, joint_of_bone
-from tracker.body.skeleton import NUM_JOINTS
+from kinestream.body.skeleton import NUM_JOINTS
+from kinestream.tools.body_builder.arrays import FloatArray, IntArray, smooth_step, unit
+from kinestream.tools.body_builder.mesh import neighbour_average
+from kinestream.tools.body_builder.skeleton import JOINT_ID, joint_of_bone
 
 ARM_REACH_M = (0.07, 0.13)
 """Distances from the arm axis between which the shoulder hands the trunk over to the upper spine."""

@@ -14,15 +14,15 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from tools.commands import tracking_options as tracking
-from tools.commands.failure import told_plainly
-from tools.commands.signals import stop_on_signals
-from tracker.defaults import DEFAULT_FILTER, DEFAULT_FOV_DEG, DEFAULT_MAX_PEOPLE, DEFAULT_MODEL
+from kinestream.defaults import DEFAULT_FILTER, DEFAULT_FOV_DEG, DEFAULT_MAX_PEOPLE, DEFAULT_MODEL
+from kinestream.tools.commands import tracking_options as tracking
+from kinestream.tools.commands.error_reporting import told_plainly
+from kinestream.tools.commands.signals import stop_on_signals
 
 if TYPE_CHECKING:
-    from tools.batch.coordinator import Batch
-    from tools.batch.videos import Settings
-    from tools.batch.workers import Workers
+    from kinestream.tools.batch.coordinator import Batch
+    from kinestream.tools.batch.videos import Settings
+    from kinestream.tools.batch.workers import Workers
 
 
 def batch(
@@ -74,12 +74,12 @@ def batch(
     """
     from filelock import FileLock, Timeout
 
-    from tools.batch.coordinator import Batch
-    from tools.batch.results import LOCK, ResultFolder
-    from tools.batch.videos import Settings, find_videos
-    from tracker.body.camera import Camera
-    from tracker.latent.filtering import filter_factory
-    from tracker.regress.shipped import MODELS
+    from kinestream.filtering import filter_factory
+    from kinestream.geometry.camera import Camera
+    from kinestream.regress.shipped import MODELS
+    from kinestream.tools.batch.coordinator import Batch
+    from kinestream.tools.batch.results import LOCK, ResultFolder
+    from kinestream.tools.batch.videos import Settings, find_videos
 
     console = Console(stderr=True, highlight=False)
     with told_plainly(), ExitStack() as stack:
@@ -123,13 +123,13 @@ def batch(
 
 
 def _workers(count: int | None, ray: str | None, settings: "Settings", out: Path) -> "Workers":
-    from tools.batch.work import cores
+    from kinestream.tools.batch.work import cores
 
     if ray is None:
-        from tools.batch.local import LocalWorkers
+        from kinestream.tools.batch.local import LocalWorkers
 
         return LocalWorkers(count or cores(), settings, out)
-    from tools.batch.cluster import RayWorkers
+    from kinestream.tools.batch.cluster import RayWorkers
 
     return RayWorkers(count, settings, out, address=ray)
 
@@ -138,7 +138,7 @@ def _work(books: "Batch", new_workers: Callable[[], "Workers"], console: Console
     """Run the batch with a bar for the whole and one for each video in work."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-    from tools.batch import events
+    from kinestream.tools.batch import events
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bars: dict[str, TaskID] = {}

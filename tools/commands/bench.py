@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tools.commands.failure import told_plainly
+from kinestream.tools.commands.error_reporting import told_plainly
 
 
 def bench(
@@ -29,10 +29,10 @@ def bench(
 ) -> None:
     """Measure TOPIC and write report.html, report.md and report.json.
 
-    Everything after the topic goes to the benchmark: see python -m tools.bench.TOPIC --help.
+    Everything after the topic goes to the benchmark: see python -m kinestream.tools.bench.TOPIC --help.
     """
-    from tools.bench.report import write
-    from tools.bench.topics import TOPICS
+    from kinestream.tools.bench.report import write
+    from kinestream.tools.bench.topics import TOPICS
 
     console = Console(highlight=False)
     if topic != "report" and topic not in TOPICS:

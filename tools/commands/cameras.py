@@ -10,7 +10,7 @@ def cameras() -> None:
 
     Exit code 1 when there is none.
     """
-    from tracker.capture import list_cameras
+    from kinestream.capture import list_cameras
 
     found = list_cameras()
     console = Console(highlight=False)

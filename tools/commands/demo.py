@@ -13,13 +13,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tools.commands.failure import told_plainly
-from tools.commands.tracking_options import Engine, Filter, Model
-from tracker.defaults import DEFAULT_ENDPOINT, DEFAULT_ENGINE, DEFAULT_FILTER, DEFAULT_MODEL
+from kinestream.defaults import ASSETS, DEFAULT_ENDPOINT, DEFAULT_ENGINE, DEFAULT_FILTER, DEFAULT_MODEL
+from kinestream.tools.commands.error_reporting import told_plainly
+from kinestream.tools.commands.tracking_options import Engine, Filter, Model
 
 if TYPE_CHECKING:
-    from tracker.pose import PoseFrame
-    from tracker.stream import Publisher
+    from kinestream.pose import PoseFrame
+    from kinestream.stream import Publisher
 
 CLIP, TRUTH = "demo.mp4", "demo.npz"
 
@@ -36,18 +36,16 @@ def demo(
 
     Needs no camera and no network.
     """
-    import tracker
-    from tools.commands.status import StatusLine
-    from tools.commands.threads import use_few_threads
-    from tools.sinks import OverlayVideoSink
-    from tracker.body.camera import Camera
-    from tracker.pipeline import Tracker
+    from kinestream.geometry.camera import Camera
+    from kinestream.pipeline import Tracker
+    from kinestream.tools.commands.status import StatusLine
+    from kinestream.tools.commands.threads import use_few_threads
+    from kinestream.tools.sinks import OverlayVideoSink
 
     console = Console(highlight=False)
-    assets = Path(tracker.__file__).parent / "assets"
     with told_plainly(), ExitStack() as stack:
         use_few_threads()
-        truth = dict(np.load(assets / TRUTH))
+        truth = dict(np.load(ASSETS / TRUTH))
         (width, height), matrix = truth["size_px"].tolist(), truth["intrinsics"]
         camera = Camera(width, height, (matrix[0, 0], matrix[1, 1]), (matrix[0, 2], matrix[1, 2]))
         publisher = stack.enter_context(_publisher())
@@ -55,7 +53,7 @@ def demo(
         started_s = time.perf_counter()
         tracking = stack.enter_context(
             Tracker(
-                assets / CLIP,
+                ASSETS / CLIP,
                 camera=camera,
                 filter_name=filter_name,
                 engine=engine,
@@ -97,7 +95,7 @@ class Measured:
 
     def add(self, poses: "PoseFrame", frame_s: float, elapsed_s: float) -> None:
         """Compare one frame, which took ``frame_s``."""
-        from trainer.metrics import aligned_error, root_error
+        from kinestream.trainer.metrics import aligned_error, root_error
 
         self.frame_s.append(frame_s)
         if not poses.persons:
@@ -118,7 +116,7 @@ class Listener:
     """A subscriber in a thread, as another program would be."""
 
     def __init__(self, endpoint: str) -> None:
-        from tracker.stream import Subscriber
+        from kinestream.stream import Subscriber
 
         self._subscriber = Subscriber(endpoint, timeout_ms=200)
         self._stop = threading.Event()
@@ -145,7 +143,7 @@ class Listener:
         self._subscriber.close()
 
     def _run(self) -> None:
-        from tracker.stream import StreamTimeoutError
+        from kinestream.stream import StreamTimeoutError
 
         while not self._stop.is_set():
             try:
@@ -156,7 +154,7 @@ class Listener:
 
 def _publisher() -> "Publisher":
     """On the usual address, or on any free one where that is taken."""
-    from tracker.stream import BindError, Publisher
+    from kinestream.stream import BindError, Publisher
 
     try:
         return Publisher(DEFAULT_ENDPOINT, source=CLIP)

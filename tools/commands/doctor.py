@@ -14,8 +14,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tracker.defaults import DEFAULT_ENDPOINT
-from tracker.regress.shipped import MODELS
+from kinestream.defaults import ASSETS, DEFAULT_ENDPOINT
+from kinestream.regress.shipped import MODELS
 
 PACKAGES = ("av", "numba", "numpy", "opencv-python-headless", "pyzmq", "torch")
 WEIGHTS = (
@@ -86,12 +86,9 @@ def _packages() -> Check:
 
 
 def _models() -> Check:
-    import tracker
-
-    assets = Path(tracker.__file__).parent / "assets"
-    missing = [name for name in WEIGHTS if not (assets / name).is_file()]
-    size = sum((assets / name).stat().st_size for name in WEIGHTS if name not in missing)
-    advice = f"not in {assets}: {', '.join(missing)}; reinstall the package" if missing else ""
+    missing = [name for name in WEIGHTS if not (ASSETS / name).is_file()]
+    size = sum((ASSETS / name).stat().st_size for name in WEIGHTS if name not in missing)
+    advice = f"not in {ASSETS}: {', '.join(missing)}; reinstall the package" if missing else ""
     return Check(not missing, "models", f"{len(WEIGHTS) - len(missing)} files, {size / 1e6:.1f} MB", advice)
 
 
@@ -111,7 +108,7 @@ def _has_format(formats: set[str], name: str) -> bool:
 
 
 def _cameras() -> Check:
-    from tracker.capture import list_cameras
+    from kinestream.capture import list_cameras
 
     cameras = list_cameras()
     if cameras:
@@ -131,7 +128,7 @@ def _gpu() -> Check:
 
 def _engines() -> Check:
     """Which engines can run the networks, best first."""
-    from tracker.regress.engine import ENGINES, why_not
+    from kinestream.engines.engine import ENGINES, why_not
 
     reasons = {name: why_not(name) for name in ENGINES[1:]}
     found = ", ".join(name for name, reason in reasons.items() if reason is None)
@@ -155,9 +152,10 @@ def _port() -> Check:
 
 def _cache() -> Check:
     """Compiled code is kept beside the source, or in the user's cache folder."""
-    import kernels
+    import kinestream.kernels
 
-    places = [os.environ.get("NUMBA_CACHE_DIR"), Path(kernels.__file__).parent, Path.home() / ".cache"]
+    beside = Path(kinestream.kernels.__file__).parent
+    places = [os.environ.get("NUMBA_CACHE_DIR"), beside, Path.home() / ".cache"]
     for place in places:
         if place and Path(place).is_dir():
             try:

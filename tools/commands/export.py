@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tools.commands.failure import told_plainly
+from kinestream.tools.commands.error_reporting import told_plainly
 
 FORMATS = ("bvh", "amass", "trc", "csv", "jsonl", "glb")
 OTHER_BODY_M = 0.02
@@ -52,9 +52,9 @@ def export(
 
     docs/recording.md lists axes and units.
     """
-    from tools.export import Options, joint_error_m, read_tracks
-    from tools.export import export as write
-    from tracker.body.model import load_body
+    from kinestream.body.model import load_body
+    from kinestream.tools.export import Options, joint_error_m, read_tracks
+    from kinestream.tools.export import export as write
 
     console = Console(stderr=True, highlight=False)
     with told_plainly():

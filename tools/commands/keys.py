@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tools.commands.failure import told_plainly
+from kinestream.tools.commands.error_reporting import told_plainly
 
 
 def keys(
@@ -25,7 +25,7 @@ def keys(
 
     Exit code 1 where something would be overwritten.
     """
-    from tracker.stream import create_client_keys, create_publisher_keys
+    from kinestream.stream import create_client_keys, create_publisher_keys
 
     console = Console(highlight=False, soft_wrap=True)
     with told_plainly():

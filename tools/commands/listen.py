@@ -17,11 +17,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from tools.commands.failure import told_plainly
-from tracker.defaults import DEFAULT_ENDPOINT
+from kinestream.defaults import DEFAULT_ENDPOINT
+from kinestream.tools.commands.error_reporting import told_plainly
 
 if TYPE_CHECKING:
-    from tracker.stream import PoseMessage, Subscriber
+    from kinestream.stream import PoseMessage, Subscriber
 
 REFRESH_S = 0.25
 
@@ -43,8 +43,8 @@ def listen(
 
     Stops with Ctrl-C. Exit code 1 when nothing comes within --timeout.
     """
-    from tools.sinks import frame_as_dict
-    from tracker.stream import Subscriber
+    from kinestream.stream import Subscriber
+    from kinestream.tools.sinks import frame_as_dict
 
     console = Console(stderr=True, highlight=False)
     timeout_ms = None if timeout is None else 1000 * timeout
@@ -105,7 +105,7 @@ class Arrivals:
 
     def _age(self, subscriber: "Subscriber") -> list[str]:
         """Median age: on the common monotonic clock, or by the wall clocks of two computers."""
-        from tracker.stream.publisher import clock_id
+        from kinestream.stream.publisher import clock_id
 
         heartbeat = subscriber.heartbeat
         if heartbeat is None:

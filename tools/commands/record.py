@@ -11,11 +11,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tools.commands.failure import told_plainly
-from tools.commands.run import run
-from tools.commands.signals import stop_on_signals
-from tools.commands.tracking_options import Filter, FovDeg, Intrinsics, MaxFrames, Model, Policy
-from tracker.defaults import DEFAULT_FILTER, DEFAULT_FOV_DEG, DEFAULT_MODEL
+from kinestream.defaults import DEFAULT_FILTER, DEFAULT_FOV_DEG, DEFAULT_MODEL
+from kinestream.tools.commands.error_reporting import told_plainly
+from kinestream.tools.commands.run import run
+from kinestream.tools.commands.signals import stop_on_signals
+from kinestream.tools.commands.tracking_options import Filter, FovDeg, Intrinsics, MaxFrames, Model, Policy
 
 STREAMS = ("tcp://", "ipc://")
 
@@ -65,7 +65,7 @@ def record(
 
 def _record_stream(address: str, file: Path, *, max_frames: int | None, keys: Path | None) -> None:
     """Record what arrives, of every topic, byte for byte."""
-    from tracker.stream import Recorder, Subscriber
+    from kinestream.stream import Recorder, Subscriber
 
     console = Console(stderr=True, highlight=False)
     with (

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from tools.commands.failure import told_plainly
-from tools.commands.signals import stop_on_signals
-from tools.commands.stream_options import Keys
-from tracker.defaults import DEFAULT_ENDPOINT
+from kinestream.defaults import DEFAULT_ENDPOINT
+from kinestream.tools.commands.error_reporting import told_plainly
+from kinestream.tools.commands.signals import stop_on_signals
+from kinestream.tools.commands.stream_options import Keys
 
 if TYPE_CHECKING:
-    from tracker.stream import RecordedMessage
+    from kinestream.stream import RecordedMessage
 
 
 def replay(
@@ -46,7 +46,7 @@ def replay(
 
     Times inside the messages stay those of the recording, and so does the stream id.
     """
-    from tracker.stream import Publisher
+    from kinestream.stream import Publisher
 
     console = Console(stderr=True, highlight=False)
     with told_plainly():
@@ -93,7 +93,7 @@ def stepwise(messages: "Iterator[RecordedMessage]", console: Console) -> "Iterat
 
 def _messages(file: Path) -> "Iterator[RecordedMessage]":
     """Raises ``ValueError`` where there is none."""
-    from tracker.stream import read_messages
+    from kinestream.stream import read_messages
 
     messages = read_messages(file)
     first = next(messages, None)

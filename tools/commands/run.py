@@ -15,12 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from tools.commands import stream_options as stream
-from tools.commands import tracking_options as tracking
-from tools.commands.collector import spare_what_is_loaded
-from tools.commands.failure import told_plainly
-from tools.commands.signals import stop_on_signals
-from tracker.defaults import (
+from kinestream.defaults import (
     DEFAULT_ENDPOINT,
     DEFAULT_ENGINE,
     DEFAULT_FILTER,
@@ -28,9 +23,14 @@ from tracker.defaults import (
     DEFAULT_MAX_PEOPLE,
     DEFAULT_MODEL,
 )
+from kinestream.tools.commands import stream_options as stream
+from kinestream.tools.commands import tracking_options as tracking
+from kinestream.tools.commands.collector import spare_what_is_loaded
+from kinestream.tools.commands.error_reporting import told_plainly
+from kinestream.tools.commands.signals import stop_on_signals
 
 if TYPE_CHECKING:
-    from tools.sinks import Sink
+    from kinestream.tools.sinks import Sink
 
 
 def _size(value: str | None) -> str | None:
@@ -137,13 +137,13 @@ def run(
 
     Stops at the end of a file, or with Ctrl-C. Exit code 1 when the source fails.
     """
-    from tools.commands.status import StatusLine, summary
-    from tools.commands.threads import use_few_threads
-    from tools.sinks import SinkGroup, record_stream
-    from tracker.body.camera import Camera
-    from tracker.capture import CameraMode, open_source
-    from tracker.pipeline import Tracker
-    from tracker.stream import Publisher, check_recordable
+    from kinestream.capture import CameraMode, open_source
+    from kinestream.geometry.camera import Camera
+    from kinestream.pipeline import Tracker
+    from kinestream.stream import Publisher, check_recordable
+    from kinestream.tools.commands.status import StatusLine, summary
+    from kinestream.tools.commands.threads import use_few_threads
+    from kinestream.tools.sinks import SinkGroup, record_stream
 
     console = Console(stderr=True, highlight=False)
     with told_plainly(), ExitStack() as stack:
@@ -238,7 +238,7 @@ def _sinks(
     json: Path | None, npz: Path | None, video: Path | None, *, faces: Any, fps: float | None
 ) -> "list[Sink]":
     """The files that were asked for."""
-    from tools.sinks import JsonLinesSink, NpzSink, OverlayVideoSink
+    from kinestream.tools.sinks import JsonLinesSink, NpzSink, OverlayVideoSink
 
     sinks: list[Sink] = []
     if json is not None:
@@ -252,8 +252,8 @@ def _sinks(
 
 def _pictures(view: bool, rrd: Path | None, snapshots: Path | None, *, faces: Any) -> "list[Sink]":
     """What shows the people as they are tracked."""
-    from tools.sinks.rerun import RerunSink
-    from tools.sinks.snapshots import SnapshotSink
+    from kinestream.tools.sinks.rerun import RerunSink
+    from kinestream.tools.sinks.snapshots import SnapshotSink
 
     sinks: list[Sink] = []
     if view:

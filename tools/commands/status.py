@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from tracker.pipeline import Tracker
+from kinestream.pipeline import Tracker
 
 REFRESH_S = 0.25
 

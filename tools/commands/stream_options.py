@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from tracker.stream import Outlet
+    from kinestream.stream import Outlet
 
 FORMATS = ("native", "sonic", "sonic-v2", "vmc", "jsonl")
 PANEL = "Stream"
@@ -23,7 +23,7 @@ def _format(value: str) -> str:
 
 
 def _axes(value: str) -> str:
-    from tracker.stream.axes import AXES
+    from kinestream.stream.axes import AXES
 
     if value not in AXES:
         raise typer.BadParameter(f"expected one of {', '.join(AXES)}, found {value!r}")
@@ -31,7 +31,7 @@ def _axes(value: str) -> str:
 
 
 def _origin(value: str | None) -> str | None:
-    from tracker.stream.axes import ORIGINS
+    from kinestream.stream.axes import ORIGINS
 
     if value is not None and value not in ORIGINS:
         raise typer.BadParameter(f"expected one of {', '.join(ORIGINS)}, found {value!r}")
@@ -112,8 +112,8 @@ def open_outlet(
     rate_hz: float | None,
 ) -> "Outlet":
     """The outlet for these options. Raises ``ValueError`` where they do not go together, ``BindError``."""
-    from tracker.stream import OutputFrame, Publisher
-    from tracker.stream.adapters import JsonLinesOutlet, SonicPublisher, VmcSender
+    from kinestream.stream import OutputFrame, Publisher
+    from kinestream.stream.adapters import JsonLinesOutlet, SonicPublisher, VmcSender
 
     tilt_rad = math.radians(tilt_deg)
     if axes != "camera" and stream_format not in ("native", "jsonl"):
@@ -127,7 +127,7 @@ def open_outlet(
     if stream_format == "vmc":
         return VmcSender(to, source=source, insecure=insecure, origin=origin or "hips", tilt_rad=tilt_rad)  # type: ignore[arg-type]
     if stream_format.startswith("sonic"):
-        from tracker.stream.adapters.sonic import MIN_SCORE, RATE_HZ
+        from kinestream.stream.adapters.sonic import MIN_SCORE, RATE_HZ
 
         if rate_hz != RATE_HZ:
             typer.echo(

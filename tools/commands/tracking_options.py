@@ -19,7 +19,7 @@ def _policy(value: str | None) -> str | None:
 
 
 def _filter(value: str) -> str:
-    from tracker.latent.filtering import FILTERS
+    from kinestream.filtering import FILTERS
 
     if value not in FILTERS:
         raise typer.BadParameter(f"expected one of {', '.join(FILTERS)}, found {value!r}")
@@ -27,7 +27,7 @@ def _filter(value: str) -> str:
 
 
 def _model(value: str) -> str:
-    from tracker.regress.shipped import weights_of
+    from kinestream.regress.shipped import weights_of
 
     try:
         weights_of(value)
@@ -37,7 +37,7 @@ def _model(value: str) -> str:
 
 
 def _engine(value: str) -> str:
-    from tracker.regress.engine import ENGINES
+    from kinestream.engines.engine import ENGINES
 
     if value not in ENGINES:
         raise typer.BadParameter(f"expected one of {', '.join(ENGINES)}, found {value!r}")

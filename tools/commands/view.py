@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from tools.commands.failure import told_plainly
+from kinestream.tools.commands.error_reporting import told_plainly
 
 if TYPE_CHECKING:
-    from tracker.pose import PoseFrame
+    from kinestream.pose import PoseFrame
 
 
 def view(
@@ -24,7 +24,7 @@ def view(
     rrd: Annotated[Path | None, typer.Option(help="Write a Rerun file instead of opening a window.")] = None,
 ) -> None:
     """Show a recording: pictures where it holds some, skeletons, camera and uncertainty."""
-    from tools.sinks.rerun import RerunSink
+    from kinestream.tools.sinks.rerun import RerunSink
 
     console = Console(stderr=True, highlight=False)
     with told_plainly():
@@ -43,8 +43,8 @@ def view(
 
 def _frames(recording: Path) -> "Iterator[tuple[PoseFrame, bytes | None]]":
     """Poses, each with the picture that was recorded beside it."""
-    from tracker.stream import PoseMessage, decode, read_messages
-    from tracker.stream.recorder import IMAGE_TOPIC
+    from kinestream.stream import PoseMessage, decode, read_messages
+    from kinestream.stream.recorder import IMAGE_TOPIC
 
     waiting: PoseFrame | None = None
     for recorded in read_messages(recording, ("pose", IMAGE_TOPIC)):

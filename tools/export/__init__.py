@@ -4,14 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.export.amass import write_amass
-from tools.export.bvh import write_bvh
-from tools.export.gltf import write_glb
-from tools.export.motion import frame_rate, joint_error_m, mean_betas, resample, rest_joints, takes_of
-from tools.export.tables import write_csv, write_json_lines
-from tools.export.tracks import ExportError, Track, read_tracks
-from tools.export.trc import write_trc
-from tracker.body.model import BodyModel
+from kinestream.body.model import BodyModel
+from kinestream.tools.export.amass import write_amass
+from kinestream.tools.export.bvh import write_bvh
+from kinestream.tools.export.gltf import write_glb
+from kinestream.tools.export.motion import (
+    frame_rate,
+    joint_error_m,
+    mean_betas,
+    resample,
+    rest_joints,
+    takes_of,
+)
+from kinestream.tools.export.tables import write_csv, write_json_lines
+from kinestream.tools.export.tracks import ExportError, Track, read_tracks
+from kinestream.tools.export.trc import write_trc
 
 SUFFIXES = {"bvh": ".bvh", "amass": ".npz", "trc": ".trc", "csv": ".csv", "jsonl": ".jsonl", "glb": ".glb"}
 """The formats, and how their files end."""

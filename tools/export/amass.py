@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tools.export.motion import Z_UP, Floats, Motion
-from tracker.body.rotation import axis_angle_from_matrix
-from tracker.body.skeleton import NUM_FLOW_JOINTS
+from kinestream.body.skeleton import NUM_FLOW_JOINTS
+from kinestream.geometry.rotation import axis_angle_from_matrix
+from kinestream.tools.export.motion import Z_UP, Floats, Motion
 
 NUM_HAND_JOINTS = 30
 NUM_SHAPE = 16

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tools.export.motion import Y_UP, Floats, Motion
-from tracker.body.skeleton import JOINT_NAMES, PARENTS
+from kinestream.body.skeleton import JOINT_NAMES, PARENTS
+from kinestream.tools.export.motion import Y_UP, Floats, Motion
 
 CM_PER_M = 100.0
 ROTATION_ORDER = "Zrotation Xrotation Yrotation"

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from kernels.raster.normals import vertex_normals
-from kernels.raster.overlay import PALETTE
-from tools.export.motion import (
+from kinestream.body.model import BodyModel
+from kinestream.body.skeleton import JOINT_NAMES, NUM_FLOW_JOINTS, PARENTS
+from kinestream.kernels.raster.normals import vertex_normals
+from kinestream.kernels.raster.overlay import PALETTE
+from kinestream.tools.export.motion import (
     Y_UP,
     Take,
     continuous_quats,
@@ -18,9 +20,7 @@ from tools.export.motion import (
     rest_joints,
     takes_of,
 )
-from tools.export.tracks import Track
-from tracker.body.model import BodyModel
-from tracker.body.skeleton import JOINT_NAMES, NUM_FLOW_JOINTS, PARENTS
+from kinestream.tools.export.tracks import Track
 
 if TYPE_CHECKING:
     from pygltflib import GLTF2

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tools.export.tracks import ExportError, Track
-from tracker.body.model import BodyModel
-from tracker.body.rotation import matrix_from_quat, quat_from_matrix, slerp
-from tracker.body.skeleton import NUM_FLOW_JOINTS, NUM_JOINTS
+from kinestream.body.model import BodyModel
+from kinestream.body.skeleton import NUM_FLOW_JOINTS, NUM_JOINTS
+from kinestream.geometry.rotation import matrix_from_quat, quat_from_matrix, slerp
+from kinestream.tools.export.tracks import ExportError, Track
 
 Floats = npt.NDArray[np.float64]
 

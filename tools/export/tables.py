@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from tools.export.tracks import Track, is_archive
-from tools.sinks import frame_as_dict
-from tools.sinks.npz import ROW
-from tracker.body.skeleton import FLOW_JOINT_NAMES, JOINT_NAMES, KEYPOINT_NAMES
-from tracker.stream import read_poses
+from kinestream.body.skeleton import FLOW_JOINT_NAMES, JOINT_NAMES, KEYPOINT_NAMES
+from kinestream.stream import read_poses
+from kinestream.tools.export.tracks import Track, is_archive
+from kinestream.tools.sinks import frame_as_dict
+from kinestream.tools.sinks.npz import ROW
 
 _XYZ, _WXYZ = ("x", "y", "z"), ("w", "x", "y", "z")
 _LABELS: dict[str, tuple[Sequence[str], ...]] = {

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tools.sinks.npz import ROW
-from tracker.stream import PoseMessage, RecordingError, read_poses
+from kinestream.stream import PoseMessage, RecordingError, read_poses
+from kinestream.tools.sinks.npz import ROW
 
 _FRAME_FIELDS = ("frame_index", "t_capture_ns")
 
@@ -24,7 +24,8 @@ class Track:
 
     Attributes:
         track_id: as in the stream.
-        rows: (T,) structured array with the columns of `tools.sinks.npz.ROW`, by time, no time twice.
+        rows: (T,) structured array with the columns of `kinestream.tools.sinks.npz.ROW`, by time, no time
+            twice.
             ``t_capture_ns`` is the time for which the pose holds, predictions included.
         coasting: (T,) whether the person was unseen in the frame; None where the file does not tell.
     """

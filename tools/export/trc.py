@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tools.export.motion import Y_UP, Motion
-from tracker.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
+from kinestream.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
+from kinestream.tools.export.motion import Y_UP, Motion
 
 KEYPOINT_PREFIX = "skin_"
 """Surface keypoints share some names with joints (left_hip)."""

@@ -1,10 +1,10 @@
 """Where frames go besides the socket: files that other programs read."""
 
-from tools.sinks.base import Sink, SinkError, SinkGroup
-from tools.sinks.json_lines import JsonLinesSink, frame_as_dict
-from tools.sinks.npz import NpzSink
-from tools.sinks.overlay_video import OverlayVideoSink
-from tools.sinks.recording import RecordingSink, record_stream
+from kinestream.tools.sinks.base import Sink, SinkError, SinkGroup
+from kinestream.tools.sinks.json_lines import JsonLinesSink, frame_as_dict
+from kinestream.tools.sinks.npz import NpzSink
+from kinestream.tools.sinks.overlay_video import OverlayVideoSink
+from kinestream.tools.sinks.recording import RecordingSink, record_stream
 
 __all__ = [
     "JsonLinesSink",

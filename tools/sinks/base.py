@@ -5,8 +5,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from types import TracebackType
 
-from tracker.capture import Frame
-from tracker.pose import PoseFrame
+from kinestream.capture import Frame
+from kinestream.pose import PoseFrame
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from tools.sinks.base import Sink
-from tracker.capture import Frame
-from tracker.pose import Person, PoseFrame
+from kinestream.capture import Frame
+from kinestream.pose import Person, PoseFrame
+from kinestream.tools.sinks.base import Sink
 
 _FLUSH_S = 0.5
 _ARRAYS = (

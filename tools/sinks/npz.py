@@ -11,8 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from tools.sinks.base import Sink, SinkError
-from tracker.body.skeleton import (
+from kinestream.body.skeleton import (
     JOINT_NAMES,
     KEYPOINT_NAMES,
     NUM_BETAS,
@@ -20,8 +19,9 @@ from tracker.body.skeleton import (
     NUM_JOINTS,
     NUM_KEYPOINTS,
 )
-from tracker.capture import Frame
-from tracker.pose import PoseFrame
+from kinestream.capture import Frame
+from kinestream.pose import PoseFrame
+from kinestream.tools.sinks.base import Sink, SinkError
 
 ROW = np.dtype(
     [

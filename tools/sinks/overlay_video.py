@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from kernels.raster.overlay import PALETTE, overlay_meshes
-from tools.sinks.base import Sink, SinkError
-from tracker.capture import Frame
-from tracker.pose import PoseFrame
+from kinestream.capture import Frame
+from kinestream.kernels.raster.overlay import PALETTE, overlay_meshes
+from kinestream.pose import PoseFrame
+from kinestream.tools.sinks.base import Sink, SinkError
 
 TIME_BASE = Fraction(1, 90_000)
 _COASTING = (150, 150, 150)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from tools.sinks.base import Sink
-from tracker.capture import Frame
-from tracker.pose import PoseFrame
-from tracker.stream import Publisher, Recorder
+from kinestream.capture import Frame
+from kinestream.pose import PoseFrame
+from kinestream.stream import Publisher, Recorder
+from kinestream.tools.sinks.base import Sink
 
 
 class RecordingSink(Sink):

@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from kernels.raster.overlay import PALETTE
-from tools.extras import optional_module
-from tools.sinks.base import Sink, SinkError
-from tracker.body.camera import Camera
-from tracker.body.skeleton import KEYPOINT_EDGES, PARENTS
-from tracker.capture import Frame
-from tracker.pose import Person, PoseFrame
+from kinestream.body.skeleton import KEYPOINT_EDGES, PARENTS
+from kinestream.capture import Frame
+from kinestream.geometry.camera import Camera
+from kinestream.kernels.raster.overlay import PALETTE
+from kinestream.pose import Person, PoseFrame
+from kinestream.tools.extras import optional_module
+from kinestream.tools.sinks.base import Sink, SinkError
 
 JPEG_QUALITY: Final = 85
 CONFIDENT: Final = 0.3

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from tools.sinks.base import Sink, SinkError
-from tools.sinks.overlay_video import draw
-from tracker.capture import Frame
-from tracker.pose import PoseFrame
+from kinestream.capture import Frame
+from kinestream.pose import PoseFrame
+from kinestream.tools.sinks.base import Sink, SinkError
+from kinestream.tools.sinks.overlay_video import draw
 
 
 class SnapshotSink(Sink):

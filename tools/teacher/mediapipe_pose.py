@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from tools.teacher.labels import Image, Landmarks
+from kinestream.tools.teacher.labels import Image, Landmarks
 
 VERSION: Final = "0.10.21"
 

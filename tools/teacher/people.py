@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from tools.teacher.labels import (
+from kinestream.tools.teacher.labels import (
     LIMB_LANDMARKS,
     Floats,
     Image,

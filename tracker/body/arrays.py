@@ -2,7 +2,7 @@
 
 The file is an npz in the layout that SMPL software reads, plus part labels and keypoints. V vertices,
 F triangles, S <= 10 shape components; the extra names, where present, must be those of
-:mod:`tracker.body.skeleton`.
+:mod:`kinestream.body.skeleton`.
 
 =====================  ==================  =====================================================
 ``v_template``         float (V, 3)        mean body in the T-pose, metres
@@ -25,8 +25,8 @@ from typing import Any, Final, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from tracker.body.npz import BodyFileError, read_npz
-from tracker.body.skeleton import (
+from kinestream.body.npz import BodyFileError, read_npz
+from kinestream.body.skeleton import (
     JOINT_NAMES,
     KEYPOINT_NAMES,
     NUM_BETAS,
@@ -59,7 +59,7 @@ _NAMES: Final = {
     "keypoint_names": KEYPOINT_NAMES,
     "part_names": PART_NAMES,
 }
-_REBUILD: Final = "Build it again with `python -m tools.build_body`."
+_REBUILD: Final = "Build it again with `python -m kinestream.tools.body_builder`."
 _SUM_TOLERANCE: Final = 0.01
 """How far the sum of a row may be from 1: float16 storage stays well below."""
 

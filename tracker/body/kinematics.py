@@ -8,7 +8,7 @@ With joint maps ``A_j = [R_j | t_j]``, skinning weights w and rest positions p, 
 
 So each keypoint is a few weighted points rigid to a few joints (about 70 pairs in all). ``P_kj`` is
 linear in the betas and in the pose features R - I, hence collapsed once: nothing is approximated, and
-the results are those of :class:`tracker.body.model.BodyModel` up to rounding.
+the results are those of :class:`kinestream.body.model.BodyModel` up to rounding.
 """
 
 import numpy as np
@@ -16,8 +16,8 @@ import numpy.typing as npt
 from numba import njit
 from torch import Tensor
 
-from tracker.body.model import BodyModel
-from tracker.body.skeleton import NUM_JOINTS, NUM_KEYPOINTS, PARENTS
+from kinestream.body.model import BodyModel
+from kinestream.body.skeleton import NUM_JOINTS, NUM_KEYPOINTS, PARENTS
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

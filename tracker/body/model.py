@@ -18,12 +18,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from tracker.body.arrays import NUM_POSE_FEATURES, BodyArrays, load_body_arrays
-from tracker.body.npz import npz_keys, refuse_pickle
-from tracker.body.skeleton import NUM_JOINTS, PARENTS
-from tracker.body.smplx_adapter import load_smpl_family
+from kinestream.body.arrays import NUM_POSE_FEATURES, BodyArrays, load_body_arrays
+from kinestream.body.npz import npz_keys, refuse_pickle
+from kinestream.body.skeleton import NUM_JOINTS, PARENTS
+from kinestream.body.smplx_adapter import load_smpl_family
+from kinestream.defaults import ASSETS
 
-DEFAULT_BODY_PATH: Final = Path(__file__).parent.parent / "assets" / "body.npz"
+DEFAULT_BODY_PATH: Final = ASSETS / "body.npz"
 """The embedded free body."""
 
 
@@ -144,7 +145,7 @@ class BodyModel(nn.Module):
     def load(cls, path: str | Path | None = None, *, dtype: torch.dtype = torch.float32) -> "BodyModel":
         """Load a body file in our own layout; None means the embedded free body.
 
-        Raises :class:`tracker.body.arrays.BodyFileError`. For SMPL-family files see
+        Raises :class:`kinestream.body.arrays.BodyFileError`. For SMPL-family files see
         :func:`load_body`.
         """
         return cls(load_body_arrays(DEFAULT_BODY_PATH if path is None else path), dtype=dtype)
@@ -287,7 +288,7 @@ def load_body(spec: str | Path | None = None, *, dtype: torch.dtype = torch.floa
 
     Args:
         spec: None or ``"default"`` for the embedded free body; or the path of an npz file, either in our
-            layout or a SMPL, SMPL-H or SMPL-X model (see :mod:`tracker.body.smplx_adapter`).
+            layout or a SMPL, SMPL-H or SMPL-X model (see :mod:`kinestream.body.smplx_adapter`).
         dtype: torch.float32 or torch.float64.
 
     Raises:

@@ -86,7 +86,7 @@ def refuse_pickle(path: Path) -> None:
             path,
             found="a pickle, which could run code when loaded",
             expected="an npz file",
-            advice=f"Convert it once: python -m tools.convert_smpl {path}",
+            advice=f"Convert it once: python -m kinestream.tools.convert_smpl {path}",
         )
 
 
@@ -106,7 +106,7 @@ def _open_archive(path: Path) -> zipfile.ZipFile:
             found=f"no readable zip archive ({fault})",
             expected="an npz file",
             advice="It may be truncated: fetch or build it again. "
-            "Pickled models (.pkl) become npz files with `python -m tools.convert_smpl`.",
+            "Pickled models (.pkl) become npz files with `python -m kinestream.tools.convert_smpl`.",
         ) from fault
 
 
@@ -126,7 +126,7 @@ def _read_member(path: Path, archive: zipfile.ZipFile, key: str) -> npt.NDArray[
                     found=f"dtype {dtype}",
                     expected="plain numbers",
                     advice="Pickled objects are never loaded; convert the model it came from "
-                    "with `python -m tools.convert_smpl`.",
+                    "with `python -m kinestream.tools.convert_smpl`.",
                 )
             size = dtype.itemsize
             for extent in shape:

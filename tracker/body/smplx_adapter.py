@@ -3,7 +3,7 @@
 These models and the ``smplx`` package are for non-commercial use (docs/licences.md); nothing here is
 imported or read unless such a file is asked for. From ``smplx`` come the published tables of joint
 names and of vertices at landmarks; the arrays are read without pickles and posed by our own
-:class:`tracker.body.model.BodyModel`.
+:class:`kinestream.body.model.BodyModel`.
 
 What is mapped:
 
@@ -26,9 +26,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from tracker.body.arrays import NUM_POSE_FEATURES, BodyArrays, check_body_arrays
-from tracker.body.npz import BodyFileError, read_npz, refuse_pickle
-from tracker.body.skeleton import (
+from kinestream.body.arrays import NUM_POSE_FEATURES, BodyArrays, check_body_arrays
+from kinestream.body.npz import BodyFileError, read_npz, refuse_pickle
+from kinestream.body.skeleton import (
     JOINT_NAMES,
     KEYPOINT_NAMES,
     NUM_BETAS,

@@ -8,10 +8,9 @@ with open_source("clip.mp4") as source:
 import re
 from pathlib import Path
 
-from tracker.capture.av_source import AvDecoder
-from tracker.capture.decoder import Decoder
-from tracker.capture.delivery import Policy
-from tracker.capture.errors import (
+from kinestream.capture.av_source import AvDecoder
+from kinestream.capture.decoder import Decoder
+from kinestream.capture.errors import (
     CaptureError,
     FrameTimeoutError,
     SourceLostError,
@@ -19,10 +18,11 @@ from tracker.capture.errors import (
     StaleFrameError,
     UnreadableSourceError,
 )
-from tracker.capture.frame import Clock, Frame, SourceInfo
-from tracker.capture.image_folder import SUFFIXES, ImageFolderDecoder
-from tracker.capture.source import FrameSource
-from tracker.capture.webcam import CameraMode, WebcamDecoder, list_cameras
+from kinestream.capture.frame import Clock, Frame, SourceInfo
+from kinestream.capture.frame_queue import Policy
+from kinestream.capture.image_folder import SUFFIXES, ImageFolderDecoder
+from kinestream.capture.source import FrameSource
+from kinestream.capture.webcam import CameraMode, WebcamDecoder, list_cameras
 
 __all__ = [
     "CameraMode",
@@ -60,7 +60,7 @@ def open_source(
     Args:
         source: number of a camera (``0``) or its device path, a video file, an address (``rtsp://``,
             ``http://``, ``udp://``, ...), a folder of pictures or one picture.
-        policy: see `tracker.capture.delivery.Policy`; None means ``latest`` for live sources, ``every``
+        policy: see `kinestream.capture.frame_queue.Policy`; None means ``latest`` for live sources, ``every``
             for files.
         mode: size and rate to ask a camera for.
         folder_fps: pictures per second of a folder.

@@ -16,10 +16,10 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from tracker.capture.clock import StreamClock
-from tracker.capture.decoder import Decoder, Picture
-from tracker.capture.errors import SourceLostError, SourceNotFoundError, UnreadableSourceError
-from tracker.capture.frame import Image, SourceInfo
+from kinestream.capture.clock import StreamClock
+from kinestream.capture.decoder import Decoder, Picture
+from kinestream.capture.errors import SourceLostError, SourceNotFoundError, UnreadableSourceError
+from kinestream.capture.frame import Image, SourceInfo
 
 log = logging.getLogger(__name__)
 

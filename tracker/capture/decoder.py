@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import NamedTuple
 
-from tracker.capture.frame import Image, SourceInfo
+from kinestream.capture.frame import Image, SourceInfo
 
 
 class Picture(NamedTuple):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tracker.pose import Clock as Clock
+from kinestream.pose import Clock as Clock
 
 Image = npt.NDArray[np.uint8]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tracker.capture.decoder import Decoder, Picture
-from tracker.capture.errors import SourceNotFoundError, UnreadableSourceError
-from tracker.capture.frame import Image, SourceInfo
+from kinestream.capture.decoder import Decoder, Picture
+from kinestream.capture.errors import SourceNotFoundError, UnreadableSourceError
+from kinestream.capture.frame import Image, SourceInfo
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 

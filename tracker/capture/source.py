@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import get_args
 
-from tracker.capture.decoder import Decoder, Picture
-from tracker.capture.delivery import Handover, Policy
-from tracker.capture.errors import (
+from kinestream.capture.decoder import Decoder, Picture
+from kinestream.capture.errors import (
     CaptureError,
     FrameTimeoutError,
     SourceLostError,
     StaleFrameError,
     UnreadableSourceError,
 )
-from tracker.capture.frame import Clock, Frame, SourceInfo
-from tracker.stages import StageTimes
+from kinestream.capture.frame import Clock, Frame, SourceInfo
+from kinestream.capture.frame_queue import Handover, Policy
+from kinestream.timing import StageTimes
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class FrameSource:
         """Open ``decoder``.
 
         Args:
-            decoder: the kind of source; see `tracker.capture.open_source`.
+            decoder: the kind of source; see `kinestream.capture.open_source`.
             policy: None means ``latest`` for live sources and ``every`` for files.
             reconnect_s: how long a lost live source is looked for.
 

@@ -11,10 +11,10 @@ import av
 import av.error
 import cv2
 
-from tracker.capture.av_source import AvDecoder
-from tracker.capture.decoder import Decoder, Picture
-from tracker.capture.errors import CaptureError, SourceLostError, SourceNotFoundError
-from tracker.capture.frame import Image, SourceInfo
+from kinestream.capture.av_source import AvDecoder
+from kinestream.capture.decoder import Decoder, Picture
+from kinestream.capture.errors import CaptureError, SourceLostError, SourceNotFoundError
+from kinestream.capture.frame import Image, SourceInfo
 
 log = logging.getLogger(__name__)
 

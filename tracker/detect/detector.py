@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tracker.body.crop import halved
-from tracker.detect.network import DetectorConfig, DetectorNetwork, DetectorOutput
-from tracker.regress.engine import Engine, NetworkInput, compile_network
-from tracker.regress.weights import configured, fill, read_weights
+from kinestream.defaults import ASSETS
+from kinestream.detect.network import DetectorConfig, DetectorNetwork, DetectorOutput
+from kinestream.engines.engine import Engine, NetworkInput, compile_network
+from kinestream.geometry.crop import halved
+from kinestream.networks.weight_files import configured, fill, read_weights
 
 DETECTOR_FORMAT: Final = "kinestream.detector.v1"
-DEFAULT_WEIGHTS: Final = Path(__file__).resolve().parent.parent / "assets" / "detector.safetensors"
+DEFAULT_WEIGHTS: Final = ASSETS / "detector.safetensors"
 
 SCORE_THRESHOLD: Final = 0.55
 """At 0.6 the shipped detector found 99 to 100 % of the people of three clips, and somebody in 0.5 % of photos
@@ -100,8 +101,8 @@ class PersonDetector:
     ) -> "PersonDetector":
         """Read a detector; None means the shipped weights.
 
-        Raises ``FileNotFoundError``, :class:`tracker.regress.weights.WeightsError`, and as
-        :func:`tracker.regress.engine.compile_network` does.
+        Raises ``FileNotFoundError``, :class:`kinestream.networks.weight_files.WeightsError`, and as
+        :func:`kinestream.engines.engine.compile_network` does.
         """
         path = DEFAULT_WEIGHTS if path is None else Path(path)
         config_values, tensors = read_weights(path, kind=DETECTOR_FORMAT)

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from tracker.regress.backbone import BACKBONES, PYRAMID_WIDTHS, Backbone, Pyramid, separable_head
+from kinestream.networks.backbone import BACKBONES, PYRAMID_WIDTHS, Backbone, Pyramid, separable_head
 
 STRIDE: Final = 4
 """Frame pixels per cell of the map."""

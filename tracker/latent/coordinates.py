@@ -11,8 +11,8 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from tracker.body.rotation import axis_angle_from_matrix, matrix_from_axis_angle, matrix_from_sixd
-from tracker.body.skeleton import NUM_FLOW_JOINTS
+from kinestream.body.skeleton import NUM_FLOW_JOINTS
+from kinestream.geometry.rotation import axis_angle_from_matrix, matrix_from_axis_angle, matrix_from_sixd
 
 TANGENT_DIM: Final = 3 * NUM_FLOW_JOINTS
 SIXD_DIM: Final = 6 * NUM_FLOW_JOINTS

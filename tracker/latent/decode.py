@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from tracker.latent.coordinates import TangentCoordinates
-from tracker.latent.couplings import AffineCoupling, InvertibleLinear, InvertiblePReLU
-from tracker.latent.flow import PoseFlow
+from kinestream.latent.coordinates import TangentCoordinates
+from kinestream.latent.couplings import AffineCoupling, InvertibleLinear, InvertiblePReLU
+from kinestream.latent.flow import PoseFlow
 
 Floats = npt.NDArray[np.float32]
 

@@ -26,13 +26,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tracker.body.rotation import (
+from kinestream.geometry.rotation import (
     axis_angle_from_quat,
     matrix_from_quat,
     quat_from_axis_angle,
     sixd_from_matrix,
 )
-from tracker.latent.dynamics_constants import (
+from kinestream.latent.dynamics_constants import (
     DEFAULT_WEIGHTS,
     FORMAT,
     INNOVATION_CLIP,
@@ -114,7 +114,7 @@ class Prediction(NamedTuple):
 class LatentDynamics(nn.Module):
     """The recurrent cell, the motion curve and their use as a filter, batched and differentiable.
 
-    `tracker.latent.filtering.learned` runs the same computation on one person in numpy.
+    `kinestream.filtering.learned` runs the same computation on one person in numpy.
 
     Args:
         config: sizes.
@@ -252,7 +252,7 @@ class LatentDynamics(nn.Module):
         path = Path(path or DEFAULT_WEIGHTS)
         if not path.exists():
             raise FileNotFoundError(
-                f"no dynamics at {path}; train some with `python -m trainer.train_dynamics`"
+                f"no dynamics at {path}; train some with `python -m kinestream.trainer.train_dynamics`"
             )
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

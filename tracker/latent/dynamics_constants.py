@@ -1,9 +1,10 @@
 """Constants and file format that the torch and the numpy form of the latent dynamics share."""
 
-from pathlib import Path
 from typing import Final
 
-DEFAULT_WEIGHTS: Final = Path(__file__).resolve().parent.parent / "assets" / "dynamics.safetensors"
+from kinestream.defaults import ASSETS
+
+DEFAULT_WEIGHTS: Final = ASSETS / "dynamics.safetensors"
 FORMAT: Final = "kinestream.latent_dynamics.v1"
 
 MIN_STEP_S: Final = 0.008

@@ -24,11 +24,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tracker.body.skeleton import NUM_FLOW_JOINTS
-from tracker.latent.coordinates import SixDCoordinates, TangentCoordinates
-from tracker.latent.couplings import AffineCoupling, Invertible, InvertibleLinear, InvertiblePReLU
+from kinestream.body.skeleton import NUM_FLOW_JOINTS
+from kinestream.defaults import ASSETS
+from kinestream.latent.coordinates import SixDCoordinates, TangentCoordinates
+from kinestream.latent.couplings import AffineCoupling, Invertible, InvertibleLinear, InvertiblePReLU
 
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
 DEFAULT_WEIGHTS = ASSETS / "flow.safetensors"
 LIGHT_WEIGHTS = ASSETS / "flow_light.safetensors"
 _FORMAT = "kinestream.pose_flow.v1"
@@ -57,7 +57,7 @@ class PoseFlow(nn.Module):
     Attributes:
         config: the architecture.
         real_log_probs: sorted log-densities of held-out real poses at even quantiles, or None; the
-            reference of `tracker.latent.completion.plausibility`.
+            reference of `kinestream.latent.prior.completion.plausibility`.
     """
 
     def __init__(self, config: FlowConfig, mean_rotations: Tensor | None = None) -> None:
@@ -170,7 +170,9 @@ class PoseFlow(nn.Module):
         """
         path = Path(path or DEFAULT_WEIGHTS)
         if not path.exists():
-            raise FileNotFoundError(f"no pose flow at {path}; train one with `python -m trainer.train_flow`")
+            raise FileNotFoundError(
+                f"no pose flow at {path}; train one with `python -m kinestream.trainer.train_flow`"
+            )
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != _FORMAT:

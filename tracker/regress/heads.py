@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tracker.body.skeleton import NUM_KEYPOINTS, NUM_PARTS
-from tracker.regress.backbone import separable_head
+from kinestream.body.skeleton import NUM_KEYPOINTS, NUM_PARTS
+from kinestream.networks.backbone import separable_head
 
 READOUT_SHARPNESS = 6.0
 """Heat maps are read at this power, so that a second, weaker mode hardly draws the mean."""

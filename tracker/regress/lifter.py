@@ -2,8 +2,8 @@
 
 It sees no pixel, so that it can be trained on motion capture alone, under random cameras, with the errors a
 keypoint detector makes. Its input and output live in the *virtual camera* of
-:mod:`tracker.regress.preprocess`, which looks at the centre of the crop: there the same body gives the same
-numbers wherever in the picture it stands, and perspective is exact.
+:mod:`kinestream.regress.preprocessing`, which looks at the centre of the crop: there the same body gives
+the same numbers wherever in the picture it stands, and perspective is exact.
 """
 
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tracker.body.skeleton import NUM_BETAS, NUM_KEYPOINTS
+from kinestream.body.skeleton import NUM_BETAS, NUM_KEYPOINTS
 
 HIDDEN = 512
 LOG_STD_RANGE = (-5.0, 2.0)

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from tracker.regress.backbone import BACKBONES, POOLED, PYRAMID_WIDTHS, Backbone, Pyramid
-from tracker.regress.heads import ConfidenceHead, DenseHead, read_keypoints
-from tracker.regress.lifter import BodyState
-from tracker.regress.state_head import Evidence, StateHead
+from kinestream.networks.backbone import BACKBONES, POOLED, PYRAMID_WIDTHS, Backbone, Pyramid
+from kinestream.regress.heads import ConfidenceHead, DenseHead, read_keypoints
+from kinestream.regress.lifter import BodyState
+from kinestream.regress.state_head import Evidence, StateHead
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from tracker.body.skeleton import NUM_BETAS, NUM_KEYPOINTS
+from kinestream.body.skeleton import NUM_BETAS, NUM_KEYPOINTS
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -9,16 +9,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tracker.body.camera import Camera
-from tracker.body.crop import CropTransform
-from tracker.body.hot_rotation import matrix_from_sixd, quat_from_matrix
-from tracker.body.skeleton import NUM_BETAS, NUM_KEYPOINTS
-from tracker.regress.engine import Engine, NetworkInput, compile_network
-from tracker.regress.network import RegressorConfig, RegressorNetwork, RegressorOutput
-from tracker.regress.observation import Observations
-from tracker.regress.preprocess import VirtualView, crop_intrinsics, to_pixels, virtual_view
-from tracker.regress.shipped import weights_of
-from tracker.regress.weights import configured, fill, read_weights
+from kinestream.body.skeleton import NUM_BETAS, NUM_KEYPOINTS
+from kinestream.engines.engine import Engine, NetworkInput, compile_network
+from kinestream.geometry.camera import Camera
+from kinestream.geometry.compiled_rotation import matrix_from_sixd, quat_from_matrix
+from kinestream.geometry.crop import CropTransform
+from kinestream.networks.weight_files import configured, fill, read_weights
+from kinestream.regress.network import RegressorConfig, RegressorNetwork, RegressorOutput
+from kinestream.regress.observation import Observations
+from kinestream.regress.preprocessing import VirtualView, crop_intrinsics, to_pixels, virtual_view
+from kinestream.regress.shipped import weights_of
 
 REGRESSOR_FORMAT: Final = "kinestream.regressor.v1"
 
@@ -35,10 +35,10 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def load_network(model: str | Path | None = None) -> RegressorNetwork:
-    """The network with its weights in evaluation mode; ``model`` as in `tracker.regress.shipped.weights_of`.
+    """The network with its weights, for evaluation; ``model`` as in `kinestream.regress.shipped.weights_of`.
 
-    Raises ``FileNotFoundError`` or ``ValueError``, of which :class:`tracker.regress.weights.WeightsError`
-    is one.
+    Raises ``FileNotFoundError`` or ``ValueError``, of which
+    :class:`kinestream.networks.weight_files.WeightsError` is one.
     """
     path = weights_of(model)
     config, tensors = read_weights(path, kind=REGRESSOR_FORMAT)
@@ -66,9 +66,9 @@ class Regressor:
 
     @classmethod
     def load(cls, model: str | Path | None = None, *, engine: str = "torch") -> "Regressor":
-        """The regressor; ``model`` as in `tracker.regress.shipped.weights_of`.
+        """The regressor; ``model`` as in `kinestream.regress.shipped.weights_of`.
 
-        Raises as :func:`load_network` and :func:`tracker.regress.engine.compile_network` do.
+        Raises as :func:`load_network` and :func:`kinestream.engines.engine.compile_network` do.
         """
         network = load_network(model)
         config = network.config

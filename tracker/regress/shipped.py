@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Final
 
-from tracker.defaults import DEFAULT_MODEL
+from kinestream.defaults import ASSETS, DEFAULT_MODEL
 
-_ASSETS: Final = Path(__file__).resolve().parent.parent / "assets"
 MODELS: Final = {
-    "medium": _ASSETS / "regressor.safetensors",
-    "large": _ASSETS / "regressor_large.safetensors",
+    "medium": ASSETS / "regressor.safetensors",
+    "large": ASSETS / "regressor_large.safetensors",
 }
 """Shipped weights by name."""
 DEFAULT_WEIGHTS: Final = MODELS[DEFAULT_MODEL]

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tracker.body.skeleton import NUM_KEYPOINTS
-from tracker.regress.lifter import BodyState, Lifter, split_state, state_sizes
+from kinestream.body.skeleton import NUM_KEYPOINTS
+from kinestream.regress.lifter import BodyState, Lifter, split_state, state_sizes
 
 LOCAL_FEATURES = 16
 IMAGE_HIDDEN = 256

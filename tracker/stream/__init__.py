@@ -1,15 +1,22 @@
 """Poses over ZeroMQ: `Publisher`, `Subscriber` and the messages between them; other formats beside it."""
 
-from tracker.defaults import DEFAULT_ENDPOINT
-from tracker.stream.axes import OutputFrame
-from tracker.stream.binding import BindError, InsecureBindError
-from tracker.stream.keys import KeysError, create_client_keys, create_publisher_keys
-from tracker.stream.message import HeartbeatMessage, MessageError, PoseMessage, StatsMessage, decode, encode
-from tracker.stream.outlet import Outlet
-from tracker.stream.publisher import Publisher
-from tracker.stream.recorder import Recorder, RecordingError, check_recordable
-from tracker.stream.recording import RecordedMessage, read_messages, read_pictures, read_poses
-from tracker.stream.subscriber import StreamTimeoutError, Subscriber
+from kinestream.defaults import DEFAULT_ENDPOINT
+from kinestream.stream.axes import OutputFrame
+from kinestream.stream.base_publisher import Outlet
+from kinestream.stream.binding import BindError, InsecureBindError
+from kinestream.stream.keys import KeysError, create_client_keys, create_publisher_keys
+from kinestream.stream.message import (
+    HeartbeatMessage,
+    MessageError,
+    PoseMessage,
+    StatsMessage,
+    decode,
+    encode,
+)
+from kinestream.stream.publisher import Publisher
+from kinestream.stream.recorder import Recorder, RecordingError, check_recordable
+from kinestream.stream.recording import RecordedMessage, read_messages, read_pictures, read_poses
+from kinestream.stream.subscriber import StreamTimeoutError, Subscriber
 
 __all__ = [
     "DEFAULT_ENDPOINT",

@@ -27,7 +27,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tracker.pose import Person, PoseFrame
+from kinestream.pose import Person, PoseFrame
 
 Axes = Literal["camera", "ros", "unity", "blender"]
 Origin = Literal["camera", "hips"]
@@ -131,7 +131,7 @@ class OutputFrame:
     @cached_property
     def _turn(self) -> Floats:
         """The proper rotation C B^T as a quaternion."""
-        from tracker.body.rotation import quat_from_matrix
+        from kinestream.geometry.rotation import quat_from_matrix
 
         return quat_from_matrix(self.world @ self.body.T)
 

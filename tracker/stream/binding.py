@@ -9,8 +9,8 @@ from typing import Any, Final, Literal
 
 import zmq
 
-from tracker.stream.guard import Guard
-from tracker.stream.keys import PublisherKeys
+from kinestream.stream.guard import Guard
+from kinestream.stream.keys import PublisherKeys
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,8 @@ class Binding:
         Args:
             endpoint: ``tcp://host:port`` (port 0 takes a free one) or ``ipc://path``.
             insecure: allow an address that other computers reach, without keys. Anybody there can listen.
-            keys: encrypt, and let only those listen who are allowed in this folder (`tracker.stream.keys`).
+            keys: encrypt, and let only those listen who are allowed in this folder
+                (`kinestream.stream.keys`).
             on_busy: what to do when another program has the address: raise, or say so once and leave it
                 to `retry`.
 

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from tracker.body.camera import Camera
-from tracker.body.skeleton import PARENTS
-from tracker.pose import PoseFrame
-from tracker.stream.axes import multiply
+from kinestream.body.skeleton import PARENTS
+from kinestream.geometry.camera import Camera
+from kinestream.pose import PoseFrame
+from kinestream.stream.axes import multiply
 
 CAMERA_FRAME: Final = "camera"
 """OpenCV axes: x right, y down, z forward."""

@@ -10,7 +10,7 @@ import zmq
 import zmq.utils.monitor
 from zmq.utils import z85
 
-from tracker.stream.keys import PublisherKeys
+from kinestream.stream.keys import PublisherKeys
 
 log = logging.getLogger(__name__)
 

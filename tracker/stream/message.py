@@ -11,10 +11,10 @@ from typing import Any, Final, TypeAlias, TypeVar
 import msgpack
 import numpy as np
 
-from tracker.body.camera import Camera
-from tracker.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
-from tracker.pose import Clock, Person, PoseFrame
-from tracker.stream.axes import AXES, ORIGINS, WIRE_AXES, OutputFrame
+from kinestream.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
+from kinestream.geometry.camera import Camera
+from kinestream.pose import Clock, Person, PoseFrame
+from kinestream.stream.axes import AXES, ORIGINS, WIRE_AXES, OutputFrame
 
 SCHEMA_VERSION: Final = 1
 SKELETON: Final = "smpl-24"

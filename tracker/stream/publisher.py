@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from tracker.defaults import DEFAULT_ENDPOINT
-from tracker.pose import Clock, PoseFrame
-from tracker.stream.axes import OutputFrame
-from tracker.stream.binding import Binding
-from tracker.stream.message import (
+from kinestream.defaults import DEFAULT_ENDPOINT
+from kinestream.pose import Clock, PoseFrame
+from kinestream.stream.axes import OutputFrame
+from kinestream.stream.base_publisher import Outlet
+from kinestream.stream.binding import Binding
+from kinestream.stream.message import (
     HeartbeatMessage,
     Message,
     PoseMessage,
@@ -20,7 +21,6 @@ from tracker.stream.message import (
     StreamIdentity,
     encode,
 )
-from tracker.stream.outlet import Outlet
 
 HEARTBEAT_S: Final = 1.0
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -52,7 +52,7 @@ class Publisher(Outlet):
             source: what is tracked, for people to read.
             insecure: allow an address that other computers reach, without keys. Anybody there can read the
                 poses.
-            keys: folder of a publisher's keys (`tracker.stream.keys`): the stream is encrypted, and only
+            keys: folder of a publisher's keys (`kinestream.stream.keys`): the stream is encrypted, and only
                 those listen who are allowed there.
             on_busy: what to do when another program has the address: raise, or say so once, go on without
                 subscribers and try again at each heartbeat.

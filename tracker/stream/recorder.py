@@ -17,9 +17,9 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 import numpy.typing as npt
 
-from tracker.body.camera import Camera
-from tracker.stream import foxglove
-from tracker.stream.message import SCHEMA_VERSION, HeartbeatMessage, Message, PoseMessage
+from kinestream.geometry.camera import Camera
+from kinestream.stream import foxglove
+from kinestream.stream.message import SCHEMA_VERSION, HeartbeatMessage, Message, PoseMessage
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from tracker.stream.message import MessageError, PoseMessage, decode
-from tracker.stream.recorder import IMAGE_TOPIC, WIRE_TOPICS, RecordingError, require_mcap
+from kinestream.stream.message import MessageError, PoseMessage, decode
+from kinestream.stream.recorder import IMAGE_TOPIC, WIRE_TOPICS, RecordingError, require_mcap
 
 log = logging.getLogger(__name__)
 

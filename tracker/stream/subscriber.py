@@ -1,6 +1,6 @@
 """The receiving end of the stream.
 
-from tracker import Subscriber
+from kinestream import Subscriber
 
 for message in Subscriber("tcp://127.0.0.1:5556"):
     for person in message.frame:
@@ -17,9 +17,9 @@ from typing import Final
 import zmq
 import zmq.asyncio
 
-from tracker.defaults import DEFAULT_ENDPOINT
-from tracker.stream.keys import ClientKeys
-from tracker.stream.message import (
+from kinestream.defaults import DEFAULT_ENDPOINT
+from kinestream.stream.keys import ClientKeys
+from kinestream.stream.message import (
     MAX_MESSAGE_BYTES,
     HeartbeatMessage,
     Message,
@@ -70,7 +70,7 @@ class Subscriber:
             timeout_ms: longest wait for a message, None for ever.
             raise_malformed: raise ``MessageError`` instead of counting.
             on_message: gets every good message of any topic with its bytes as received (`Recorder.add`).
-            keys: folder of a listener's keys (`tracker.stream.keys`), for a publisher with keys.
+            keys: folder of a listener's keys (`kinestream.stream.keys`), for a publisher with keys.
 
         Raises ``ValueError`` for an impossible address or key.
         """

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from tracker.latent.coordinates import TangentCoordinates
+from kinestream.latent.coordinates import TangentCoordinates
 
 
 class PoseMixture:

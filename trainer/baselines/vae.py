@@ -10,10 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tracker.body.rotation import geodesic_distance, matrix_from_sixd, project_to_so3, sixd_from_matrix
-from tracker.body.skeleton import NUM_FLOW_JOINTS
-from trainer.data.augment import perturb
-from trainer.train_flow import TrainConfig, draw_batch, spread_factor
+from kinestream.body.skeleton import NUM_FLOW_JOINTS
+from kinestream.geometry.rotation import geodesic_distance, matrix_from_sixd, project_to_so3, sixd_from_matrix
+from kinestream.trainer.data.motion.augment import perturb
+from kinestream.trainer.train_flow import TrainConfig, draw_batch, spread_factor
 
 LATENT_DIM = 32
 

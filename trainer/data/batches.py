@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from trainer.data.crop_sample import CropBatch, CropSource, Source, collate
+from kinestream.trainer.data.crops.crop_sample import CropBatch, CropSource, Source, collate
 
 S = TypeVar("S")
 B = TypeVar("B")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.alignment import alignment_loss
-from tracker.body.model import BodyModel
-from trainer.data.crop_sample import PART_PERSON, PART_UNKNOWN
+from kinestream.body.model import BodyModel
+from kinestream.kernels.alignment import alignment_loss
+from kinestream.trainer.data.crops.crop_sample import PART_PERSON, PART_UNKNOWN
 
 SIGMA_CELLS = 3.0
 """Scale of the robustifier in pixels of the part map."""
@@ -25,7 +25,7 @@ def part_alignment(
     to_virtual: Tensor,
     log_extent: Tensor,
 ) -> Tensor:
-    """Mean alignment loss of B bodies, a scalar; see :func:`kernels.alignment.alignment_loss`.
+    """Mean alignment loss of B bodies, a scalar; see :func:`kinestream.kernels.alignment.alignment_loss`.
 
     Pixels of which only "person" is known, or nothing, take the network's own part, weighted by its
     probability; no gradient goes there.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tracker.detect.network import STRIDE, cell_centers_px
+from kinestream.detect.network import STRIDE, cell_centers_px
 
 CENTER_SHARE = 0.12
 """Standard deviation of the centre's target, as a share of the box's sides."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from tracker.regress.heads import cell_centers
+from kinestream.regress.heads import cell_centers
 
 TARGET_STD_CELLS = 1.25
 """Width of the target distribution in cells of the heat map."""

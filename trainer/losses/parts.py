@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainer.data.crop_sample import PART_PERSON, PART_UNKNOWN
+from kinestream.trainer.data.crops.crop_sample import PART_PERSON, PART_UNKNOWN
 
 
 def part_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tracker.body.rotation import matrix_from_sixd, quat_from_matrix
-from tracker.latent.dynamics import LatentDynamics, Pose, difference
-from tracker.regress.lifter import BodyState
-from trainer.losses.body import pelvis_from_code
+from kinestream.geometry.rotation import matrix_from_sixd, quat_from_matrix
+from kinestream.latent.dynamics import LatentDynamics, Pose, difference
+from kinestream.regress.lifter import BodyState
+from kinestream.trainer.losses.body import pelvis_from_code
 
 _FREEDOM = 5.0
 

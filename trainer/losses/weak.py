@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tracker.body.model import BodyOutput
-from tracker.body.rotation import matrix_from_sixd
-from tracker.regress.lifter import BodyState
-from tracker.regress.state_head import to_plane
-from trainer.losses.alignment import part_alignment
-from trainer.losses.body import BodyLoss, in_half_extents
+from kinestream.body.model import BodyOutput
+from kinestream.geometry.rotation import matrix_from_sixd
+from kinestream.regress.lifter import BodyState
+from kinestream.regress.state_head import to_plane
+from kinestream.trainer.losses.alignment import part_alignment
+from kinestream.trainer.losses.body import BodyLoss, in_half_extents
 
 _ROBUST = 0.1
 _MAX_DISTANCE = 2.0

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from kernels.raster.compiled import compiled
-from kernels.raster.target import srgb_decode, srgb_encode
-from trainer.scenes.knobs import SceneKnobs
+from kinestream.kernels.raster.compiled import compiled
+from kinestream.kernels.raster.target import srgb_decode, srgb_encode
+from kinestream.trainer.scenes.config import SceneKnobs
 
 _Array = npt.NDArray[Any]
 Picture = npt.NDArray[np.uint8]

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from kernels.raster.compiled import compiled
-from trainer.scenes.assets import AssetError, damaged, read_image, read_json, require
-from trainer.scenes.lighting import Light, environment_light, filmic, guessed_light
-from trainer.scenes.viewpoint import turn
+from kinestream.kernels.raster.compiled import compiled
+from kinestream.trainer.scenes.assets import AssetError, damaged, read_image, read_json, require
+from kinestream.trainer.scenes.lighting import Light, environment_light, filmic, guessed_light
+from kinestream.trainer.scenes.viewpoint import turn
 
 _Array = npt.NDArray[Any]
 

@@ -6,12 +6,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from kernels.raster import Target, cpu
-from tracker.body.camera import Camera
-from trainer.scenes.character import Character, PosedCharacter
-from trainer.scenes.library import CharacterLibrary
-from trainer.scenes.sample import HIDDEN, OUTSIDE, SEEN, PersonLabels
-from trainer.scenes.viewpoint import View
+from kinestream.geometry.camera import Camera
+from kinestream.kernels.raster import Target, cpu
+from kinestream.trainer.scenes.character import Character, PosedCharacter
+from kinestream.trainer.scenes.library import CharacterLibrary
+from kinestream.trainer.scenes.sample import HIDDEN, OUTSIDE, SEEN, PersonLabels
+from kinestream.trainer.scenes.viewpoint import View
 
 _Array = npt.NDArray[Any]
 

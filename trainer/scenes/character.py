@@ -6,12 +6,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from kernels.raster import Material, MaterialTable, Mesh
-from kernels.raster.compiled import compiled
-from kernels.raster.target import srgb_decode
-from trainer.scenes.library import CharacterLibrary, Surface
-from trainer.scenes.outfit import Outfit, Worn
-from trainer.scenes.skinning import add_correctives, joint_chain, skin
+from kinestream.kernels.raster import Material, MaterialTable, Mesh
+from kinestream.kernels.raster.compiled import compiled
+from kinestream.kernels.raster.target import srgb_decode
+from kinestream.trainer.scenes.library import CharacterLibrary, Surface
+from kinestream.trainer.scenes.outfit import Outfit, Worn
+from kinestream.trainer.scenes.skinning import add_correctives, joint_chain, skin
 
 _Array = npt.NDArray[Any]
 

@@ -9,19 +9,19 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from kernels.raster import Target
-from tracker.body.camera import Camera, look_at
-from trainer.data.clip import REST_JOINTS_M
-from trainer.scenes.augment import Augmenter
-from trainer.scenes.backgrounds import Backdrop
-from trainer.scenes.cast import Actor, labels_of
-from trainer.scenes.character import Character
-from trainer.scenes.knobs import SceneKnobs
-from trainer.scenes.outfit import random_outfit
-from trainer.scenes.poses import Motion, MotionSource
-from trainer.scenes.sample import Frame
-from trainer.scenes.stage import SceneAssets, draw_actors
-from trainer.scenes.viewpoint import ADULT_M, View, turn
+from kinestream.geometry.camera import Camera, look_at
+from kinestream.kernels.raster import Target
+from kinestream.trainer.data.motion.clip import REST_JOINTS_M
+from kinestream.trainer.scenes.augment import Augmenter
+from kinestream.trainer.scenes.backgrounds import Backdrop
+from kinestream.trainer.scenes.cast import Actor, labels_of
+from kinestream.trainer.scenes.character import Character
+from kinestream.trainer.scenes.config import SceneKnobs
+from kinestream.trainer.scenes.outfit import random_outfit
+from kinestream.trainer.scenes.poses import Motion, MotionSource
+from kinestream.trainer.scenes.sample import Frame
+from kinestream.trainer.scenes.stage import SceneAssets, draw_actors
+from kinestream.trainer.scenes.viewpoint import ADULT_M, View, turn
 
 _Array = npt.NDArray[Any]
 

@@ -3,9 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
-from tracker.latent.decode import FlowDecoder
-from tracker.latent.flow import PoseFlow
-from trainer.scenes.poses import PoseSource, with_hands
+from kinestream.latent.decode import FlowDecoder
+from kinestream.latent.flow import PoseFlow
+from kinestream.trainer.scenes.poses import PoseSource, with_hands
 
 
 class FlowPoses:

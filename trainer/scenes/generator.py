@@ -8,20 +8,20 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from kernels.raster import Target
-from tracker.body.crop import CropTransform
-from trainer.scenes.augment import Augmenter
-from trainer.scenes.backgrounds import Backdrop
-from trainer.scenes.cast import Actor, labels_of, world_pose
-from trainer.scenes.character import Character
-from trainer.scenes.clips import make_clip
-from trainer.scenes.knobs import SceneKnobs
-from trainer.scenes.occluders import random_occluder
-from trainer.scenes.outfit import random_outfit
-from trainer.scenes.poses import MotionSource, PoseSource
-from trainer.scenes.sample import Frame, Sample
-from trainer.scenes.stage import SceneAssets, draw_actors
-from trainer.scenes.viewpoint import View, random_place, random_shot, turn
+from kinestream.geometry.crop import CropTransform
+from kinestream.kernels.raster import Target
+from kinestream.trainer.scenes.augment import Augmenter
+from kinestream.trainer.scenes.backgrounds import Backdrop
+from kinestream.trainer.scenes.cast import Actor, labels_of, world_pose
+from kinestream.trainer.scenes.character import Character
+from kinestream.trainer.scenes.clips import make_clip
+from kinestream.trainer.scenes.config import SceneKnobs
+from kinestream.trainer.scenes.occluders import random_occluder
+from kinestream.trainer.scenes.outfit import random_outfit
+from kinestream.trainer.scenes.poses import MotionSource, PoseSource
+from kinestream.trainer.scenes.sample import Frame, Sample
+from kinestream.trainer.scenes.stage import SceneAssets, draw_actors
+from kinestream.trainer.scenes.viewpoint import View, random_place, random_shot, turn
 
 _Array = npt.NDArray[Any]
 

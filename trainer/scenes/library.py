@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from kernels.raster import TextureBank
-from kernels.raster.target import SRGB_TO_LINEAR
-from kernels.raster.texture import mip_levels
-from tracker.body.arrays import BodyArrays
-from tracker.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES, PART_NAMES
-from trainer.scenes.assets import AssetError, damaged, read_arrays, read_image, read_json
+from kinestream.body.arrays import BodyArrays
+from kinestream.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES, PART_NAMES
+from kinestream.kernels.raster import TextureBank
+from kinestream.kernels.raster.target import SRGB_TO_LINEAR
+from kinestream.kernels.raster.texture import mip_levels
+from kinestream.trainer.scenes.assets import AssetError, damaged, read_arrays, read_image, read_json
 
 FORMAT: Final = "clothed-people 1"
 INFLUENCES: Final = 4

@@ -11,9 +11,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from kernels.raster import ToneCurve
-from kernels.raster.compiled import compiled
-from kernels.raster.target import SRGB_TO_LINEAR, srgb_encode, tone_inputs
+from kinestream.kernels.raster import ToneCurve
+from kinestream.kernels.raster.compiled import compiled
+from kinestream.kernels.raster.target import SRGB_TO_LINEAR, srgb_encode, tone_inputs
 
 _Array = npt.NDArray[Any]
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from trainer.scenes.backgrounds import Backgrounds
+from kinestream.trainer.scenes.backgrounds import Backgrounds
 
 _KINDS = ("polygon", "ellipse", "bar", "table")
 

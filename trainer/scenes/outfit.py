@@ -6,9 +6,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from kernels.raster.mesh import CHECKS, DOTS, PLAIN, STRIPES_U, STRIPES_V
-from tracker.body.skeleton import NUM_BETAS
-from trainer.scenes.library import CharacterLibrary, Item
+from kinestream.body.skeleton import NUM_BETAS
+from kinestream.kernels.raster.mesh import CHECKS, DOTS, PLAIN, STRIPES_U, STRIPES_V
+from kinestream.trainer.scenes.library import CharacterLibrary, Item
 
 Rgb = tuple[int, int, int]
 

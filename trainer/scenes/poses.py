@@ -7,9 +7,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from tracker.body.skeleton import NUM_JOINTS
-from trainer.data.clip import NUM_BODY_JOINTS, MotionClip, mirror_rotations
-from trainer.data.mocap_cache import MocapCache
+from kinestream.body.skeleton import NUM_JOINTS
+from kinestream.trainer.data.motion.clip import NUM_BODY_JOINTS, MotionClip, mirror_rotations
+from kinestream.trainer.data.motion.mocap_cache import MocapCache
 
 _Array = npt.NDArray[Any]
 
@@ -59,7 +59,7 @@ class ClipPoses:
 
     @classmethod
     def load(cls, cache_path: Path, *, split: str | None = "train") -> "ClipPoses":
-        """Clips of a split of a mocap cache file (`python -m trainer.build_mocap` makes it)."""
+        """Clips of a split of a mocap cache file (`python -m kinestream.trainer.prepare.mocap` makes it)."""
         return cls(list(MocapCache.load(cache_path).clips(split)))
 
     def pose(self, rng: np.random.Generator) -> npt.NDArray[np.float64]:

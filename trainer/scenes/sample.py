@@ -6,8 +6,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from tracker.body.camera import Camera
-from tracker.body.crop import CropTransform
+from kinestream.geometry.camera import Camera
+from kinestream.geometry.crop import CropTransform
 
 OUTSIDE: Final = 0
 HIDDEN: Final = 1

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from kernels.raster import Target, cpu, plain_mesh
-from kernels.raster.compiled import compiled
+from kinestream.kernels.raster import Target, cpu, plain_mesh
+from kinestream.kernels.raster.compiled import compiled
 
 _Array = npt.NDArray[Any]
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernels.raster.compiled import compiled
-from tracker.body.skeleton import NUM_JOINTS, PARENTS
-from trainer.scenes.library import Correctives
+from kinestream.body.skeleton import NUM_JOINTS, PARENTS
+from kinestream.kernels.raster.compiled import compiled
+from kinestream.trainer.scenes.library import Correctives
 
 _Array = npt.NDArray[Any]
 _PARENTS = np.array(PARENTS, np.int32)

@@ -7,17 +7,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from kernels.raster import Target, cpu
-from kernels.raster.normals import vertex_normals
-from tracker.body.arrays import load_body_arrays
-from tracker.body.model import DEFAULT_BODY_PATH
-from trainer.scenes.assets import require
-from trainer.scenes.backgrounds import Backdrop, Backgrounds
-from trainer.scenes.cast import Actor, keypoint_depths_m
-from trainer.scenes.library import CharacterLibrary
-from trainer.scenes.lighting import vertex_light
-from trainer.scenes.shadows import ShadowMap, floor_shadow
-from trainer.scenes.viewpoint import View
+from kinestream.body.arrays import load_body_arrays
+from kinestream.body.model import DEFAULT_BODY_PATH
+from kinestream.kernels.raster import Target, cpu
+from kinestream.kernels.raster.normals import vertex_normals
+from kinestream.trainer.scenes.assets import require
+from kinestream.trainer.scenes.backgrounds import Backdrop, Backgrounds
+from kinestream.trainer.scenes.cast import Actor, keypoint_depths_m
+from kinestream.trainer.scenes.library import CharacterLibrary
+from kinestream.trainer.scenes.lighting import vertex_light
+from kinestream.trainer.scenes.shadows import ShadowMap, floor_shadow
+from kinestream.trainer.scenes.viewpoint import View
 
 _Array = npt.NDArray[Any]
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tracker.body.skeleton import JOINT_NAMES
-from trainer.data.augment import LIMB_GROUPS
-from trainer.data.clip import mirror_rotations
-from trainer.data.mocap_cache import MocapCache
-from trainer.data.poses import thin_by_arc_length
-from trainer.scenes.poses import with_hands
+from kinestream.body.skeleton import JOINT_NAMES
+from kinestream.trainer.data.motion.augment import LIMB_GROUPS
+from kinestream.trainer.data.motion.clip import mirror_rotations
+from kinestream.trainer.data.motion.mocap_cache import MocapCache
+from kinestream.trainer.data.motion.poses import thin_by_arc_length
+from kinestream.trainer.scenes.poses import with_hands
 
 THINNING_RAD = 0.05
 """Root mean square over joints of the motion between two kept frames."""
@@ -38,7 +38,7 @@ class VariedPoses:
     def load(
         cls, cache_path: Path, *, split: str | None = "train", exchange_share: float = 0.15
     ) -> "VariedPoses":
-        """Thinned poses of a split of a mocap cache (`python -m trainer.build_mocap` makes it)."""
+        """Thinned poses of a split of a mocap cache (`kinestream.trainer.prepare.mocap` makes it)."""
         clips = list(MocapCache.load(cache_path).clips(split))
         parts = [clip.rotations[thin_by_arc_length(clip, THINNING_RAD)].astype(np.float32) for clip in clips]
         return cls(np.concatenate(parts), exchange_share=exchange_share)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tracker.body.camera import Camera
-from trainer.scenes.knobs import SceneKnobs
+from kinestream.geometry.camera import Camera
+from kinestream.trainer.scenes.config import SceneKnobs
 
 ADULT_M = 1.7
 PELVIS_M = 0.93

@@ -13,12 +13,12 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from tools.export import Options, export, read_tracks
-from tools.sinks.npz import ROW
-from tracker.body.camera import Camera
-from tracker.body.model import BodyModel
-from tracker.pose import Person, PoseFrame
-from tracker.stream import Publisher, Recorder
+from kinestream.body.model import BodyModel
+from kinestream.geometry.camera import Camera
+from kinestream.pose import Person, PoseFrame
+from kinestream.stream import Publisher, Recorder
+from kinestream.tools.export import Options, export, read_tracks
+from kinestream.tools.sinks.npz import ROW
 
 STEP_NS = 40_000_000
 

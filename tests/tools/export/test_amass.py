@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from tracker.body.model import BodyModel
-from tracker.body.skeleton import PARENTS
-from trainer.data.amass import load_amass
+from kinestream.body.model import BodyModel
+from kinestream.body.skeleton import PARENTS
+from kinestream.trainer.data.motion.amass import load_amass
 
 Written = Callable[..., list[Path]]
 FLIP = np.array([1, -1, -1])

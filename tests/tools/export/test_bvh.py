@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from tools.export.bvh import euler_zxy
-from tracker.body.skeleton import JOINT_NAMES, PARENTS
-from trainer.data.bvh import load_bvh
+from kinestream.body.skeleton import JOINT_NAMES, PARENTS
+from kinestream.tools.export.bvh import euler_zxy
+from kinestream.trainer.data.motion.bvh import load_bvh
 
 Written = Callable[..., list[Path]]
 FLIP = np.array([1, -1, -1])

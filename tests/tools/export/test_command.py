@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.commands.export import FORMATS
-from tools.export import SUFFIXES
-from tools.sinks.npz import ROW
+from kinestream.tools.commands.export import FORMATS
+from kinestream.tools.export import SUFFIXES
+from kinestream.tools.sinks.npz import ROW
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from tracker.body.arrays import load_body_arrays
-from tracker.body.model import DEFAULT_BODY_PATH, BodyModel
+from kinestream.body.arrays import load_body_arrays
+from kinestream.body.model import DEFAULT_BODY_PATH, BodyModel
 
 Written = Callable[..., list[Path]]
 FLIP = np.array([1, -1, -1])

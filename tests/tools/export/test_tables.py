@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tracker.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
+from kinestream.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
 
 Written = Callable[..., list[Path]]
 FLIP = np.array([1, -1, -1])

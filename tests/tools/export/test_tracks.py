@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.export import ExportError, read_tracks
-from tools.export.motion import frame_rate, takes_of
-from trainer.data.bvh import load_bvh
+from kinestream.tools.export import ExportError, read_tracks
+from kinestream.tools.export.motion import frame_rate, takes_of
+from kinestream.trainer.data.motion.bvh import load_bvh
 
 Written = Callable[..., list[Path]]
 

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from tracker.body.model import BodyModel
-from tracker.body.rotation import random_rotations
-from tracker.body.skeleton import KEYPOINT_NAMES, PART_NAMES
-from trainer.scenes.character import Character
-from trainer.scenes.generator import SceneGenerator
-from trainer.scenes.knobs import SceneKnobs
-from trainer.scenes.outfit import Outfit, Worn, random_outfit
-from trainer.scenes.poses import ClipPoses
-from trainer.scenes.sample import HIDDEN, OUTSIDE, SEEN, PersonLabels
-from trainer.scenes.stage import SceneAssets
+from kinestream.body.model import BodyModel
+from kinestream.body.skeleton import KEYPOINT_NAMES, PART_NAMES
+from kinestream.geometry.rotation import random_rotations
+from kinestream.trainer.scenes.character import Character
+from kinestream.trainer.scenes.config import SceneKnobs
+from kinestream.trainer.scenes.generator import SceneGenerator
+from kinestream.trainer.scenes.outfit import Outfit, Worn, random_outfit
+from kinestream.trainer.scenes.poses import ClipPoses
+from kinestream.trainer.scenes.sample import HIDDEN, OUTSIDE, SEEN, PersonLabels
+from kinestream.trainer.scenes.stage import SceneAssets
 
 SEEDS = range(12)
 

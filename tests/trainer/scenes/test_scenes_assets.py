@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tracker.body.arrays import load_body_arrays
-from tracker.body.model import DEFAULT_BODY_PATH
-from trainer.scenes.assets import AssetError, data_folder
-from trainer.scenes.library import CharacterLibrary
-from trainer.scenes.stage import SceneAssets
+from kinestream.body.arrays import load_body_arrays
+from kinestream.body.model import DEFAULT_BODY_PATH
+from kinestream.trainer.scenes.assets import AssetError, data_folder
+from kinestream.trainer.scenes.library import CharacterLibrary
+from kinestream.trainer.scenes.stage import SceneAssets
 
 
 @pytest.fixture

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from tracker.body.model import BodyModel
-from tracker.body.skeleton import MIRROR_JOINTS
-from trainer.data.clip import MotionClip
-from trainer.scenes.character import Character
-from trainer.scenes.clips import grounded
-from trainer.scenes.generator import SceneGenerator
-from trainer.scenes.knobs import SceneKnobs
-from trainer.scenes.outfit import random_outfit
-from trainer.scenes.poses import ClipPoses, MixedPoses
-from trainer.scenes.stage import SceneAssets
+from kinestream.body.model import BodyModel
+from kinestream.body.skeleton import MIRROR_JOINTS
+from kinestream.trainer.data.motion.clip import MotionClip
+from kinestream.trainer.scenes.character import Character
+from kinestream.trainer.scenes.clips import grounded
+from kinestream.trainer.scenes.config import SceneKnobs
+from kinestream.trainer.scenes.generator import SceneGenerator
+from kinestream.trainer.scenes.outfit import random_outfit
+from kinestream.trainer.scenes.poses import ClipPoses, MixedPoses
+from kinestream.trainer.scenes.stage import SceneAssets
 
 STILL = SceneKnobs(
     **{**vars(SceneKnobs.clean()), "image_sizes_px": ((192, 144),), "clip_frames": 12, "samples": 1}

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from tracker.body.camera import Camera
-from tracker.body.model import DEFAULT_BODY_PATH, BodyModel
+from kinestream.body.model import DEFAULT_BODY_PATH, BodyModel
+from kinestream.geometry.camera import Camera
 
 ASSETS = DEFAULT_BODY_PATH.parent
 

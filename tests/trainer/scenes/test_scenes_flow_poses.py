@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tracker.latent.flow import FlowConfig, PoseFlow
-from trainer.scenes.flow_poses import FlowPoses
-from trainer.scenes.poses import ClipPoses
+from kinestream.latent.flow import FlowConfig, PoseFlow
+from kinestream.trainer.scenes.flow_poses import FlowPoses
+from kinestream.trainer.scenes.poses import ClipPoses
 
 
 def test_samples_are_rotations_with_roots_of_the_clips(poses: ClipPoses) -> None:

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from kernels.raster import ToneCurve
-from tracker.body.camera import Camera
-from trainer.scenes.augment import Augmenter, CameraSettings, jpeg, motion_blur
-from trainer.scenes.knobs import SceneKnobs
-from trainer.scenes.lighting import (
+from kinestream.geometry.camera import Camera
+from kinestream.kernels.raster import ToneCurve
+from kinestream.trainer.scenes.augment import Augmenter, CameraSettings, jpeg, motion_blur
+from kinestream.trainer.scenes.config import SceneKnobs
+from kinestream.trainer.scenes.lighting import (
     Light,
     environment_light,
     filmic,
@@ -15,9 +15,9 @@ from trainer.scenes.lighting import (
     harmonics,
     vertex_light,
 )
-from trainer.scenes.shadows import ShadowMap, floor_shadow
-from trainer.scenes.stage import SceneAssets
-from trainer.scenes.viewpoint import random_shot, tilted
+from kinestream.trainer.scenes.shadows import ShadowMap, floor_shadow
+from kinestream.trainer.scenes.stage import SceneAssets
+from kinestream.trainer.scenes.viewpoint import random_shot, tilted
 
 UP = np.array([0.0, -1.0, 0.0])
 

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from tracker.body.rotation import matrix_from_axis_angle
-from tracker.body.skeleton import NUM_JOINTS
-from trainer.data.clip import MotionClip
-from trainer.scenes.character import Character
-from trainer.scenes.generator import SceneGenerator
-from trainer.scenes.outfit import random_outfit
-from trainer.scenes.poses import ClipPoses
-from trainer.scenes.sample import SEEN
-from trainer.scenes.stage import SceneAssets
+from kinestream.body.skeleton import NUM_JOINTS
+from kinestream.geometry.rotation import matrix_from_axis_angle
+from kinestream.trainer.data.motion.clip import MotionClip
+from kinestream.trainer.scenes.character import Character
+from kinestream.trainer.scenes.generator import SceneGenerator
+from kinestream.trainer.scenes.outfit import random_outfit
+from kinestream.trainer.scenes.poses import ClipPoses
+from kinestream.trainer.scenes.sample import SEEN
+from kinestream.trainer.scenes.stage import SceneAssets
 
 FOLDER = os.environ.get("KINESTREAM_DATA")
 pytestmark = pytest.mark.skipif(

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from tools.contact_sheet import CELL_PX, CELLS, part_colours, render_cell, tile
-from tools.make_demo_clip import find_motion, ground_truth, write_video
-from tools.scene_sheet import crop_cells, draw_keypoints, draw_parts, frame_cell
-from tracker.body.model import BodyModel
-from trainer.data.clip import MotionClip
-from trainer.data.mocap_cache import MocapCache
-from trainer.scenes.generator import SceneGenerator
-from trainer.scenes.knobs import SceneKnobs
-from trainer.scenes.poses import ClipPoses
-from trainer.scenes.sample import HIDDEN, OUTSIDE, SEEN
-from trainer.scenes.stage import SceneAssets
+from kinestream.body.model import BodyModel
+from kinestream.tools.pictures.contact_sheet import CELL_PX, CELLS, part_colours, render_cell, tile
+from kinestream.tools.pictures.demo_clip import find_motion, ground_truth, write_video
+from kinestream.tools.pictures.scene_sheet import crop_cells, draw_keypoints, draw_parts, frame_cell
+from kinestream.trainer.data.motion.clip import MotionClip
+from kinestream.trainer.data.motion.mocap_cache import MocapCache
+from kinestream.trainer.scenes.config import SceneKnobs
+from kinestream.trainer.scenes.generator import SceneGenerator
+from kinestream.trainer.scenes.poses import ClipPoses
+from kinestream.trainer.scenes.sample import HIDDEN, OUTSIDE, SEEN
+from kinestream.trainer.scenes.stage import SceneAssets
 
 
 def test_body_cells_show_a_body_in_every_pose() -> None:

@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tracker.body.skeleton import JOINT_NAMES
-from trainer.build_crop_pool import PoolRenderer, build
-from trainer.data.backdrops import Backdrops
-from trainer.data.clip import MotionClip
-from trainer.data.crop_pool import CropPool
-from trainer.data.mocap_cache import MocapCache
-from trainer.scenes.poses import ClipPoses
-from trainer.scenes.stage import SceneAssets
-from trainer.scenes.varied_poses import VariedPoses
+from kinestream.body.skeleton import JOINT_NAMES
+from kinestream.trainer.data.crops.backdrops import Backdrops
+from kinestream.trainer.data.crops.crop_pool import CropPool
+from kinestream.trainer.data.motion.clip import MotionClip
+from kinestream.trainer.data.motion.mocap_cache import MocapCache
+from kinestream.trainer.prepare.crop_pool import PoolRenderer, build
+from kinestream.trainer.scenes.poses import ClipPoses
+from kinestream.trainer.scenes.stage import SceneAssets
+from kinestream.trainer.scenes.varied_poses import VariedPoses
 
 
 def turned(angle: float) -> np.ndarray:

@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tracker.body.skeleton import JOINT_NAMES, PARENTS
-from tracker.pose import Person, PoseFrame
-from tracker.stream import OutputFrame, PoseMessage, Subscriber
-from tracker.stream.axes import multiply, rotate
+from kinestream.body.skeleton import JOINT_NAMES, PARENTS
+from kinestream.pose import Person, PoseFrame
+from kinestream.stream import OutputFrame, PoseMessage, Subscriber
+from kinestream.stream.axes import multiply, rotate
 
 LINE_LIST = 5
 KEEP_S = 0.5

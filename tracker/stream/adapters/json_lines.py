@@ -7,11 +7,11 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from tracker.pose import Clock, Person, PoseFrame
-from tracker.stream.axes import OutputFrame
-from tracker.stream.message import PoseMessage
-from tracker.stream.outlet import Outlet
-from tracker.stream.publisher import new_identity
+from kinestream.pose import Clock, Person, PoseFrame
+from kinestream.stream.axes import OutputFrame
+from kinestream.stream.base_publisher import Outlet
+from kinestream.stream.message import PoseMessage
+from kinestream.stream.publisher import new_identity
 
 DIGITS = 5
 

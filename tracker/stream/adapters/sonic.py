@@ -26,13 +26,13 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from tracker.defaults import DEFAULT_ENDPOINT
-from tracker.pose import Clock, Person, PoseFrame
-from tracker.stream.axes import OutputFrame, multiply, rotate
-from tracker.stream.binding import Binding
-from tracker.stream.message import PoseMessage
-from tracker.stream.outlet import Outlet
-from tracker.stream.publisher import new_identity
+from kinestream.defaults import DEFAULT_ENDPOINT
+from kinestream.pose import Clock, Person, PoseFrame
+from kinestream.stream.axes import OutputFrame, multiply, rotate
+from kinestream.stream.base_publisher import Outlet
+from kinestream.stream.binding import Binding
+from kinestream.stream.message import PoseMessage
+from kinestream.stream.publisher import new_identity
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class SonicPublisher(Outlet):
         """Bind the address.
 
         Args:
-            bind: ZeroMQ endpoint, as for `tracker.stream.Publisher`.
+            bind: ZeroMQ endpoint, as for `kinestream.stream.Publisher`.
             version: of the protocol; it must not change while a controller follows.
             source: what is tracked, for people to read.
             insecure: as there.
@@ -174,7 +174,7 @@ def pelvis_frame(
     person: Person, world: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Orientation (4,) of the pelvis (x forward, y left, z up) in ``world``, and the joints (24, 3) in it."""
-    from tracker.body.rotation import quat_from_matrix
+    from kinestream.geometry.rotation import quat_from_matrix
 
     body = OutputFrame("ros")
     quat = multiply(quat_from_matrix(world @ body.body.T), body.joint_quats(person.root_quat_wxyz))

@@ -15,13 +15,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from tracker.body.skeleton import FLOW_JOINT_NAMES, PARENTS
-from tracker.pose import Clock, Person, PoseFrame
-from tracker.stream.axes import Origin, OutputFrame, multiply, rotate
-from tracker.stream.binding import InsecureBindError, is_loopback
-from tracker.stream.message import PoseMessage
-from tracker.stream.outlet import Outlet
-from tracker.stream.publisher import new_identity
+from kinestream.body.skeleton import FLOW_JOINT_NAMES, PARENTS
+from kinestream.pose import Clock, Person, PoseFrame
+from kinestream.stream.axes import Origin, OutputFrame, multiply, rotate
+from kinestream.stream.base_publisher import Outlet
+from kinestream.stream.binding import InsecureBindError, is_loopback
+from kinestream.stream.message import PoseMessage
+from kinestream.stream.publisher import new_identity
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ def bones(
     person: Person, world: npt.NDArray[np.float64], origin: Origin
 ) -> list[tuple[str, npt.NDArray[np.float64], list[float]]]:
     """Name, local position (3,) and local rotation wxyz of every bone, parents first, in Unity's axes."""
-    from tracker.body.rotation import quat_from_matrix
+    from kinestream.geometry.rotation import quat_from_matrix
 
     turn = quat_from_matrix(world @ _UNITY.body.T)
     local = _UNITY.joint_quats(np.concatenate([person.root_quat_wxyz[None], person.joint_quats_wxyz]))

@@ -1,0 +1,93 @@
+"""The speed benchmark's arithmetic and its runs of real processes; no timing is asserted."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kinestream.tools.bench.robustness import damage, soak
+from kinestream.tools.bench.speed import __main__ as speed
+
+
+def test_medians_go_into_maps_and_leave_the_rest() -> None:
+    rows = [
+        {"fps": 10.0, "stage_ms": {"detect": {"p50": 3.0}}, "engine": "torch", "first_pose_s": None},
+        {"fps": 30.0, "stage_ms": {"detect": {"p50": 1.0}}, "engine": "torch", "first_pose_s": 2.0},
+        {"fps": 20.0, "stage_ms": {"detect": {"p50": 2.0}}, "engine": "torch", "first_pose_s": 4.0},
+    ]
+    assert speed.medians(rows) == {
+        "fps": 20.0, "stage_ms": {"detect": {"p50": 2.0}}, "engine": "torch", "first_pose_s": None
+    }  # fmt: skip
+
+
+def test_a_tracked_clip_is_measured_and_its_stream_received() -> None:
+    import kinestream
+
+    clip = Path(kinestream.__file__).parent / "assets" / "demo.mp4"
+    run = speed.track(clip, "--policy", "every")
+    assert run["frames"] == run["published"] > 30 and run["dropped"] == run["corrupt"] == 0
+    assert 0 < run["received"] <= run["published"]
+    assert run["people_per_frame"] > 0.5 and run["first_pose_s"] > 0
+    assert run["cpu_ms_per_frame"] == pytest.approx(
+        run["tracking_thread_cpu_ms"] + run["other_threads_cpu_ms"], abs=2e-3
+    )
+    assert {"wait", "detect", "regress", "filter", "body", "publish"} <= run["stage_ms"].keys()
+    json.dumps(run)
+
+
+def test_any_command_can_be_a_peer() -> None:
+    import kinestream
+
+    clip = Path(kinestream.__file__).parent / "assets" / "demo.mp4"
+    run = speed._peer_run(f"{sys.executable} -c 'import sys; open(sys.argv[1])' {{video}}", clip)
+    assert run["cpu_ms_per_frame"] > 0 and run["frames"] > 30
+    with pytest.raises(RuntimeError, match="exit code 3"):
+        speed._peer_run(f"{sys.executable} -c 'raise SystemExit(3)' {{video}}", clip)
+    with pytest.raises(SystemExit, match="expected NAME=COMMAND"):
+        speed._peer("no video in it")
+
+
+def test_growth_compares_the_end_with_the_time_after_the_start() -> None:
+    sizes = [100.0] * 5 + [400.0] * 5 + [410.0] * 35 + [440.0] * 5
+    assert soak.growth_percent(sizes) == 10.0
+    with pytest.raises(ValueError, match="at least 10"):
+        soak.growth_percent([1.0] * 9)
+    assert 1e6 < soak.resident_bytes() < 1e12
+
+
+def test_a_clip_is_looped_with_times_that_run_on() -> None:
+    import kinestream
+
+    decoder = soak.LoopDecoder(Path(kinestream.__file__).parent / "assets" / "demo.mp4")
+    info = decoder.open()
+    assert info.frame_count is not None and info.fps is not None
+    times = [picture.t_capture_ns for _ in range(info.frame_count + 5) if (picture := decoder.next_picture())]
+    decoder.close()
+    assert len(times) == info.frame_count + 5
+    np.testing.assert_allclose(np.diff(times), 1e9 / info.fps, rtol=0.02)
+
+
+def test_damage_is_seeded_and_every_file_is_accounted_for(tmp_path: Path) -> None:
+    import kinestream
+
+    clip = Path(kinestream.__file__).parent / "assets" / "demo.mp4"
+    data = clip.read_bytes()
+    one, other = (damage.mutated(data, np.random.default_rng(3)) for _ in range(2))
+    assert one == other and one[1] != data
+    report = damage.measure(clip, count=4, seed=1)
+    assert sum(report["outcomes"].values()) == sum(report["damage"].values()) == 4
+    assert not {"crash", "hang", "unaccounted"} & report["outcomes"].keys()
+    assert report["frames_read"] > 0
+
+
+def test_a_crash_is_traced_to_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [tmp_path / f"{i}.mp4" for i in range(3)]
+    reader = "import sys, os\nfor p in sys.argv[1:]:\n print('reading', p, flush=True)\n"
+    reader += " os.abort() if '1' in p[-6:] else print('frames 2 0 True')"
+    (tmp_path / "reader_that_crashes.py").write_text(reader)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(damage, "READER", "reader_that_crashes")
+    outcomes = damage.read_all(files)
+    assert [outcome["outcome"] for outcome in outcomes] == ["frames", "crash"]

@@ -1,0 +1,95 @@
+"""Recorded looks: the truth of the clip beside what a stand-in for the regressor said of it."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from kinestream.body.model import BodyModel
+from kinestream.geometry.camera import Camera
+from kinestream.latent.decode import FlowDecoder
+from kinestream.latent.flow import FlowConfig, PoseFlow
+from kinestream.regress.observation import Observations
+from kinestream.tracking.poser import BodyPoser
+from kinestream.trainer.prepare.record_observations import Watcher, true_pose
+from kinestream.trainer.scenes.config import SceneKnobs
+from kinestream.trainer.scenes.generator import SceneGenerator
+from kinestream.trainer.scenes.poses import ClipPoses
+from kinestream.trainer.scenes.sample import Frame
+from kinestream.trainer.scenes.stage import SceneAssets
+
+FRAMES = 6
+KNOBS = SceneKnobs(**{**vars(SceneKnobs.clean()), "image_sizes_px": ((192, 144),), "samples": 1})
+
+
+class Clairvoyant:
+    """Knows the truth of each frame, says it a little wrong, and is blind in some frames."""
+
+    def __init__(self, frames: list[Frame], flow: PoseFlow, *, blind: frozenset[int]) -> None:
+        self._frames, self._flow, self._blind = frames, flow, blind
+        self.boxes: list[np.ndarray] = []
+
+    def __call__(self, image_rgb: np.ndarray, boxes_xyxy_px: np.ndarray, camera: Camera) -> Observations:
+        index = len(self.boxes)
+        self.boxes.append(np.asarray(boxes_xyxy_px[0]))
+        person = self._frames[index].people[0]
+        z, root = true_pose(person, self._flow)
+        sure = np.full((23, 1), 0.9, np.float32)
+        return Observations(
+            presence=np.float32([0.1 if index in self._blind else 0.9]),
+            keypoints_px=np.concatenate([person.keypoints_px, sure], 1)[None],
+            z=z[None] + np.float32(0.3),
+            z_std=np.full((1, 63), 0.4, np.float32),
+            root_quat_wxyz=root[None],
+            root_std_rad=np.float32([0.2]),
+            translation_m=person.translation_m[None],
+            translation_std_m=np.full((1, 3), 0.1, np.float32),
+            betas=np.zeros((1, 10), np.float32),
+            betas_std=np.ones((1, 10), np.float32),
+        )
+
+
+@pytest.fixture(scope="module")
+def frames(assets: SceneAssets, poses: ClipPoses) -> list[Frame]:
+    return list(SceneGenerator(assets, poses, KNOBS).clip(3, frames=FRAMES))
+
+
+@pytest.fixture(scope="module")
+def watching(frames: list[Frame]) -> Callable[..., tuple[Clairvoyant, Watcher]]:
+    torch.manual_seed(0)
+    flow = PoseFlow(FlowConfig(depth=1, hidden=8)).eval().requires_grad_(False)
+    poser = BodyPoser(BodyModel.load(), FlowDecoder(flow))
+
+    def make(*, blind: tuple[int, ...] = ()) -> tuple[Clairvoyant, Watcher]:
+        regressor = Clairvoyant(frames, flow, blind=frozenset(blind))
+        return regressor, Watcher(regressor, flow, poser)
+
+    return make
+
+
+def test_truth_and_looks_are_recorded_side_by_side(frames: list[Frame], watching) -> None:
+    _, watcher = watching()
+    found = watcher.watch(frames, fps=30.0)
+    assert (len(found), found.frames, found.fps) == (1, FRAMES, 30.0)
+    np.testing.assert_allclose(found.seen_z - found.z, 0.3, atol=1e-5)
+    np.testing.assert_array_equal(found.seen_translation_m, found.translation_m)
+    places = np.stack([frame.people[0].translation_m for frame in frames])
+    np.testing.assert_array_equal(found.translation_m[0], places)
+    np.testing.assert_allclose(found.std[0, 2], [0.4] * 63 + [0.2] * 3 + [0.1] * 3, rtol=1e-6)
+    assert not found.missing.any()
+    for name in ("z", "root_quat_wxyz", "std"):
+        assert getattr(found, name).dtype == np.float32
+
+
+def test_each_look_is_around_the_last_one_or_the_truth_after_a_miss(frames: list[Frame], watching) -> None:
+    regressor, watcher = watching(blind=(2,))
+    found = watcher.watch(frames, fps=30.0)
+    assert found.missing[0].tolist() == [False, False, True, False, False, False]
+    true = [frame.people[0].box_xyxy_px for frame in frames]
+    np.testing.assert_allclose(regressor.boxes[0], true[0])
+    np.testing.assert_allclose(regressor.boxes[3], true[2])
+    sizes = [(box[2:] - box[:2]).max() for box in true]
+    assert not np.allclose(regressor.boxes[1], true[0], atol=0.5), "around what was seen, with its margins"
+    for looked, box, size in zip(regressor.boxes, true, sizes, strict=True):
+        assert np.abs(looked - box).max() < 0.35 * size

@@ -1,0 +1,23 @@
+"""The mean of weights: of all of them, and of networks of one form only."""
+
+import pytest
+import torch
+
+from kinestream.regress.network import RegressorConfig, RegressorNetwork
+from kinestream.trainer.weights.mean import mean_of
+
+CONFIG = RegressorConfig(latent_size=4, backbone="tiny", crop_px=64)
+
+
+def test_mean_of_two_networks() -> None:
+    torch.manual_seed(0)
+    a, b = RegressorNetwork(CONFIG), RegressorNetwork(CONFIG)
+    expected = {name: (value + b.state_dict()[name]) / 2 for name, value in a.state_dict().items()}
+    for name, value in mean_of([a, b]).state_dict().items():
+        torch.testing.assert_close(value, expected[name])
+
+
+def test_networks_of_other_forms_are_refused() -> None:
+    other = RegressorConfig(latent_size=5, backbone="tiny", crop_px=64)
+    with pytest.raises(ValueError, match="one form"):
+        mean_of([RegressorNetwork(CONFIG), RegressorNetwork(other)])

@@ -1,0 +1,1 @@
+"""How near the truth: sets of pictures, clips, priors, ablations."""

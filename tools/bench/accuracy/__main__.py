@@ -1,0 +1,165 @@
+"""Accuracy of a shipped regressor (or of given weights) on rendered people, photos and calibrated video.
+
+    python -m kinestream.tools.bench.accuracy --data DATA [--model large] [--pool POOL] [--labels LABELS]
+        [--report JSON]
+
+Protocols: :mod:`kinestream.tools.bench.accuracy.sets`, :mod:`kinestream.tools.bench.accuracy.clips`. Sets
+that are not in the data folder are left out, with a warning. Clips (``DATA/clips``) need machine labels
+made with ``tools/teacher/pseudo_label.py``.
+"""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from kinestream.body.model import BodyModel, load_body
+from kinestream.defaults import ASSETS, DEFAULT_MODEL
+from kinestream.latent.flow import PoseFlow
+from kinestream.models import Models
+from kinestream.regress.network import RegressorNetwork
+from kinestream.regress.regressor import Regressor, load_network
+from kinestream.tools.bench.accuracy import clips as videos
+from kinestream.tools.bench.accuracy import datasets, peer, sets
+from kinestream.tools.bench.timing import environment, write_report
+from kinestream.trainer.data.annotated.emdb import load_emdb
+from kinestream.trainer.data.annotated.human36m import load_human36m
+from kinestream.trainer.data.annotated.threedpw import load_3dpw
+
+_logger = logging.getLogger(__name__)
+
+
+TRAINED_ON = {
+    "rendered": "rendered people, other ones in other clothes and motions",
+    "lspet": "nothing of it",
+    "bodypose3d": "nothing of it",
+    "rendered_clip": "rendered people",
+    **dict.fromkeys(("3dpw", "emdb", "human36m"), "nothing of it"),
+}
+"""What of each set, or of its kind, the shipped weights were trained on."""
+
+
+def run(
+    network: RegressorNetwork,
+    regressor: Regressor,
+    data: Path,
+    pool: Path | None,
+    labels: Path | None,
+    flow: PoseFlow,
+    body: BodyModel,
+    *,
+    limit: int | None,
+) -> dict[str, dict[str, Any]]:
+    """Metrics by set."""
+    results: dict[str, dict[str, Any]] = {}
+    if pool is not None and (pool / "val").is_dir():
+        results["rendered"] = sets.rendered(network, pool / "val", data, flow, body, limit=limit)
+    else:
+        _logger.warning("no crop pool (--pool): rendered people are left out")
+    photos, video = data / "images" / "lspet", data / "bench" / "bodypose3d"
+    if photos.is_dir():
+        results["lspet"] = sets.lspet(regressor, photos, limit=limit)
+    if video.is_dir():
+        results["bodypose3d"] = sets.bodypose3d(regressor, video, flow, body, limit=limit)
+    results |= _peer(photos, video, data / "pseudo")
+    models = replace(Models.load(), regressor=regressor)
+    results["rendered_clip"] = videos.rendered_clip(ASSETS / "demo.mp4", ASSETS / "demo.npz", models)
+    if labels is not None:
+        empty = data / "backgrounds" / "photos"
+        results |= videos.clips(data / "clips", labels, empty, models, limit=limit)
+    else:
+        _logger.warning("no labels of the clips (--labels): left out")
+    for folder in (photos, video):
+        if not folder.is_dir():
+            _logger.warning("no %s: left out", folder)
+    return results
+
+
+def _peer(photos: Path, video: Path, labels: Path) -> dict[str, dict[str, Any]]:
+    """MediaPipe Pose on the same sets, where ``labels`` holds its answers (lspet.npz, cam0.npz)."""
+    results: dict[str, dict[str, Any]] = {}
+    if photos.is_dir() and (labels / "lspet.npz").exists():
+        results["mediapipe/lspet"] = peer.lspet(photos, labels / "lspet.npz")
+    if video.is_dir() and (labels / "cam0.npz").exists():
+        results["mediapipe/bodypose3d"] = peer.bodypose3d(video, labels / "cam0.npz")
+    return results
+
+
+def run_datasets(
+    regressor: Regressor,
+    flow: PoseFlow,
+    body: BodyModel,
+    folders: dict[str, Path | None],
+    reference: BodyModel | None,
+    *,
+    stride: int,
+) -> dict[str, dict[str, Any]]:
+    """Metrics on the data sets whose folders are given: ``3dpw``, ``emdb``, ``human36m``."""
+    results: dict[str, dict[str, Any]] = {}
+    videos_of = {"3dpw": lambda folder: load_3dpw(folder, "test"), "emdb": load_emdb}
+    for name, load in videos_of.items():
+        folder = folders.get(name)
+        if folder is not None:
+            results[name] = datasets.posed_videos(
+                regressor, flow, body, load(folder), reference, stride=stride
+            )
+    folder = folders.get("human36m")
+    if folder is not None:
+        views = load_human36m(folder, datasets.TEST_SUBJECTS)
+        results["human36m"] = datasets.human36m(
+            regressor, flow, body, views, datasets.H36M_FOCAL_PX, stride=stride
+        )
+    return results
+
+
+def main(
+    data: Annotated[Path, typer.Option(envvar="KINESTREAM_DATA", help="data folder")],
+    pool: Annotated[Path | None, typer.Option(help="folder with a crop pool val/")] = None,
+    labels: Annotated[Path | None, typer.Option(help="folder with label files of DATA/clips")] = None,
+    model: Annotated[str, typer.Option(help="medium, large, or a file of regressor weights")] = DEFAULT_MODEL,
+    flow: Annotated[Path | None, typer.Option(help="pose flow; default: the shipped one")] = None,
+    threedpw: Annotated[Path | None, typer.Option("--3dpw", help="folder of 3DPW")] = None,
+    emdb: Annotated[Path | None, typer.Option(help="folder of EMDB")] = None,
+    human36m: Annotated[Path | None, typer.Option(help="folder of Human3.6M")] = None,
+    reference_body: Annotated[Path | None, typer.Option(help="SMPL file for 3DPW and EMDB")] = None,
+    stride: Annotated[int, typer.Option(help="of the frames of those sets")] = 10,
+    limit: Annotated[int | None, typer.Option(help="at most so many pictures per set")] = None,
+    report: Annotated[Path | None, typer.Option(help="write JSON here")] = None,
+    threads: int = 1,
+) -> None:
+    """Print a table, and write a report if asked for."""
+    logging.basicConfig(level=logging.INFO)
+    torch.set_num_threads(threads)
+    regressor = Regressor.load(model)
+    pose_flow, body = PoseFlow.load(flow).eval().requires_grad_(False), BodyModel.load()
+    results = run(load_network(model), regressor, data, pool, labels, pose_flow, body, limit=limit)
+    results |= run_datasets(
+        regressor,
+        pose_flow,
+        body,
+        {"3dpw": threedpw, "emdb": emdb, "human36m": human36m},
+        None if reference_body is None else load_body(reference_body),
+        stride=stride,
+    )
+    hardware = environment().get("cpu", "unknown processor")
+    title = f"{Path(model).stem}, float32, {threads} thread(s) of {hardware}"
+    table = Table("set", "metric", "value", "trained on", title=title)
+    for name, metrics in results.items():
+        for metric, value in metrics.items():
+            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+            table.add_row(name, metric, shown, TRAINED_ON.get(name, "see the model card"))
+    console = Console()
+    console.print(table)
+    console.print("Protocols:", sets.__doc__, videos.__doc__, datasets.__doc__, markup=False)
+    if report is not None:
+        content = {"weights": Path(model).stem, "precision": "float32", "trained_on": TRAINED_ON}
+        write_report(report, "accuracy", content | {"results": results})
+
+
+if __name__ == "__main__":
+    typer.run(main)

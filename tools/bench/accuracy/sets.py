@@ -1,0 +1,209 @@
+"""What is measured on each set, and how.
+
+* ``rendered``: crops of unseen rendered people on panoramas. MPJPE (root-aligned) and PA-MPJPE (after a
+  similarity) over 24 joints; PVE (vertices, root-aligned); mean IoU of the parts that occur; share of the
+  truth within the central 90 % of the stated deviations, for latents, pelvis and shape; PCK@0.2 of the torso
+  (shoulder to opposite hip), keypoints in the crop only.
+* ``lspet``: 12 limb joints of the validation list, PCK@0.2 of the labelled torso. The crop is the whole
+  photo (which was cut around the person). "all" counts a photo without presence as wrong; photos without a
+  labelled torso are not scored.
+* ``bodypose3d``: 12 joints of one man in calibrated video, boxes from the projected reference. The unit of
+  the reference is unknown, so it is moved onto the prediction by a similarity; errors are in our millimetres.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from kinestream.body.model import BodyModel
+from kinestream.body.skeleton import KEYPOINT_NAMES
+from kinestream.geometry.camera import Camera
+from kinestream.geometry.rotation import matrix_from_quat, matrix_from_sixd
+from kinestream.latent.flow import PoseFlow
+from kinestream.regress.lifter import BodyState
+from kinestream.regress.network import RegressorNetwork
+from kinestream.regress.observation import Observations
+from kinestream.regress.regressor import Regressor
+from kinestream.trainer.data.crops.backdrops import Backdrops
+from kinestream.trainer.data.crops.crop_pool import CropPool
+from kinestream.trainer.data.crops.crop_sample import collate
+from kinestream.trainer.data.photos.image_file import decode, packed_image
+from kinestream.trainer.data.photos.lspet import LIMB_JOINTS, LIMB_KEYPOINTS, load_lspet
+from kinestream.trainer.losses.body import BodyLoss, BodyTarget, with_hands
+from kinestream.trainer.losses.parts import part_iou
+from kinestream.trainer.metrics import INTERVAL_STDS, aligned_error, root_error
+
+FloatArray = npt.NDArray[np.float64]
+
+PRESENCE = 0.5
+PCK_SHARE = 0.2
+_SEED = 2024
+_BATCH = 64
+_TORSO = tuple(
+    (KEYPOINT_NAMES.index(a), KEYPOINT_NAMES.index(b))
+    for a, b in (("left_shoulder", "right_hip"), ("right_shoulder", "left_hip"))
+)
+
+
+@torch.no_grad()
+def rendered(
+    network: RegressorNetwork,
+    pool: Path,
+    data: Path,
+    flow: PoseFlow,
+    body: BodyModel,
+    *,
+    limit: int | None,
+) -> dict[str, Any]:
+    """Errors on every person of a crop pool, each drawn once with a fixed seed."""
+    source = CropPool(pool, Backdrops.load(data / "backgrounds" / "hdri"), crop_px=network.config.crop_px)
+    rng = np.random.default_rng(_SEED)
+    samples = [source.crop(row, rng) for row in range(min(len(source), limit or len(source)))]
+    loss = BodyLoss(flow, body)
+    names = ("mpjpe_mm", "pa_mpjpe_mm", "pve_mm", "right", "part_iou", "z", "pelvis", "betas")
+    errors: dict[str, list[FloatArray]] = {name: [] for name in names}
+    for first in range(0, len(samples), _BATCH):
+        batch = collate(samples[first : first + _BATCH])
+        output = network(batch.images, batch.to_virtual, batch.log_extent)
+        state = BodyState(*output.state)
+        posed_truth = body(batch.betas, with_hands(batch.rotations), batch.translation_m)
+        true = posed_truth.joints_m
+        guess = loss.surface(state, matrix_from_sixd(state.root_sixd), batch.log_extent)
+        gap = (guess.vertices_m - guess.joints_m[:, :1]) - (posed_truth.vertices_m - true[:, :1])
+        errors["pve_mm"].append(1000 * gap.norm(dim=-1).mean(1).numpy().astype(np.float64))
+        errors["part_iou"].append(np.array([float(part_iou(output.parts, batch.parts))]))
+        for name, share in _within(
+            state,
+            BodyTarget(
+                flow,
+                body,
+                rotations=batch.rotations,
+                translation_m=batch.translation_m,
+                betas=batch.betas,
+                log_extent=batch.log_extent,
+            ),
+        ).items():
+            errors[name].append(share)
+        errors["mpjpe_mm"].append(1000 * root_error(guess.joints_m.numpy(), true.numpy()))
+        errors["pa_mpjpe_mm"].append(1000 * aligned_error(guess.joints_m.numpy(), true.numpy()))
+        truth = batch.keypoints.numpy().astype(np.float64)
+        torso = np.mean(
+            [np.linalg.norm(truth[:, a, :2] - truth[:, b, :2], axis=1) for a, b in _TORSO], axis=0
+        )
+        distance = np.linalg.norm(output.points.numpy() - truth[..., :2], axis=-1)
+        errors["right"].append((distance < PCK_SHARE * torso[:, None])[truth[..., 2] > 0].astype(np.float64))
+    values = {name: np.concatenate(parts) for name, parts in errors.items()}
+    return {
+        "crops": len(samples),
+        "mpjpe_mm": float(values["mpjpe_mm"].mean()),
+        "pa_mpjpe_mm": float(values["pa_mpjpe_mm"].mean()),
+        "pve_mm": float(values["pve_mm"].mean()),
+        "pck_0.2_percent": 100 * float(values["right"].mean()),
+        "part_iou": float(values["part_iou"].mean()),
+        **{
+            f"{name}_within_90_percent": 100 * float(values[name].mean()) for name in ("z", "pelvis", "betas")
+        },
+    }
+
+
+def _within(state: BodyState, target: BodyTarget) -> dict[str, FloatArray]:
+    """Which true values lie within the central 90 % interval of the stated deviations."""
+    pairs = {
+        "z": (state.z - target.z, state.z_log_std),
+        "pelvis": (state.pelvis - target.pelvis, state.pelvis_log_std),
+        "betas": (state.betas - target.betas, state.betas_log_std),
+    }
+    return {
+        name: (error.abs() <= INTERVAL_STDS * log_std.exp()).flatten().numpy().astype(np.float64)
+        for name, (error, log_std) in pairs.items()
+    }
+
+
+def lspet(regressor: Regressor, folder: Path, *, limit: int | None) -> dict[str, Any]:
+    """PCK@0.2 on the validation list, per joint and in all."""
+    right: list[npt.NDArray[np.bool_]] = []
+    labelled: list[npt.NDArray[np.bool_]] = []
+    present: list[bool] = []
+    for photo in load_lspet(folder)[:limit]:
+        torso_px = photo.torso_px
+        if torso_px is None:
+            continue
+        image = decode(packed_image(photo.path))
+        height, width = image.shape[:2]
+        half = max(height, width) / 2 / regressor.config.crop_margin
+        box = [width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half]
+        seen = regressor(image, [box], Camera.from_fov(width, height))
+        points = seen.keypoints_px[0, list(LIMB_KEYPOINTS), :2]
+        right.append(np.linalg.norm(points - photo.joints_px, axis=1) < PCK_SHARE * torso_px)
+        labelled.append(photo.labelled)
+        present.append(bool(seen.presence[0] >= PRESENCE))
+    hit, known, found = np.array(right), np.array(labelled), np.array(present)
+    all_hits = hit & found[:, None]
+    result: dict[str, Any] = {
+        "photos": len(found),
+        "found_percent": 100 * float(found.mean()),
+        "pck_0.2_all_percent": 100 * float(all_hits[known].mean()),
+        "pck_0.2_without_presence_percent": 100 * float(hit[known].mean()),
+    }
+    for column, name in enumerate(LIMB_JOINTS):
+        result[f"{name}_percent"] = 100 * float(all_hits[:, column][known[:, column]].mean())
+    return result
+
+
+def bodypose3d(
+    regressor: Regressor, folder: Path, flow: PoseFlow, body: BodyModel, *, limit: int | None
+) -> dict[str, Any]:
+    """Similarity-aligned error against the triangulated reference."""
+    in_camera, names, intrinsics = bodypose3d_reference(folder)
+    rows = [KEYPOINT_NAMES.index(name) for name in names]
+    errors, pixels = [], []
+    for index, image in enumerate(_frames(folder / "cam0.mp4")):
+        if index >= min(len(in_camera), limit or len(in_camera)):
+            break
+        height, width = image.shape[:2]
+        camera = Camera(
+            width, height, (intrinsics[0, 0], intrinsics[1, 1]), (intrinsics[0, 2], intrinsics[1, 2])
+        )
+        true_px = camera.project(in_camera[index])
+        box = np.concatenate([true_px.min(0), true_px.max(0)])
+        seen = regressor(image, [box], camera)
+        _, keypoints = posed(seen, flow, body)
+        errors.append(1000 * aligned_error(in_camera[index], keypoints[0, rows]))
+        extent = float((box[2:] - box[:2]).max())
+        pixels.append(np.linalg.norm(seen.keypoints_px[0, rows, :2] - true_px, axis=1).mean() / extent)
+    return {
+        "frames": len(errors),
+        "pa_mpjpe_mm": float(np.mean(errors)),
+        "pa_mpjpe_median_mm": float(np.median(errors)),
+        "keypoint_error_percent_of_box": 100 * float(np.mean(pixels)),
+    }
+
+
+def bodypose3d_reference(folder: Path) -> tuple[FloatArray, list[str], FloatArray]:
+    """Joints (T, 12, 3) in the camera frame, in the reference's own unit, their names, and K (3, 3)."""
+    record = json.loads((folder / "cameras.json").read_text(encoding="utf-8"))["cameras"]["cam0"]
+    with np.load(folder / "joints3d.npz", allow_pickle=False) as content:
+        reference, names = content["joints3d"].astype(np.float64), content["names"].tolist()
+    in_camera = reference @ np.array(record["R"], np.float64).T + np.array(record["t"], np.float64).reshape(3)
+    return in_camera, names, np.array(record["K"], np.float64)
+
+
+@torch.no_grad()
+def posed(seen: Observations, flow: PoseFlow, body: BodyModel) -> tuple[FloatArray, FloatArray]:
+    """Joints (P, 24, 3) and keypoints (P, 23, 3) in metres, camera frame, of observed bodies."""
+    root = torch.from_numpy(matrix_from_quat(seen.root_quat_wxyz))[:, None]
+    rotations = torch.cat([root, flow.decode(torch.from_numpy(seen.z))], 1)
+    joints, keypoints = body.skeleton(
+        torch.from_numpy(seen.betas), with_hands(rotations), torch.from_numpy(seen.translation_m)
+    )
+    return joints.numpy().astype(np.float64), keypoints.numpy().astype(np.float64)
+
+
+def _frames(path: Path) -> list[npt.NDArray[np.uint8]]:
+    with av.open(str(path)) as container:
+        return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in container.decode(video=0)]

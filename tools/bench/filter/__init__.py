@@ -1,0 +1,1 @@
+"""How the motion filters compare: error, smoothness, lag, calibration."""

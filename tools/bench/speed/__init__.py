@@ -1,0 +1,1 @@
+"""How fast: pipeline, engines, stream."""

@@ -1,0 +1,157 @@
+"""One tracked clip in a process of its own, for `kinestream.tools.bench.speed.__main__`; prints JSON lines.
+
+    python -m kinestream.tools.bench.speed.run CLIP [--policy every|paced] [--engine auto]
+        [--model medium] [--idle-s 5]
+
+First line: the address it publishes on. Last line: what the run cost. The processor time is that of the whole
+process, all threads, from decoding to the socket, behind the first frames.
+"""
+
+import argparse
+import json
+import os
+import resource
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from kinestream.defaults import DEFAULT_MODEL
+
+WARM_UP_FRAMES: Final = 30
+
+
+def main() -> None:
+    """Track, measure, report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("clip", type=Path)
+    parser.add_argument("--policy", default="every", choices=("every", "paced"))
+    parser.add_argument("--engine", default="auto", help="what runs the networks")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="the regressor")
+    parser.add_argument("--started-ns", type=int, help="when the process was started, monotonic clock")
+    parser.add_argument("--idle-s", type=float, default=0.0, help="let the source fall silent in the middle")
+    options = parser.parse_args()
+
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does, before NumPy is imported
+    import torch
+
+    from kinestream.capture import FrameSource
+    from kinestream.capture.av_source import AvDecoder
+    from kinestream.pipeline import Tracker
+    from kinestream.stream import Publisher
+    from kinestream.tools.commands.collector import spare_what_is_loaded
+    from kinestream.tools.commands.threads import use_few_threads
+
+    use_few_threads()
+    decoder: Any = AvDecoder(options.clip, live=False)
+    if options.idle_s:
+        decoder.next_picture = _Pause(decoder, options.idle_s)
+    with (
+        Publisher("tcp://127.0.0.1:0", source=options.clip.name) as publisher,
+        FrameSource(decoder, policy=options.policy) as source,
+        Tracker(source, publisher=publisher, engine=options.engine, model=options.model) as tracker,
+    ):
+        _tell({"endpoint": publisher.endpoint})
+        spare_what_is_loaded()
+        run = _Run(options.started_ns)
+        for frame, poses in tracker.frames():
+            # A file that is not paced has no moment of capture on our clock.
+            run.add(len(poses), time.monotonic_ns() - frame.t_capture_ns if options.policy == "paced" else 0)
+        report = run.report()
+        stats = tracker.stats()
+    pause = decoder.next_picture if options.idle_s else None
+    _tell(
+        {
+            **report,
+            "published": publisher.sequence,
+            "dropped": stats["dropped"],
+            "corrupt": stats["corrupt"],
+            "engine": stats["engine"],
+            "threads": torch.get_num_threads(),
+            "filter": stats["filter"],
+            "stage_ms": stats["stage_ms"],
+            "process_ms": stats["latency_ms"],
+            "idle_cpu_percent": None if pause is None else pause.cpu_percent,
+        }
+    )
+
+
+class _Run:
+    """Times and counts of one run."""
+
+    def __init__(self, started_ns: int | None) -> None:
+        self._started_ns = started_ns
+        self._frames = self._people = 0
+        self._first_pose_s: float | None = None
+        self._ages_ns: list[int] = []
+        self._start = (0, 0, 0)
+
+    def add(self, people: int, age_ns: int) -> None:
+        """Note a frame that was published just now."""
+        self._frames += 1
+        self._people += people
+        if people and self._first_pose_s is None and self._started_ns is not None:
+            self._first_pose_s = (time.monotonic_ns() - self._started_ns) / 1e9
+        if self._frames == WARM_UP_FRAMES:
+            self._start = _clocks()
+        if self._frames > WARM_UP_FRAMES:
+            self._ages_ns.append(age_ns)
+
+    def report(self) -> dict[str, Any]:
+        """What it cost per frame."""
+        import numpy as np
+
+        frames = len(self._ages_ns)
+        if not frames:
+            sys.exit(f"found {self._frames} frames, expected more than {WARM_UP_FRAMES}")
+        wall, cpu, own = (
+            (end - start) / 1e6 / frames for start, end in zip(self._start, _clocks(), strict=True)
+        )
+        ages_ms = np.percentile(np.array(self._ages_ns) / 1e6, [50, 95, 99]).round(3).tolist()
+        return {
+            "frames": self._frames,
+            "people_per_frame": round(self._people / self._frames, 3),
+            "fps": round(1000 / wall, 2),
+            "cpu_ms_per_frame": round(cpu, 3),
+            "tracking_thread_cpu_ms": round(own, 3),
+            "other_threads_cpu_ms": round(cpu - own, 3),
+            "capture_to_publish_ms": dict(zip(("p50", "p95", "p99"), ages_ms, strict=True))
+            if ages_ms[2]
+            else {},
+            "first_pose_s": self._first_pose_s and round(self._first_pose_s, 3),
+            "max_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        }
+
+
+class _Pause:
+    """Stands in for a source's `next_picture`: silent for a while behind the first frames."""
+
+    def __init__(self, decoder: Any, idle_s: float) -> None:
+        self._next, self._idle_s = decoder.next_picture, idle_s
+        self._frames = 0
+        self.cpu_percent: float | None = None
+
+    def __call__(self) -> Any:
+        """The next picture of the real source."""
+        self._frames += 1
+        if self._frames == 2 * WARM_UP_FRAMES:
+            time.sleep(1.0)  # until all that waits is tracked
+            before = time.process_time()
+            threading.Event().wait(self._idle_s)
+            self.cpu_percent = round(100 * (time.process_time() - before) / self._idle_s, 3)
+        return self._next()
+
+
+def _clocks() -> tuple[int, int, int]:
+    """Wall clock, processor time of the process, and that of this thread, in ns."""
+    return time.monotonic_ns(), time.process_time_ns(), time.thread_time_ns()
+
+
+def _tell(values: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(values) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Errors that a user can mend, as one line and exit code 1 instead of a traceback."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+EXIT_FAILURE = 1
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """Turn known errors into a message on standard error and exit code 1; a closed pipe ends quietly."""
+    from kinestream.capture import CaptureError
+    from kinestream.stream import StreamTimeoutError
+
+    try:
+        yield
+    except BrokenPipeError:
+        # Whoever read our output has had enough, as `| head` does: no fault, and nothing more to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (CaptureError, StreamTimeoutError, OSError, ValueError, ImportError) as error:
+        log.debug("", exc_info=True)
+        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(str(error))}")
+        raise typer.Exit(EXIT_FAILURE) from error

@@ -1,0 +1,121 @@
+"""Machine labels for photos and videos, off-line.
+
+    python -m kinestream.tools.teacher.pseudo_label PATHS --out LABELS
+
+Runs in an environment of its own (``pip install 'kinestream[teacher]'``: MediaPipe needs numpy < 2); nothing
+else needs it. Each video, and each folder of photos, becomes ``LABELS/<name>.npz`` in the layout of
+:mod:`kinestream.tools.teacher.labels`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+
+from kinestream.tools.teacher.labels import Image, LabelRow, Teacher, save_labels
+from kinestream.tools.teacher.people import PeopleLabeller
+
+PHOTO_ENDINGS: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+VIDEO_ENDINGS: Final = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
+
+
+def video_frames(path: Path, stride: int) -> Iterator[tuple[int, Image]]:
+    """Every ``stride``-th frame (number, RGB) of a video; ``ValueError`` when it holds none."""
+    capture = cv2.VideoCapture(str(path))
+    index = 0
+    try:
+        while capture.grab():
+            if index % stride == 0:
+                decoded, frame = capture.retrieve()
+                if decoded:
+                    yield index, np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8)
+            index += 1
+    finally:
+        capture.release()
+    if index == 0:
+        raise ValueError(f"{path}: no frame could be read; give a video that ffmpeg can decode")
+
+
+def label_video(teacher: Teacher, path: Path, *, persons: int, stride: int) -> Iterator[LabelRow]:
+    """Rows of a video, in order of frames."""
+    people = PeopleLabeller(teacher, persons=persons)
+    for frame, image in video_frames(path, stride):
+        yield from _rows(people, image, path.name, frame)
+
+
+def label_photos(teacher: Teacher, folder: Path, *, persons: int) -> Iterator[LabelRow]:
+    """Rows of the photos of a folder, in order of names; ``ValueError`` names a photo that is broken."""
+    for path in photos_of(folder):
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if image is None:
+            raise ValueError(f"{path}: not a readable picture; take it out of the folder, or convert it")
+        rgb = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+        # nobody is followed from photo to photo
+        yield from _rows(PeopleLabeller(teacher, persons=persons), rgb, path.name, -1)
+
+
+def photos_of(folder: Path) -> list[Path]:
+    """The photos of a folder by name."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_ENDINGS)
+
+
+def _rows(people: PeopleLabeller, image: Image, name: str, frame: int) -> Iterator[LabelRow]:
+    size = (image.shape[1], image.shape[0])
+    seen = people(image)
+    if not seen:
+        yield LabelRow.nobody(name, frame, size)
+    for person in seen:
+        yield LabelRow.of(name, frame, size, person.person, person.landmarks, person.flip_error)
+
+
+def label(teacher: Teacher, path: Path, out: Path, *, persons: int, stride: int) -> Path:
+    """Label a video or a folder of photos, and return the label file."""
+    if path.is_dir():
+        if not photos_of(path):
+            raise ValueError(f"{path}: no photo in it; known endings: {', '.join(PHOTO_ENDINGS)}")
+        rows = label_photos(teacher, path, persons=persons)
+    elif path.suffix.lower() in VIDEO_ENDINGS:
+        rows = label_video(teacher, path, persons=persons, stride=stride)
+    else:
+        raise ValueError(f"{path}: neither a folder of photos nor a video ({', '.join(VIDEO_ENDINGS)})")
+    target = out / f"{path.stem if path.is_file() else path.name}.npz"
+    save_labels(target, list(rows))
+    return target
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Label everything that is named; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m kinestream.tools.teacher.pseudo_label", description=__doc__
+    )
+    parser.add_argument("paths", nargs="+", type=Path, help="videos and folders of photos")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the label files")
+    parser.add_argument("--persons", type=int, default=1, help="people to look for in a picture")
+    parser.add_argument("--stride", type=int, default=1, help="label every n-th frame of a video")
+    options = parser.parse_args(arguments)
+    if options.persons < 1 or options.stride < 1:
+        parser.error("--persons and --stride are at least 1")
+    missing = [str(path) for path in options.paths if not path.exists()]
+    if missing:
+        parser.error(f"no such file or folder: {', '.join(missing)}")
+    from kinestream.tools.teacher.mediapipe_pose import MediaPipeTeacher
+
+    try:
+        teacher = MediaPipeTeacher()
+        for path in options.paths:
+            written = label(teacher, path, options.out, persons=options.persons, stride=options.stride)
+            sys.stderr.write(f"{path.name}: {written}\n")
+    except (ImportError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What runs the networks: ONNX Runtime on the CPU, CUDA graphs, TensorRT, plain torch."""

@@ -1,0 +1,91 @@
+"""What every filter of a person's motion implements, and the state it works on."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from kinestream.regress.observation import Observations
+
+FloatArray = npt.NDArray[np.float32]
+
+GROWTH_PER_S = (1.5, 1.0, 0.6)
+"""How fast an unseen person becomes uncertain: standard deviations of z, root (rad), translation (m)."""
+
+
+@dataclass(frozen=True, eq=False)
+class PersonState:
+    """Pose, place and shape of one person at one time, each with its standard deviation.
+
+    Attributes:
+        z, z_std: (D,) pose in the latent space of the flow.
+        root_quat_wxyz: (4,) pelvis rotation, body axes to camera frame; root_std_rad per axis.
+        translation_m, translation_std_m: (3,) pelvis in the camera frame.
+        betas, betas_std: (10,) body shape.
+    """
+
+    z: FloatArray
+    z_std: FloatArray
+    root_quat_wxyz: FloatArray
+    root_std_rad: float
+    translation_m: FloatArray
+    translation_std_m: FloatArray
+    betas: FloatArray
+    betas_std: FloatArray
+
+    @classmethod
+    def from_observations(cls, observations: Observations, row: int) -> "PersonState":
+        """What the regressor says of person ``row``."""
+        return cls(
+            z=observations.z[row],
+            z_std=observations.z_std[row],
+            root_quat_wxyz=observations.root_quat_wxyz[row],
+            root_std_rad=float(observations.root_std_rad[row]),
+            translation_m=observations.translation_m[row],
+            translation_std_m=observations.translation_std_m[row],
+            betas=observations.betas[row],
+            betas_std=observations.betas_std[row],
+        )
+
+
+class PoseFilter(ABC):
+    """Causal filter of one person; one instance per track, constant time per call.
+
+    Times are nanoseconds on one clock and need no fixed rate. `predict` may be asked for any time at or
+    after the last `update`, as often as wanted, and changes nothing: that is how the tracker coasts
+    through misses and forecasts to the publish time. The standard deviations grow with that distance.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Forget the person."""
+
+    @abstractmethod
+    def update(self, t_ns: int, observed: PersonState) -> PersonState:
+        """Take in what was seen at ``t_ns`` and return the estimate for that time.
+
+        Times that do not advance count as one millisecond later.
+        """
+
+    @abstractmethod
+    def predict(self, t_ns: int) -> PersonState:
+        """The estimate for ``t_ns``; times before the last update give the estimate at that update.
+
+        Raises ``RuntimeError`` before the first update.
+        """
+
+
+FilterFactory = Callable[[], PoseFilter]
+
+MIN_STEP_S = 1e-3
+
+
+def grown(std: FloatArray, speed: float, lead_s: float) -> FloatArray:
+    """Standard deviation after ``lead_s`` of motion at an unknown speed of this standard deviation."""
+    result: FloatArray = np.sqrt(np.square(std) + np.float32((speed * lead_s) ** 2))
+    return result

@@ -1,0 +1,81 @@
+"""Which observations a filter believes at all: Mahalanobis gates, patience, and when a track is lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from kinestream.filtering.base import FloatArray, PersonState
+
+Outcome = Literal["started", "fused", "gated", "restarted", "stale", "invalid"]
+"""What became of an observation.
+
+``started``: the first one. ``fused``: believed. ``gated``: too unlikely, ignored. ``restarted``: the track
+began anew from it, after a long gap or when patience with the gate ran out. ``stale``: its time does not
+advance, refused. ``invalid``: not finite, refused.
+"""
+
+LONGEST_COAST_S = 1.0
+"""After a gap longer than this a track starts anew rather than fuse."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Limits on the mean squared normalised innovation, per group of dimensions.
+
+    Attributes:
+        latent, root, translation: largest mean of (innovation / std)^2 that is believed.
+        patience_s: after ignoring everything for so long, the last observation is believed after all,
+        patience_count: provided that this many were ignored.
+    """
+
+    latent: float = 6.0
+    root: float = 16.0
+    translation: float = 25.0
+    patience_s: float = 0.5
+    patience_count: int = 3
+
+    def admits(self, normalised: FloatArray) -> bool:
+        """Whether an innovation (N,), divided by its standard deviation, is believable."""
+        square = normalised * normalised
+        return (
+            float(square[:-6].mean()) <= self.latent
+            and float(square[-6:-3].mean()) <= self.root
+            and float(square[-3:].mean()) <= self.translation
+        )
+
+
+OPEN_GATE = Gate(latent=np.inf, root=np.inf, translation=np.inf)
+"""Believes everything."""
+
+
+class Patience:
+    """Counts what a gate ignored in a row."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate, self._ignored = gate, 0
+
+    def believed(self) -> None:
+        """An observation was fused."""
+        self._ignored = 0
+
+    def exhausted(self, since_fused_s: float) -> bool:
+        """Count an ignored observation; true when the track had better start anew from it."""
+        self._ignored += 1
+        gate = self._gate
+        return self._ignored >= gate.patience_count and since_fused_s >= gate.patience_s
+
+
+@dataclass(frozen=True)
+class LossLimits:
+    """A person is lost when the place or the direction is less certain than this (standard deviations)."""
+
+    root_std_rad: float = 1.5
+    translation_std_m: float = 1.5
+
+    def lost(self, state: PersonState) -> bool:
+        """Whether a predicted state is too uncertain to be of use."""
+        worst = float(state.translation_std_m.max())
+        return state.root_std_rad > self.root_std_rad or worst > self.translation_std_m

@@ -1,0 +1,1 @@
+"""Cameras, crops, boxes and rotations: one home for every formula."""

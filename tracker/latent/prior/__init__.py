@@ -1,0 +1,1 @@
+"""The pose flow as a prior: fits to keypoints, completion of partial poses."""

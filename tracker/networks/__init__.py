@@ -1,0 +1,1 @@
+"""What detector and regressor share: the backbone and weight files."""

@@ -1,0 +1,79 @@
+"""What the tracker publishes to, whatever the format."""
+
+import time
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Any
+
+from kinestream.pose import Clock, PoseFrame
+from kinestream.stream.axes import OutputFrame
+from kinestream.stream.message import PoseMessage, StreamIdentity
+
+
+class Outlet(ABC):
+    """Takes frames and sends them, without ever waiting for a reader. A context manager.
+
+    Attributes:
+        identity: of the stream.
+        endpoint: where it goes, for people to read.
+        sequence: of the next frame.
+        output: the frame of reference in which poses leave.
+    """
+
+    def __init__(self, identity: StreamIdentity, endpoint: str, output: OutputFrame | None = None) -> None:
+        self.identity = identity
+        self.endpoint = endpoint
+        self.sequence = 0
+        self.output = output or OutputFrame()
+
+    @property
+    def bound(self) -> bool:
+        """Whether readers can be reached."""
+        return True
+
+    @abstractmethod
+    def publish(
+        self, frame: PoseFrame, *, clock: Clock, lead_ns: int = 0, dropped: int = 0, corrupt: int = 0
+    ) -> PoseMessage:
+        """Send a frame; returns the message that it makes, in the frame of reference of `output`.
+
+        Args:
+            frame: the people, in the camera frame.
+            clock: what ``frame.t_capture_ns`` counts.
+            lead_ns: how far ahead of that the poses are predicted.
+            dropped: frames of the source that were skipped so far.
+            corrupt: those that were damaged.
+        """
+
+    @abstractmethod
+    def publish_stats(self, values: dict[str, Any]) -> None:
+        """Send how the tracker is doing, where the format has room for it."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop sending."""
+
+    def __enter__(self) -> "Outlet":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _next_message(
+        self, frame: PoseFrame, clock: Clock, lead_ns: int, dropped: int, corrupt: int
+    ) -> PoseMessage:
+        message = PoseMessage(
+            identity=self.identity,
+            sequence=self.sequence,
+            t_publish_ns=time.monotonic_ns(),
+            clock=clock,
+            lead_ns=lead_ns,
+            dropped=dropped,
+            corrupt=corrupt,
+            frame=self.output.apply(frame),
+            output=self.output,
+        )
+        self.sequence += 1
+        return message

@@ -1,0 +1,133 @@
+"""Everybody who is followed: tracks with their motion filters, posed at any time that is asked for."""
+
+import threading
+
+import numpy as np
+import numpy.typing as npt
+
+from kinestream.detect.detector import Detections
+from kinestream.filtering import FilterFactory, PersonState, PoseFilter
+from kinestream.geometry.camera import Camera
+from kinestream.pose import Person
+from kinestream.regress.observation import Observations
+from kinestream.tracking.association import Track, TrackList, TrackSettings
+from kinestream.tracking.poser import BodyPoser, PosedBody
+
+FloatArray = npt.NDArray[np.float32]
+
+MIN_VISIBLE_PX = 8.0
+"""People of whom less is left within the picture count as gone."""
+MIN_DISTANCE_M = 0.1
+CUT_OFF_ROOM = 0.2
+"""Of somebody who is cut off, so much outside of the picture is looked at, as a share of the visible box."""
+CLOSE_UP = 0.6
+"""A detection this large, as a share of the picture's shorter side, is probably of somebody cut off."""
+OUTWARD: FloatArray = np.array([-1, -1, 1, 1], np.float32)
+
+
+class People:
+    """Takes in detections and looks, answers who is where at a time. `at` may be called from any thread."""
+
+    def __init__(self, poser: BodyPoser, new_filter: FilterFactory, *, max_people: int) -> None:
+        self._poser = poser
+        self._new_filter = new_filter
+        self._tracks = TrackList(TrackSettings(max_people=max_people))
+        self._filters: dict[Track, PoseFilter] = {}
+        self._posed: dict[Track, tuple[PersonState, PosedBody]] = {}
+        self._posed_ns: int | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether somebody is to be searched for: nobody is followed, or somebody was missed."""
+        return not self._tracks.tracks or any(track.misses for track in self._tracks.tracks)
+
+    def find(self, t_ns: int, found: Detections) -> None:
+        """Take in what the detector found at ``t_ns``."""
+        self._tracks.offer(t_ns, found.boxes_xyxy_px, found.scores)
+
+    def boxes_at(self, t_ns: int, camera: Camera) -> FloatArray:
+        """Where to look for each, (P, 4): within the picture, with room around those whom it cuts off."""
+        wanted = self._tracks.boxes_at(t_ns)
+        first = np.array([track.hits == 0 for track in self._tracks.tracks], np.bool_)
+        visible = camera.within_picture(wanted)
+        side = (visible[:, 2:] - visible[:, :2]).max(1, initial=0)
+        close_up = first & (side > CLOSE_UP * min(camera.width_px, camera.height_px))
+        wanted[close_up] += CUT_OFF_ROOM * side[close_up, None] * OUTWARD
+        return camera.within_picture(wanted, room=CUT_OFF_ROOM)
+
+    def see(self, t_ns: int, looks: Observations, boxes_xyxy_px: FloatArray, camera: Camera) -> None:
+        """Take in one look for each of `boxes_at`."""
+        with self._lock:
+            presence = _believable(looks, camera.within_picture(boxes_xyxy_px))
+            owners = self._tracks.judge(t_ns, looks.keypoints_px, presence)
+            self._filters = {
+                track: self._filters.get(track) or self._new_filter() for track in self._tracks.tracks
+            }
+            for row, track in enumerate(owners):
+                if track in self._filters:
+                    self._filters[track].update(t_ns, PersonState.from_observations(looks, row))
+            self._posed_ns = None
+            self._posed_at(t_ns)
+            for track, (_, posed) in self._posed.items():
+                track.enclose(posed.keypoints_px(camera))
+
+    def at(self, t_ns: int, camera: Camera) -> tuple[Person, ...]:
+        """Everybody as seen, or expected, at ``t_ns``, which is not before the last look."""
+        with self._lock:
+            self._posed_at(t_ns)
+            return tuple(
+                _person(t_ns, track, state, posed, camera)
+                for track, (state, posed) in self._posed.items()
+                if track.shown
+            )
+
+    def _posed_at(self, t_ns: int) -> None:
+        """Pose everybody at ``t_ns``, unless that was just done."""
+        if self._posed_ns != t_ns or self._posed.keys() != self._filters.keys():
+            states = [motion.predict(t_ns) for motion in self._filters.values()]
+            pairs = zip(states, self._poser.pose(states), strict=True)
+            self._posed = dict(zip(self._filters, pairs, strict=True))
+            self._posed_ns = t_ns
+
+    def reset(self) -> None:
+        """Forget everybody; ids are not used again."""
+        with self._lock:
+            self._tracks.reset()
+            self._filters.clear()
+            self._posed.clear()
+
+
+def _person(t_ns: int, track: Track, state: PersonState, posed: PosedBody, camera: Camera) -> Person:
+    keypoints_px = track.keypoints_px
+    if keypoints_px is None or track.misses or t_ns != track.seen_ns:
+        confidence = np.zeros(len(posed.keypoints_cam_m), np.float32)
+        if keypoints_px is not None and not track.misses:
+            confidence = keypoints_px[:, 2]
+        keypoints_px = np.concatenate([posed.keypoints_px(camera), confidence[:, None]], 1)
+    return Person(
+        track_id=track.track_id,
+        score=min(1.0, max(0.0, track.score)),
+        state="coasting" if track.misses else "tracked",
+        age_ns=max(0, t_ns - track.born_ns),
+        box_xyxy_px=track.box_xyxy_px,
+        root_quat_wxyz=state.root_quat_wxyz,
+        translation_m=state.translation_m,
+        joint_quats_wxyz=posed.joint_quats_wxyz,
+        betas=state.betas,
+        joints_cam_m=posed.joints_cam_m,
+        joint_std_m=posed.joint_std_m,
+        keypoints_cam_m=posed.keypoints_cam_m,
+        keypoints_px=keypoints_px,
+        vertices_cam_m=posed.vertices_cam_m,
+    )
+
+
+def _believable(looks: Observations, boxes_xyxy_px: FloatArray) -> FloatArray:
+    """Presence (P,), zero where the look holds no usable numbers or hardly saw anything of the picture."""
+    parts = (looks.z, looks.root_quat_wxyz, looks.translation_m, looks.betas, looks.keypoints_px)
+    usable = looks.translation_m[:, 2] > MIN_DISTANCE_M
+    for part in parts:
+        usable &= np.isfinite(part).all(axis=tuple(range(1, part.ndim)))
+    usable &= (boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2]).min(1, initial=np.inf) >= MIN_VISIBLE_PX
+    return np.where(usable, looks.presence, np.float32(0))

@@ -1,0 +1,1 @@
+"""Data sets with human annotations in their published layouts."""

@@ -1,0 +1,176 @@
+"""Photos and video frames with human annotations, in one form for all data sets, as training crops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from kinestream.body.skeleton import KEYPOINT_NAMES, MIRROR_KEYPOINTS, MIRROR_PARTS, NUM_KEYPOINTS
+from kinestream.trainer.data.crops.crop_sample import (
+    PART_PERSON,
+    PART_STRIDE,
+    PART_UNKNOWN,
+    BodyLabel,
+    CropSample,
+    Floats,
+)
+from kinestream.trainer.data.photos.image_augment import (
+    Image,
+    damage,
+    map_matrix,
+    random_similarity,
+    turn_of,
+    warp,
+)
+from kinestream.trainer.data.photos.image_file import decode, packed_image
+from kinestream.trainer.data.photos.photos import crop_keypoints
+
+FloatArray = npt.NDArray[np.float64]
+
+_MIRRORED_LABEL: Final = np.arange(256, dtype=np.uint8)
+_MIRRORED_LABEL[1 : 1 + len(MIRROR_PARTS)] = 1 + np.array(MIRROR_PARTS, np.uint8)
+
+
+class AnnotationError(ValueError):
+    """An annotation file in another layout than the published one; the message names file and entry."""
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoBody:
+    """Body state of a person in the camera of the picture.
+
+    Attributes:
+        camera: (4,) fx, fy, cx, cy in px of the picture.
+        rotations: (22, 3, 3) root in the camera frame, then the 21 flow joints, local.
+        translation_m: (3,) pelvis in the camera frame.
+        betas: (10,) of the body with which training runs; zero for sets annotated with another one.
+    """
+
+    camera: FloatArray
+    rotations: FloatArray
+    translation_m: FloatArray
+    betas: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedPerson:
+    """One person in one picture.
+
+    Attributes:
+        path: of the picture, or of the video.
+        keypoints: (23, 3) px of the picture and weight; weight 0 where not labelled.
+        frame: of the video; None for a picture.
+        box_xyxy_px: (4,) of the person, where annotated.
+        part_map: makes the part map (H, W) of the picture, as in :class:`CropSample`.
+        body: where it is known.
+    """
+
+    path: Path
+    keypoints: Floats
+    frame: int | None = None
+    box_xyxy_px: FloatArray | None = None
+    part_map: Callable[[], Image] | None = None
+    body: PhotoBody | None = None
+
+
+class AnnotatedCrops:
+    """Random crops of annotated people; pictures are read when they are drawn."""
+
+    def __init__(self, people: Sequence[AnnotatedPerson], *, crop_px: int, min_labels: int = 4) -> None:
+        """Take people with at least ``min_labels`` keypoints; ``ValueError`` when there is none."""
+        self._people = [p for p in people if (p.keypoints[:, 2] > 0).sum() >= min_labels]
+        if not self._people:
+            raise ValueError(f"none of {len(people)} people has {min_labels} labelled keypoints")
+        self._crop_px = crop_px
+
+    def __len__(self) -> int:
+        return len(self._people)
+
+    def sample(self, rng: np.random.Generator) -> CropSample:
+        """Draw one person and one crop."""
+        person = self._people[rng.integers(len(self))]
+        image = read_picture(person.path, person.frame)
+        keypoints = person.keypoints.copy()
+        parts = None if person.part_map is None else person.part_map()
+        if person.body is None and rng.random() < 0.5:
+            image = np.asarray(cv2.flip(image, 1), np.uint8)
+            keypoints = keypoints[list(MIRROR_KEYPOINTS)]
+            keypoints[:, 0] = image.shape[1] - 1 - keypoints[:, 0]
+            parts = None if parts is None else _MIRRORED_LABEL[parts[:, ::-1]]
+        matrix = random_similarity(rng, keypoints[keypoints[:, 2] > 0, :2], crop_px=self._crop_px)
+        size = (image.shape[1], image.shape[0])
+        crop = warp(image, matrix, self._crop_px, border=None if rng.random() < 0.5 else 0)
+        points, known = crop_keypoints(keypoints, matrix, self._crop_px, size)
+        return CropSample(
+            damage(rng, crop),
+            points,
+            known,
+            _cropped_parts(parts, matrix, self._crop_px),
+            body=None if person.body is None else _in_crop(person.body, matrix, self._crop_px),
+        )
+
+
+def keypoint_array(points: dict[str, Sequence[float]]) -> Floats:
+    """Keypoints (23, 3) from x, y, weight by our names; what is not named has weight 0."""
+    result = np.zeros((NUM_KEYPOINTS, 3), np.float32)
+    for name, values in points.items():
+        result[KEYPOINT_NAMES.index(name)] = values
+    return result
+
+
+def read_picture(path: Path, frame: int | None = None) -> Image:
+    """A picture, or one frame of a video, as RGB; ``ValueError`` when there is no such frame."""
+    if frame is None:
+        return decode(packed_image(path))
+    if not path.exists():
+        raise FileNotFoundError(f"no video at {path}; see docs/training.md for the layout of the data")
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        rate = stream.average_rate
+        if rate is None or stream.time_base is None:
+            raise ValueError(f"{path}: the video does not tell its frame rate")
+        start = stream.start_time or 0
+        wanted_s = float(frame / rate)
+        container.seek(start + int(wanted_s / stream.time_base), stream=stream)
+        for picture in container.decode(stream):
+            time_s = float((picture.pts or 0) - start) * float(stream.time_base)
+            if time_s >= wanted_s - 0.5 / float(rate):
+                return np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
+    raise ValueError(f"{path}: no frame {frame}; the video is shorter")
+
+
+def _cropped_parts(parts: Image | None, matrix: FloatArray, crop_px: int) -> Image:
+    side = crop_px // PART_STRIDE
+    if parts is None:
+        return np.full((side, side), PART_UNKNOWN, np.uint8)
+    to_map = map_matrix(matrix, stride=PART_STRIDE)
+    cropped = cv2.warpAffine(
+        parts, to_map, (side, side), flags=cv2.INTER_NEAREST, borderValue=(PART_UNKNOWN,)
+    )
+    return np.asarray(cropped, np.uint8)
+
+
+def _in_crop(body: PhotoBody, matrix: FloatArray, crop_px: int) -> BodyLabel:
+    """The body as the crop's camera sees it: the turn of the crop is one of the camera about its axis."""
+    turn, scale = turn_of(matrix), np.sqrt(np.linalg.det(matrix[:, :2])) * 2.0 / crop_px
+    centre = (matrix[:, :2] @ body.camera[2:] + matrix[:, 2] + 0.5) * (2.0 / crop_px) - 1.0
+    rotations = body.rotations.copy()
+    rotations[0] = turn @ rotations[0]
+    return BodyLabel(
+        np.array([*(body.camera[:2] * scale), *centre], np.float32),
+        rotations.astype(np.float32),
+        (turn @ body.translation_m).astype(np.float32),
+        body.betas.astype(np.float32),
+    )
+
+
+def person_map(silhouette: npt.NDArray[np.bool_]) -> Image:
+    """Part map of a silhouette (H, W): person of unknown part, and background."""
+    return np.where(silhouette, PART_PERSON, 0).astype(np.uint8)

@@ -1,0 +1,73 @@
+"""EMDB: outdoor video from a moving phone with SMPL poses, for evaluation.
+
+Layout as published: ``P0/<sequence>/P0_<sequence>_data.pkl`` (decoded, not run) beside ``images/00000.jpg``.
+Used entries: ``name``, ``good_frames_mask`` (T,), ``camera`` with ``intrinsics`` (3, 3) and ``extrinsics``
+(T, 4, 4) world -> camera, ``smpl`` with ``poses_root`` (T, 3), ``poses_body`` (T, 69), ``trans`` (T, 3) and
+``betas`` (10,). Non-commercial research only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from kinestream.body.skeleton import NUM_BETAS
+from kinestream.geometry.rotation import matrix_from_axis_angle
+from kinestream.trainer.data.annotated.annotated import AnnotationError, FloatArray
+from kinestream.trainer.data.annotated.pickled_arrays import as_array
+from kinestream.trainer.data.annotated.restricted_unpickler import PickleRefusedError, read_pickle
+from kinestream.trainer.data.motion.clip import NUM_BODY_JOINTS, REST_JOINTS_M
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceEMDB:
+    """One sequence with its one person; fields as in `threedpw.Sequence3DPW`."""
+
+    name: str
+    images: tuple[Path, ...]
+    intrinsics: FloatArray
+    rotations: FloatArray
+    translation_m: FloatArray
+    betas: FloatArray
+    valid: npt.NDArray[np.bool_]
+
+
+def load_emdb(folder: Path) -> list[SequenceEMDB]:
+    """All sequences below ``folder``; ``FileNotFoundError`` without any, or :class:`AnnotationError`."""
+    files = sorted(Path(folder).glob("P*/*/*_data.pkl"))
+    if not files:
+        raise FileNotFoundError(f"no P*/*/*_data.pkl in {folder}; see docs/training.md for the layout")
+    return [load_sequence(path) for path in files]
+
+
+def load_sequence(path: Path) -> SequenceEMDB:
+    """One sequence file; :class:`AnnotationError` names what is wrong with it."""
+    try:
+        content = read_pickle(path.read_bytes())
+        smpl, camera = content["smpl"], content["camera"]
+        matrix = as_array(camera["intrinsics"]).astype(np.float64)
+        vectors = np.concatenate([as_array(smpl["poses_root"]), as_array(smpl["poses_body"])], 1)
+        count = len(vectors)
+        vectors = vectors.astype(np.float64).reshape(count, -1, 3)
+        rotations = matrix_from_axis_angle(vectors[:, :NUM_BODY_JOINTS])
+        extrinsics = as_array(camera["extrinsics"]).astype(np.float64)
+        valid = as_array(content["good_frames_mask"]).astype(bool)
+        if extrinsics.shape != (count, 4, 4) or valid.shape != (count,):
+            raise ValueError(f"{count} poses, {extrinsics.shape} cameras, {valid.shape} good frames")
+        rotations[:, 0] = extrinsics[:, :3, :3] @ rotations[:, 0]
+        # `trans` moves the model's origin; the pelvis of SMPL's template lies this far from it
+        pelvis = as_array(smpl["trans"]).astype(np.float64) + REST_JOINTS_M[0]
+        return SequenceEMDB(
+            str(content["name"]),
+            tuple(path.parent / "images" / f"{frame:05d}.jpg" for frame in range(count)),
+            matrix[[0, 1, 0, 1], [0, 1, 2, 2]],
+            rotations,
+            (extrinsics[:, :3, :3] @ pelvis[:, :, None])[..., 0] + extrinsics[:, :3, 3],
+            as_array(smpl["betas"]).astype(np.float64)[:NUM_BETAS],
+            valid,
+        )
+    except (PickleRefusedError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise AnnotationError(f"{path}: not an EMDB sequence ({error!r:.300})") from error

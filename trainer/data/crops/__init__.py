@@ -1,0 +1,1 @@
+"""Training crops of rendered people, and frames for the detector."""

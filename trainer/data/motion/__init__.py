@@ -1,0 +1,1 @@
+"""Motion capture: readers, retargeting, cleaning and the cache."""

@@ -1,0 +1,1 @@
+"""Photos and frames: labels of machines and people, augmentation, unlabelled views."""

@@ -1,0 +1,1 @@
+"""What training and measuring the learned filter share: observed motion and its rollout."""

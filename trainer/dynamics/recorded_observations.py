@@ -1,0 +1,74 @@
+"""What the regressor said of people whose motion is known: truth and observations in pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from kinestream.trainer.dynamics.clips import Floats
+
+FORMAT = "kinestream.recorded_looks.v1"
+
+
+@dataclass(frozen=True)
+class RecordedLooks:
+    """N clips of T frames at one even rate, each of one person.
+
+    Attributes:
+        fps: frames a second.
+        z, root_quat_wxyz, translation_m: true states (N, T, D), (N, T, 4), (N, T, 3) in the camera frame.
+        seen_z, seen_root_quat_wxyz, seen_translation_m: the regressor's, in the same shapes.
+        std: (N, T, D + 6) as it reports them: latent, root (radians), translation (metres).
+        missing: (N, T) frames in which it saw nobody.
+    """
+
+    fps: float
+    z: Floats
+    root_quat_wxyz: Floats
+    translation_m: Floats
+    seen_z: Floats
+    seen_root_quat_wxyz: Floats
+    seen_translation_m: Floats
+    std: Floats
+    missing: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+    @property
+    def frames(self) -> int:
+        """T."""
+        return int(self.z.shape[1])
+
+    @classmethod
+    def joined(cls, parts: Sequence[RecordedLooks]) -> RecordedLooks:
+        """All clips of several recordings.
+
+        Raises ``ValueError`` where there is none, or where rates or lengths differ.
+        """
+        kinds = {(part.fps, part.frames) for part in parts}
+        if len(kinds) != 1:
+            raise ValueError(f"expected recordings of one rate and length, found {sorted(kinds)}")
+        arrays = [entry.name for entry in fields(cls) if entry.name != "fps"]
+        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays}
+        return cls(parts[0].fps, **joined)
+
+    def save(self, path: Path) -> None:
+        """Write a compressed .npz file."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, format=np.array(FORMAT), **vars(self))
+
+    @classmethod
+    def load(cls, path: Path) -> RecordedLooks:
+        """Read what `save` wrote. Raises ``ValueError`` where the file is something else."""
+        with np.load(path) as file:
+            if "format" not in file or str(file["format"]) != FORMAT:
+                raise ValueError(
+                    f"{path}: expected a recording made by `kinestream.trainer.prepare.record_observations`"
+                )
+            arrays = {entry.name: file[entry.name] for entry in fields(cls)}
+        return cls(**arrays | {"fps": float(arrays["fps"])})

@@ -1,0 +1,297 @@
+"""The learned filter unrolled over observed motion: the pass itself and its losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kinestream.body.skeleton import NUM_JOINTS, PARENTS
+from kinestream.geometry.rotation import matrix_from_quat
+from kinestream.latent.dynamics import (
+    FilterStep,
+    LatentDynamics,
+    MotionCurve,
+    Pose,
+    Prediction,
+    difference,
+    student_nll,
+)
+from kinestream.latent.flow import PoseFlow
+from kinestream.trainer.data.motion.clip import NUM_BODY_JOINTS, REST_JOINTS_M
+from kinestream.trainer.dynamics.batches import Batch
+
+ERROR_UNIT_M = 0.012
+JERK_UNIT_M = 0.04
+AHEAD_UNIT_M = 0.03
+LAG_UNIT_S = 0.1
+"""What costs one nat a dimension: error of joints, of their second difference, of forecasts; lag."""
+OFFSET_UNITS = (0.4, 0.2)
+"""What costs one nat a sequence: lasting offset from a real regressor, latent and root (radians)."""
+ROOT_WEIGHT = 5.0
+"""How much more the likelihood of root and translation, which move every joint, counts than a latent's."""
+SMOOTHNESS_DECADES = 1.2
+"""At smoothness 1 the second difference weighs ten to this power more, and lag less; at -1 the reverse."""
+Tensors = TypeVar("Tensors", Pose, MotionCurve)
+Advance = Callable[..., tuple[Prediction, FilterStep]]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Means over a batch, differentiable.
+
+    Attributes:
+        nll: Student's t, per dimension, of estimates and forecasts.
+        mpjpe_m: joints around the pelvis, estimates.
+        ahead_mpjpe_m: the same at random leads up to half a second.
+        jerk_m: error of the second difference of joints, scaled to 30 Hz.
+        lag_s: delay of the estimates.
+        total: what is minimised.
+    """
+
+    nll: Tensor
+    mpjpe_m: Tensor
+    ahead_mpjpe_m: Tensor
+    jerk_m: Tensor
+    lag_s: Tensor
+    total: Tensor
+
+    def numbers(self) -> dict[str, float]:
+        """The values by name."""
+        return {entry.name: float(getattr(self, entry.name).detach()) for entry in fields(self)}
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What the filter said at frames 1 .. T-1 of each sequence, all flattened to (B * (T-1), ...).
+
+    Attributes:
+        prior: prediction for the frame, before its observation.
+        estimate: the estimate at the frame; the prediction where the frame was missed.
+        ahead: forecast for `lead_s` after the frame.
+        age_s: time since the last observation.
+    """
+
+    prior: Prediction
+    estimate: Prediction
+    ahead: Prediction
+    age_s: Tensor
+
+    def residuals(self, data: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Time since the last observation, error, variance and validity of estimates, then of forecasts."""
+        error = difference(_after_first(data.truth), self.estimate.pose)
+        yield self.age_s, error, self.estimate.variance, data.valid[:, 1:].flatten()
+        error = difference(_after_first(data.ahead), self.ahead.pose)
+        lead = self.age_s + data.lead_s[:, 1:].flatten()
+        yield lead, error, self.ahead.variance, data.ahead_valid[:, 1:].flatten()
+
+
+def unroll(dynamics: LatentDynamics, data: Batch, *, step: Advance | None = None) -> Rollout:
+    """Filter a batch from its first frame to its last; `step` may be a compiled `advance`."""
+    step = step or advance
+    state = dynamics.start(_at(data.observed, 0), data.std[:, 0].square())
+    last = data.times_s[:, 0]
+    priors: list[Prediction] = []
+    states: list[FilterStep] = []
+    ages: list[Tensor] = []
+    for k in range(1, data.times_s.shape[1]):
+        now, seen = data.times_s[:, k], ~data.missing[:, k]
+        gap = (now - last).float()
+        variance = data.std[:, k].square()
+        prior, new = step(dynamics, state, gap, _at(data.observed, k), variance, data.smoothness)
+        state = _pick_state(seen, new, state)
+        last = torch.where(seen, now, last)
+        priors.append(prior)
+        states.append(state)
+        ages.append((now - last).float())
+    pose = _joined(Pose, [state.pose for state in states])
+    curve = _joined(MotionCurve, [state.curve for state in states])
+    age = torch.stack(ages, 1).flatten()
+    return Rollout(
+        prior=Prediction(
+            _joined(Pose, [prior.pose for prior in priors]),
+            torch.stack([prior.variance for prior in priors], 1).flatten(0, 1),
+            torch.stack([prior.velocity for prior in priors], 1).flatten(0, 1),
+        ),
+        estimate=dynamics.predict(pose, curve, age),
+        ahead=dynamics.predict(pose, curve, age + data.lead_s[:, 1:].flatten()),
+        age_s=age,
+    )
+
+
+def unrolled_losses(
+    dynamics: LatentDynamics,
+    flow: PoseFlow,
+    data: Batch,
+    rng: np.random.Generator,
+    *,
+    windows: int = 4,
+    step: Advance | None = None,
+) -> Losses:
+    """Filter a batch and compare with the truth; `windows` of three frames each are decoded to joints."""
+    rollout = unroll(dynamics, data, step=step)
+    truth, future = _after_first(data.truth), _after_first(data.ahead)
+    valid = data.valid[:, 1:].flatten()
+    prior_error = difference(truth, rollout.prior.pose)
+    nll = 0.5 * _mean(_weighted_nll(prior_error, rollout.prior.variance), valid)
+    for (_, error, variance, usable), weight in zip(rollout.residuals(data), (1.0, 0.5), strict=True):
+        nll = nll + weight * _mean(_weighted_nll(error, variance), usable)
+    joints = _JointErrors(flow, data, rng, windows)
+    mpjpe, jerk, lag = joints.of_estimates(rollout.estimate.pose, truth)
+    ahead_mpjpe = joints.of_forecasts(rollout.ahead.pose, future)
+    emphasis = 10 ** (SMOOTHNESS_DECADES * data.smoothness.repeat_interleave(windows))
+    smooth = _mean(emphasis * jerk.values, jerk.valid)
+    total = (
+        nll
+        + mpjpe.mean / ERROR_UNIT_M
+        + smooth / JERK_UNIT_M
+        + lag.mean_over(1 / emphasis).clamp_min(0.0) / LAG_UNIT_S
+        + ahead_mpjpe.mean / AHEAD_UNIT_M
+        + _mean(_lasting_offset(rollout, data), data.recorded)
+    )
+    return Losses(
+        nll, mpjpe.mean, ahead_mpjpe.mean, jerk.mean, lag.mean_over(torch.ones_like(emphasis)), total
+    )
+
+
+def _lasting_offset(rollout: Rollout, data: Batch) -> Tensor:
+    """How far estimates are from what was seen on average over each sequence (B,), in units.
+
+    What a real regressor keeps saying is a mean of what may be already; no filter knows better.
+    """
+    offset = difference(_after_first(data.observed), rollout.estimate.pose)
+    mean = offset.unflatten(0, (len(data.times_s), -1)).mean(1)
+    latent, root = mean[:, :-6], mean[:, -6:-3]
+    sizes = [part.square().mean(1).add(1e-8).sqrt() for part in (latent, root)]
+    return sum(size / unit for size, unit in zip(sizes, OFFSET_UNITS, strict=True))  # type: ignore[return-value]
+
+
+def _weighted_nll(error: Tensor, variance: Tensor) -> Tensor:
+    """Student's t, (B,), mean over the dimensions by their weight."""
+    weight = error.new_ones(error.shape[1])
+    weight[-6:] = ROOT_WEIGHT
+    return student_nll(error, variance) @ (weight / weight.sum())
+
+
+class _Masked(NamedTuple):
+    values: Tensor
+    valid: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        return _mean(self.values, self.valid)
+
+
+class _Lag(NamedTuple):
+    """How far estimates are behind along the true motion, and its squared speed; both (windows,)."""
+
+    behind: Tensor
+    speed_sq: Tensor
+    valid: Tensor
+
+    def mean_over(self, weight: Tensor) -> Tensor:
+        """Lag in seconds: the delay that explains most of the error, windows weighted."""
+        usable = weight * self.valid.to(weight)
+        return (usable * self.behind).sum() / (usable * self.speed_sq).sum().clamp_min(1e-9)
+
+
+class _JointErrors:
+    """Errors in joint space in random windows of three frames, `windows` for each sequence."""
+
+    def __init__(self, flow: PoseFlow, data: Batch, rng: np.random.Generator, windows: int) -> None:
+        batch, steps = data.times_s.shape
+        first = rng.integers(0, steps - 3, (batch, windows))
+        rows = torch.from_numpy((first + np.arange(batch)[:, None] * (steps - 1)).flatten())
+        self._flow, self._rows = flow, rows
+        times = data.times_s[:, 1:].flatten()
+        self._before = (times[rows + 1] - times[rows]).float()
+        self._after = (times[rows + 2] - times[rows + 1]).float()
+        self._valid = data.valid[:, 1:].flatten()[rows + 2]
+        self._ahead_valid = data.ahead_valid[:, 1:].flatten()[rows + 2]
+
+    def of_estimates(self, estimate: Pose, truth: Pose) -> tuple[_Masked, _Masked, _Lag]:
+        """Mean distance (metres), error of the second difference scaled to 30 Hz (metres), and lag."""
+        rows = torch.cat([self._rows + shift for shift in range(3)])
+        with torch.no_grad():
+            wanted = self._joints(truth, rows).reshape(3, len(self._rows), -1, 3)
+        error = self._joints(estimate, rows).reshape(wanted.shape) - wanted
+        before, after = self._before[:, None, None], self._after[:, None, None]
+        pace = 0.5 * (before + after)
+        acceleration = ((error[2] - error[1]) / after - (error[1] - error[0]) / before) / pace
+        # at every rate a compromise between metres a frame and metres a second
+        scale = 0.5 * pace.square() + 0.5 * (1 / 30) ** 2
+        jerk = (acceleration * scale).norm(dim=-1).mean(1)
+        velocity = (wanted[2] - wanted[0]) / (before + after)
+        behind, speed_sq = -(error[1] * velocity).sum((1, 2)), velocity.square().sum((1, 2))
+        return (
+            _Masked(error.norm(dim=-1).mean((0, 2)), self._valid),
+            _Masked(jerk, self._valid),
+            _Lag(behind, speed_sq, self._valid),
+        )
+
+    def of_forecasts(self, forecast: Pose, future: Pose) -> _Masked:
+        """Mean distance (metres) at the last frame of each window."""
+        rows = self._rows + 2
+        with torch.no_grad():
+            wanted = self._joints(future, rows)
+        error = self._joints(forecast, rows) - wanted
+        return _Masked(error.norm(dim=-1).mean(1), self._ahead_valid)
+
+    def _joints(self, pose: Pose, rows: Tensor) -> Tensor:
+        return forward_joints(self._flow.decode(pose.z[rows]), matrix_from_quat(pose.root_quat_wxyz[rows]))
+
+
+def advance(
+    dynamics: LatentDynamics,
+    state: FilterStep,
+    gap_s: Tensor,
+    observed: Pose,
+    variance: Tensor,
+    smoothness: Tensor,
+) -> tuple[Prediction, FilterStep]:
+    """Predict to the time of an observation and fuse it."""
+    prior = dynamics.predict(state.pose, state.curve, gap_s)
+    return prior, dynamics.update(prior, state.hidden, gap_s, observed, variance, smoothness)
+
+
+def forward_joints(rotations: Tensor, root: Tensor) -> Tensor:
+    """Joints (B, 24, 3) around the pelvis, of rotations (B, 21, 3, 3) and root (B, 3, 3); metres."""
+    rest = torch.from_numpy(REST_JOINTS_M).to(rotations)
+    turned, joints = [root], [torch.zeros_like(root[..., 0])]
+    for joint in range(1, NUM_JOINTS):
+        parent = PARENTS[joint]
+        joints.append(joints[parent] + turned[parent] @ (rest[joint] - rest[parent]))
+        own = joint < NUM_BODY_JOINTS
+        turned.append(turned[parent] @ rotations[:, joint - 1] if own else turned[parent])
+    return torch.stack(joints, 1)
+
+
+def _after_first(poses: Pose) -> Pose:
+    return Pose(*(part[:, 1:].flatten(0, 1) for part in poses))
+
+
+def _joined(kind: type[Tensors], parts: list[Tensors]) -> Tensors:
+    return kind(*(torch.stack(tensors, 1).flatten(0, 1) for tensors in zip(*parts, strict=True)))
+
+
+def _at(poses: Pose, step: int) -> Pose:
+    return Pose(*(part[:, step] for part in poses))
+
+
+def _pick(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    return torch.where(mask.reshape(-1, *(1,) * (yes.ndim - 1)), yes, no)
+
+
+def _pick_state(mask: Tensor, yes: FilterStep, no: FilterStep) -> FilterStep:
+    pose = Pose(*(_pick(mask, a, b) for a, b in zip(yes.pose, no.pose, strict=True)))
+    curve = MotionCurve(*(_pick(mask, a, b) for a, b in zip(yes.curve, no.curve, strict=True)))
+    return FilterStep(pose, curve, _pick(mask, yes.hidden, no.hidden))
+
+
+def _mean(values: Tensor, mask: Tensor) -> Tensor:
+    weight = mask.to(values)
+    return (values * weight).sum() / weight.sum().clamp_min(1.0)

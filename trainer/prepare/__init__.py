@@ -1,0 +1,1 @@
+"""Preparation of training data: caches of motion, pools of crops, recordings, labels."""

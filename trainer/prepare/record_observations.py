@@ -1,0 +1,114 @@
+"""Record what the regressor says of rendered people whose motion is known.
+
+    python -m kinestream.trainer.prepare.record_observations CACHE.npz OUT.npz --data DATA --split train
+
+CACHE is made by `kinestream.trainer.prepare.mocap`; its motions are acted by clothed people before real
+backgrounds. As in the tracker, every look is into a box around what the last one saw. OUT is what
+`kinestream.trainer.train_dynamics
+--recorded`, `kinestream.tools.bench.filter.__main__ --recorded` and
+`kinestream.tools.bench.filter.residuals` read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+import typer
+from rich.console import Console
+
+from kinestream.body.model import load_body
+from kinestream.filtering.base import PersonState
+from kinestream.geometry.rotation import quat_from_matrix
+from kinestream.latent.decode import FlowDecoder
+from kinestream.latent.flow import PoseFlow
+from kinestream.models import Observer
+from kinestream.regress.regressor import Regressor
+from kinestream.regress.shipped import DEFAULT_WEIGHTS
+from kinestream.tracking.association import Track, TrackSettings
+from kinestream.tracking.people import CUT_OFF_ROOM
+from kinestream.tracking.poser import BodyPoser
+from kinestream.trainer.dynamics.recorded_observations import RecordedLooks
+from kinestream.trainer.scenes.config import SceneKnobs
+from kinestream.trainer.scenes.generator import SceneGenerator
+from kinestream.trainer.scenes.poses import ClipPoses
+from kinestream.trainer.scenes.sample import Frame, PersonLabels
+from kinestream.trainer.scenes.stage import SceneAssets
+
+
+class Watcher:
+    """Follows the one person of a clip with a regressor and no filter."""
+
+    def __init__(self, regressor: Observer, flow: PoseFlow, poser: BodyPoser) -> None:
+        self._regressor, self._flow, self._poser = regressor, flow, poser
+
+    def watch(self, frames: Iterable[Frame], *, fps: float) -> RecordedLooks:
+        """One recorded clip; where the person was missed, the next box is the true one."""
+        rows = []
+        track: Track | None = None
+        for frame in frames:
+            person = frame.people[0]
+            if track is None:
+                track = Track(person.box_xyxy_px, frame.t_ns, frame.t_ns, score=1.0)
+            box = frame.camera.within_picture(track.box_at(frame.t_ns), room=CUT_OFF_ROOM)
+            seen = self._regressor(frame.image, box[None], frame.camera)
+            told = PersonState.from_observations(seen, 0)
+            missing = bool(seen.presence[0] < TrackSettings.min_presence)
+            if missing:
+                track.move_to(person.box_xyxy_px)
+            else:
+                track.see(frame.t_ns, seen.keypoints_px[0], float(seen.presence[0]))
+                track.enclose(self._poser.pose([told])[0].keypoints_px(frame.camera))
+            std = np.concatenate([told.z_std, np.repeat(told.root_std_rad, 3), told.translation_std_m])
+            z, root = true_pose(person, self._flow)
+            rows.append(
+                (z, root, person.translation_m, told.z, told.root_quat_wxyz, told.translation_m, std, missing)
+            )
+        *states, missed = (np.stack(column)[None] for column in zip(*rows, strict=True))
+        return RecordedLooks(fps, *(state.astype(np.float32) for state in states), missed)
+
+
+def true_pose(
+    person: PersonLabels, flow: PoseFlow
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Latent (D,) and root rotation wxyz (4,) of a person's labels."""
+    with torch.no_grad():
+        latent = flow.encode(torch.from_numpy(person.rotations[None, 1:22]))[0].numpy()
+    return latent, quat_from_matrix(person.rotations[0].astype(np.float64)).astype(np.float32)
+
+
+def main(
+    cache: Annotated[Path, typer.Argument(help="Mocap cache made by kinestream.trainer.prepare.mocap.")],
+    out: Annotated[Path, typer.Argument(help="Recording to write (.npz).")],
+    data: Annotated[Path, typer.Option(envvar="KINESTREAM_DATA", help="Data folder.")],
+    split: Annotated[str, typer.Option(help="Motions to act: train or val.")] = "train",
+    weights: Annotated[Path, typer.Option(help="Regressor weights.")] = DEFAULT_WEIGHTS,
+    flow: Annotated[Path | None, typer.Option(help="Pose flow; the shipped one by default.")] = None,
+    clips: Annotated[int, typer.Option(help="Clips.", min=1)] = 120,
+    frames: Annotated[int, typer.Option(help="Frames of each.", min=2)] = 132,
+    fps: Annotated[float, typer.Option(help="Their rate.", min=1.0)] = 60.0,
+    seed: Annotated[int, typer.Option(help="Seed of the first clip.")] = 0,
+) -> None:
+    """Render clips, look at every frame, write truth and looks. OUT holds every clip that is done."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    console = Console()
+    knobs = SceneKnobs(image_sizes_px=((640, 480), (480, 640)), clip_fps=fps)
+    generator = SceneGenerator(SceneAssets.load(data), ClipPoses.load(cache, split=split), knobs)
+    pose_flow = PoseFlow.load(flow)
+    watcher = Watcher(Regressor.load(weights), pose_flow, BodyPoser(load_body(), FlowDecoder(pose_flow)))
+    done: list[RecordedLooks] = []
+    for index in range(seed, seed + clips):
+        done.append(watcher.watch(generator.clip(index, frames=frames), fps=fps))
+        if len(done) % 8 == 0 or len(done) == clips:
+            RecordedLooks.joined(done).save(out)
+            console.print(f"{len(done)} of {clips} clips")
+
+
+if __name__ == "__main__":
+    typer.run(main)

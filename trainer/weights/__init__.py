@@ -1,0 +1,1 @@
+"""Tools for weight files: import, average, pack."""
