@@ -1,1 +1,1 @@
-"""Fused operations, each with three faces: plain reference, numba on the CPU, GPU."""
+"""Fused operations, each with three backends: plain reference, numba on the CPU, GPU."""

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from kinestream.body.kinematics import HotKinematics
+from kinestream.body.kinematics import CompiledKinematics
 from kinestream.body.model import BodyModel
 from kinestream.detect.detector import Detections
 from kinestream.geometry.camera import Camera
@@ -72,7 +72,7 @@ class BlockRegressor:
     latent_size = 63
 
     def __init__(self, body: BodyModel, decoder: FlowDecoder) -> None:
-        self._kinematics = HotKinematics.from_model(body)
+        self._kinematics = CompiledKinematics.from_model(body)
         self._decoder = decoder
 
     def latent_of(self, person: int) -> np.ndarray:

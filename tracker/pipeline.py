@@ -24,8 +24,8 @@ from kinestream.filtering import filter_factory
 from kinestream.geometry.camera import Camera
 from kinestream.models import Models
 from kinestream.pose import PoseFrame
-from kinestream.stream import Outlet
-from kinestream.stream.fixed_rate import Cadence
+from kinestream.stream import BasePublisher
+from kinestream.stream.fixed_rate import FixedRate
 from kinestream.timing import WINDOW, Rate, StageTimes, percentiles_ms
 from kinestream.tracking.people import People
 from kinestream.tracking.poser import BodyPoser
@@ -69,7 +69,7 @@ class Tracker:
         models: Models | None = None,
         engine: str = DEFAULT_ENGINE,
         model: str | Path = DEFAULT_MODEL,
-        publisher: Outlet | None = None,
+        publisher: BasePublisher | None = None,
         lead_ms: float = 0.0,
         rate_hz: float | None = None,
     ) -> None:
@@ -102,7 +102,7 @@ class Tracker:
         self._camera_given, self._fov_deg = camera, fov_deg
         self._camera = camera or Camera.from_fov(1280, 720, fov_deg=fov_deg)
         self.source: FrameSource | None = None
-        self._cadence: Cadence | None = None
+        self._fixed_rate_loop: FixedRate | None = None
         if isinstance(source, FrameSource):
             self.source = source
         elif source is not None:
@@ -111,7 +111,7 @@ class Tracker:
             self._models = models or Models.load(body=body, engine=engine, model=model)
             poser = BodyPoser(self._models.body, self._models.decoder, vertices=vertices)
             self._people = People(poser, new_filter, max_people=max_people)
-            self._cadence = self._fixed_rate(rate_hz, publisher)
+            self._fixed_rate_loop = self._fixed_rate(rate_hz, publisher)
             if self.source is not None:
                 self._warm_up(self.source.info.width_px, self.source.info.height_px)
         except BaseException:
@@ -138,8 +138,8 @@ class Tracker:
         """
         if self.source is None:
             raise ValueError("Tracker: made without a source; give one, or call process(image_rgb, t_ns)")
-        if self._cadence is not None:
-            self._cadence.start()
+        if self._fixed_rate_loop is not None:
+            self._fixed_rate_loop.start()
         while True:
             with self._stages.measure("wait"):
                 frame = self.source.read()
@@ -147,10 +147,10 @@ class Tracker:
                 return
             taken_ns = time.monotonic_ns()
             pose_frame = self.process(frame.image_rgb, frame.t_capture_ns, frame_index=frame.index)
-            if self._cadence is None:
+            if self._fixed_rate_loop is None:
                 self._publish(pose_frame, lead_ns=self._lead_ns)
-            elif self._cadence.error is not None:
-                raise self._cadence.error
+            elif self._fixed_rate_loop.error is not None:
+                raise self._fixed_rate_loop.error
             self._count(frame, taken_ns)
             yield frame, pose_frame
 
@@ -177,14 +177,14 @@ class Tracker:
         camera = self._camera_of(image_rgb)
         if self._detector_is_due(t_capture_ns):
             with self._stages.measure("detect"):
-                self._people.find(t_capture_ns, self._models.detector(image_rgb))
+                self._people.update_detections(t_capture_ns, self._models.detector(image_rgb))
         with self._stages.measure("regress"):
             boxes = self._people.boxes_at(t_capture_ns, camera)
             looks = self._models.regressor(image_rgb, boxes, camera)
         with self._stages.measure("filter"):
-            self._people.see(t_capture_ns, looks, boxes, camera)
+            self._people.observe(t_capture_ns, looks, boxes, camera)
         with self._stages.measure("body"):
-            persons = self._people.at(t_capture_ns + self._lead_ns, camera)
+            persons = self._people.predict(t_capture_ns + self._lead_ns, camera)
         index = self._frames if frame_index is None else frame_index
         self._frames += 1
         self._newest = PoseFrame(frame_index=index, t_capture_ns=t_capture_ns, camera=camera, persons=persons)
@@ -198,7 +198,7 @@ class Tracker:
         newest = self._newest
         if newest is None:
             raise ValueError("predict: no frame was processed yet")
-        persons = self._people.at(max(t_ns, newest.t_capture_ns), newest.camera)
+        persons = self._people.predict(max(t_ns, newest.t_capture_ns), newest.camera)
         return dataclasses.replace(newest, persons=persons)
 
     def reset(self) -> None:
@@ -236,8 +236,8 @@ class Tracker:
 
     def close(self) -> None:
         """Free the source."""
-        if self._cadence is not None:
-            self._cadence.stop()
+        if self._fixed_rate_loop is not None:
+            self._fixed_rate_loop.stop()
         if self.source is not None:
             self.source.close()
 
@@ -282,12 +282,12 @@ class Tracker:
             self._detected_ns = t_ns
         return due
 
-    def _fixed_rate(self, rate_hz: float | None, publisher: Outlet | None) -> Cadence | None:
+    def _fixed_rate(self, rate_hz: float | None, publisher: BasePublisher | None) -> FixedRate | None:
         if rate_hz is None or publisher is None:
             return None
         if self.clock != "monotonic":
             raise ValueError("rate_hz (--rate): needs a live source, or a file with policy paced")
-        return Cadence(rate_hz, self._publish_prediction)
+        return FixedRate(rate_hz, self._publish_prediction)
 
     def _publish_prediction(self, now_ns: int) -> None:
         """Send everybody as they are now, or will be; nothing once frames no longer come."""

@@ -27,7 +27,7 @@ from kinestream.latent.flow import PoseFlow
 from kinestream.trainer.data.motion.mocap_cache import MocapCache
 from kinestream.trainer.dynamics.batches import MAX_LEAD_S, draw_batch, recorded_batch, simulated_batch
 from kinestream.trainer.dynamics.clips import LatentClips, held_out_halves
-from kinestream.trainer.dynamics.recorded_observations import RecordedLooks
+from kinestream.trainer.dynamics.recorded_observations import RecordedObservations
 from kinestream.trainer.dynamics.rollout import Advance, advance, unroll, unrolled_losses
 from kinestream.trainer.metrics import INTERVAL, INTERVAL_STDS
 from kinestream.trainer.run_state import TrainingRun
@@ -60,7 +60,7 @@ class Motions:
     """What to learn or measure on: clips whose observations are simulated, and recorded observations."""
 
     clips: LatentClips
-    recorded: RecordedLooks | None = None
+    recorded: RecordedObservations | None = None
 
 
 class Run:
@@ -236,7 +236,7 @@ def main(
     pose_flow, mocap = PoseFlow.load(flow), MocapCache.load(cache)
     halves = held_out_halves(list(mocap.clips(split="val")))
     motions, validation = (
-        Motions(LatentClips(clips, pose_flow), None if path is None else RecordedLooks.load(path))
+        Motions(LatentClips(clips, pose_flow), None if path is None else RecordedObservations.load(path))
         for clips, path in ((list(mocap.clips(split="train")), recorded), (halves[0], recorded_validation))
     )
     config = TrainConfig(

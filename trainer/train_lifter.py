@@ -106,7 +106,7 @@ def train(
             run.save()
 
 
-def plant(head: StateHead, path: Path) -> None:
+def load_lifter(head: StateHead, path: Path) -> None:
     """Give a state head the lifter at ``path``, and silence its image branch, which corrected another."""
     fill(head.lifter, read_weights(path, kind=LIFTER_FORMAT)[1], path=path)
     head.silence_image_branch()

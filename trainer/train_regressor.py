@@ -42,7 +42,7 @@ from kinestream.trainer.processes import Processes
 from kinestream.trainer.regressor.fine_tuning import rate_groups
 from kinestream.trainer.regressor.self_regime import SelfRegime, matching_dynamics, unlabelled_views
 from kinestream.trainer.run_state import TrainingRun, learning_rate
-from kinestream.trainer.train_lifter import plant
+from kinestream.trainer.train_lifter import load_lifter
 
 _logger = logging.getLogger(__name__)
 EVALUATION_CROPS = 256
@@ -295,7 +295,7 @@ def main(
     if init is not None:
         fill(network, read_weights(init, kind=REGRESSOR_FORMAT)[1], path=init)
     if lifter is not None:
-        plant(network.head, lifter)
+        load_lifter(network.head, lifter)
     processes = Processes.join(cuda=device.startswith("cuda"))
     place = processes.device(device)
     network = network.to(device=place, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -31,7 +31,7 @@ from kinestream.trainer.data.crops.crop_sample import CropSource, MixedCrops, co
 from kinestream.trainer.data.crops.lift_samples import lift_samples
 from kinestream.trainer.losses.body import BodyTarget
 from kinestream.trainer.run_state import TrainingRun, learning_rate
-from kinestream.trainer.train_lifter import plant, rooted_poses
+from kinestream.trainer.train_lifter import load_lifter, rooted_poses
 from kinestream.trainer.train_regressor import Teacher
 
 _logger = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ def main(
     held_out = see(network, CropPool(pool[0] / "val", backdrops, crop_px=crop_px), 512, seed=12345)
     _logger.info("looked at %d crops", crops)
     if lifter is not None:
-        plant(network.head, lifter)
+        load_lifter(network.head, lifter)
     head = network.head.requires_grad_(True)
     state = TrainingRun(run, head, torch.optim.AdamW(head.parameters(), lr=peak_rate, weight_decay=0.05))
     state.resume()

@@ -1,4 +1,4 @@
-"""The alignment loss: one signature, the face chosen by device or by name."""
+"""The alignment loss: one signature, the backend chosen by device or by name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from kinestream.kernels.alignment.probe import Face, choose_face, probe_faces
+from kinestream.kernels.alignment.probe import Backend, choose_backend, probe_backends
 from kinestream.kernels.alignment.problem import Problem, make_problem
 from kinestream.kernels.alignment.robust import Robustifier
 
@@ -44,7 +44,7 @@ def alignment_loss(
     part_weights: Tensor | None = None,
     num_parts: int = 15,
     near_m: float = 0.01,
-    face: Face | Literal["auto"] = "auto",
+    backend: Backend | Literal["auto"] = "auto",
 ) -> AlignmentLoss:
     """Distance between a body's projected vertices and a map of its semantic parts (DESIGN, section 8).
 
@@ -84,12 +84,12 @@ def alignment_loss(
         part_weights: (P,); 1 / P each when None. An absent part does not enlarge the others.
         num_parts: P, the number of parts.
         near_m: depth in metres up to which a vertex does not count.
-        face: "reference" (plain torch), "cpu" (numba), "gpu" (Triton), or "auto", the fastest on this device.
+        backend: "reference" (plain torch), "cpu" (numba), "gpu" (Triton), or "auto", the fastest here.
 
     Raises:
         TypeError: a dtype or kind is wrong.
         ValueError: shapes, devices or values do not fit (part ids out of range among them); nothing has run.
-        RuntimeError: the face asked for cannot run here.
+        RuntimeError: the backend asked for cannot run here.
     """
     problem = make_problem(
         vertices,
@@ -105,7 +105,7 @@ def alignment_loss(
         near_m=near_m,
     )
     weights = _part_weights(part_weights, problem)
-    terms = _run(_resolve(face, vertices.device), problem)
+    terms = _run(_resolve(backend, vertices.device), problem)
     pixel_to_vertex, vertex_to_pixel = terms[:, :num_parts], terms[:, num_parts:-1]
     per_part = pixel_weight * pixel_to_vertex + vertex_weight * vertex_to_pixel
     total = (per_part * weights).sum(1) + background_weight * terms[:, -1]
@@ -126,26 +126,28 @@ def _part_weights(given: Tensor | None, problem: Problem) -> Tensor:
     return given
 
 
-def _resolve(face: Face | Literal["auto"], device: torch.device) -> Face:
-    if face == "auto":
-        chosen, passed_over = choose_face(device)
+def _resolve(backend: Backend | Literal["auto"], device: torch.device) -> Backend:
+    if backend == "auto":
+        chosen, passed_over = choose_backend(device)
         if passed_over:
-            logger.warning("alignment loss falls back to its slow reference face: %s", passed_over)
+            logger.warning("alignment loss falls back to its slow reference backend: %s", passed_over)
         return chosen
-    faces = probe_faces(device)
-    if face not in faces:
-        raise ValueError(f"face must be 'auto' or one of {tuple(faces)}, found {face!r}")
-    if not faces[face].available:
-        raise RuntimeError(f"the {face} face of the alignment loss cannot run: {faces[face].reason}")
-    return face
+    backends = probe_backends(device)
+    if backend not in backends:
+        raise ValueError(f"backend must be 'auto' or one of {tuple(backends)}, found {backend!r}")
+    if not backends[backend].available:
+        raise RuntimeError(
+            f"the {backend} backend of the alignment loss cannot run: {backends[backend].reason}"
+        )
+    return backend
 
 
-def _run(face: Face, problem: Problem) -> Tensor:
-    if face == "reference":
+def _run(backend: Backend, problem: Problem) -> Tensor:
+    if backend == "reference":
         from kinestream.kernels.alignment import reference
 
         return reference.alignment_terms(problem)
-    if face == "cpu":
+    if backend == "cpu":
         from kinestream.kernels.alignment import cpu
 
         return cpu.alignment_terms(problem)

@@ -1,4 +1,4 @@
-"""CPU face: numba loops behind an autograd function, parallel over images and parts.
+"""CPU backend: numba loops behind an autograd function, parallel over images and parts.
 
 Memory is linear in vertices + pixels. It uses as many threads as torch does (`torch.set_num_threads`).
 """
@@ -20,7 +20,7 @@ from kinestream.kernels.alignment.problem import Problem
 
 
 def alignment_terms(problem: Problem) -> Tensor:
-    """Terms (B, 2 P + 1) as the reference face gives them, differentiable in vertices and camera."""
+    """Terms (B, 2 P + 1) as the reference backend gives them, differentiable in vertices and camera."""
     terms: Tensor = _AlignmentTerms.apply(  # type: ignore[no-untyped-call]
         problem.vertices, problem.map_camera, problem
     )

@@ -1,4 +1,4 @@
-"""GPU face: Triton kernels that search by tiles in registers; no pixels x vertices array, no atomics.
+"""GPU backend: Triton kernels that search by tiles in registers; no pixels x vertices array, no atomics.
 
 Vertices are ordered by part and pixels by label, so a part's pixels meet only that part's vertices. The
 gradient that a pixel sends to its nearest vertex is gathered by the vertex, which looks for the pixels whose
@@ -28,7 +28,7 @@ _SPLIT = 8  # programs that share the queries of one part
 
 
 def alignment_terms(problem: Problem) -> Tensor:
-    """Terms (B, 2 P + 1) as the reference face gives them, differentiable in vertices and camera."""
+    """Terms (B, 2 P + 1) as the reference backend gives them, differentiable in vertices and camera."""
     device = problem.vertices.device
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         terms: Tensor = _AlignmentTerms.apply(  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Loops of the CPU face, compiled with numba: projection, exact searches, penalties and their slopes.
+"""Loops of the CPU backend, compiled with numba: projection, exact searches, penalties and their slopes.
 
 A part of the map is kept as its horizontal runs of pixels, so the nearest pixel of a vertex is a clamp per
 run, and the rows are visited outwards until none can be nearer. Vertices are bucketed by the map row they

@@ -1,4 +1,4 @@
-"""Which faces can run here, and why one cannot."""
+"""Which backends can run here, and why one cannot."""
 
 from __future__ import annotations
 
@@ -8,48 +8,50 @@ from typing import Literal, NamedTuple
 
 import torch
 
-Face = Literal["reference", "cpu", "gpu"]
+Backend = Literal["reference", "cpu", "gpu"]
 
 
-class FaceStatus(NamedTuple):
-    """Whether a face can run, and the reason in words for either answer."""
+class BackendStatus(NamedTuple):
+    """Whether a backend can run, and the reason in words for either answer."""
 
     available: bool
     reason: str
 
 
-def probe_faces(device: torch.device | str = "cpu") -> dict[Face, FaceStatus]:
-    """Status of every face for tensors on `device`, without importing numba or Triton."""
+def probe_backends(device: torch.device | str = "cpu") -> dict[Backend, BackendStatus]:
+    """Status of every backend for tensors on `device`, without importing numba or Triton."""
     kind = torch.device(device).type
     return {
-        "reference": FaceStatus(True, "plain torch runs on every device"),
+        "reference": BackendStatus(True, "plain torch runs on every device"),
         "cpu": _cpu_status(kind),
         "gpu": _gpu_status(kind),
     }
 
 
-def choose_face(device: torch.device) -> tuple[Face, str]:
-    """The fastest face for tensors on `device`, and why a faster one was passed over ('' if none was)."""
-    wanted: Face = "cpu" if device.type == "cpu" else "gpu"
-    status = probe_faces(device)[wanted]
+def choose_backend(device: torch.device) -> tuple[Backend, str]:
+    """The fastest backend for tensors on `device`, and why a faster one was passed over ('' if none was)."""
+    wanted: Backend = "cpu" if device.type == "cpu" else "gpu"
+    status = probe_backends(device)[wanted]
     return (wanted, "") if status.available else ("reference", status.reason)
 
 
-def _cpu_status(kind: str) -> FaceStatus:
+def _cpu_status(kind: str) -> BackendStatus:
     if kind != "cpu":
-        return FaceStatus(False, f"the tensors are on {kind}; move them to the CPU or choose another face")
+        return BackendStatus(
+            False, f"the tensors are on {kind}; move them to the CPU or choose another backend"
+        )
     if importlib.util.find_spec("numba") is None:
-        return FaceStatus(False, "numba is not installed; pip install numba")
-    return FaceStatus(True, "numba is installed")
+        return BackendStatus(False, "numba is not installed; pip install numba")
+    return BackendStatus(True, "numba is installed")
 
 
-def _gpu_status(kind: str) -> FaceStatus:
+def _gpu_status(kind: str) -> BackendStatus:
     if importlib.util.find_spec("triton") is None:
-        return FaceStatus(False, "triton is not installed; pip install 'kinestream[gpu]'")
+        return BackendStatus(False, "triton is not installed; pip install 'kinestream[gpu]'")
     if kind == "cuda":
-        return FaceStatus(True, "triton is installed and the tensors are on a GPU")
+        return BackendStatus(True, "triton is installed and the tensors are on a GPU")
     if kind == "cpu" and os.environ.get("TRITON_INTERPRET") == "1":
-        return FaceStatus(
+        return BackendStatus(
             True, "Triton's interpreter runs the kernels on the CPU, slowly (TRITON_INTERPRET=1)"
         )
-    return FaceStatus(False, f"the tensors are on {kind}; move them to a CUDA device")
+    return BackendStatus(False, f"the tensors are on {kind}; move them to a CUDA device")

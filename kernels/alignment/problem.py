@@ -16,7 +16,7 @@ _FLOAT_DTYPES = (torch.float32, torch.float64)
 
 @dataclass(frozen=True)
 class Problem:
-    """What every face receives: consistent shapes, one device, one floating dtype, map pixels as the unit.
+    """What every backend receives: consistent shapes, one device, one floating dtype, map pixels as the unit.
 
     A vertex contributes only in front of the near plane (3-D) or where its point is finite (2-D).
     """

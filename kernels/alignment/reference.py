@@ -1,4 +1,4 @@
-"""Reference face: the alignment terms in plain torch, one image and one part at a time."""
+"""Reference backend: the alignment terms in plain torch, one image and one part at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Triangle rasteriser with textures, in three faces that share one interface.
+"""Triangle rasteriser with textures, in three backends that share one interface.
 
 `reference` is slow and obvious, `cpu` is compiled with numba, `gpu` runs on NVIDIA GPUs. Each has
 `draw(target, mesh, K)`, `resolve(target, background)` and `vertex_visibility(target, vertices_m, K)`.

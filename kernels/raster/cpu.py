@@ -157,7 +157,7 @@ def pattern_weight(looks: _Array, material: int, u: float, v: float) -> float:
     return 1.0 if (fu - 0.5) * (fu - 0.5) + (fv - 0.5) * (fv - 0.5) < 0.25 * width else 0.0
 
 
-# Shared with the GPU face, and in this file because numba's cache watches the file of a function alone.
+# Shared with the GPU backend, and in this file because numba's cache watches the file of a function alone.
 _edge_functions = compiled(edge_functions)
 _least_inside = compiled(least_inside)
 _clipped_window = compiled(clipped_window)

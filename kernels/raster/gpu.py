@@ -49,7 +49,7 @@ _pattern_weight = cuda.jit(device=True)(cpu.pattern_weight)
 
 
 def unavailable() -> str | None:
-    """Why this face cannot run here, or None where it can."""
+    """Why this backend cannot run here, or None where it can."""
     if not _config.ENABLE_CUDASIM and find_spec("numba_cuda") is None:
         return "numba-cuda is not installed; install numba-cuda[cu12], or use kinestream.kernels.raster.cpu"
     try:

@@ -1,4 +1,4 @@
-"""The rasteriser in plain numpy: slow, obvious, and what the other faces must equal.
+"""The rasteriser in plain numpy: slow, obvious, and what the other backends must equal.
 
 A triangle with corners v0, v1, v2 in camera space covers the sample with the ray d = K⁻¹ (x, y, 1) when d
 is a positive combination of the corners. With n0 = v1 × v2, n1 = v2 × v0, n2 = v0 × v1 and
@@ -6,7 +6,7 @@ det = v0 · n0 its weights are e_i = n_i · d / det; the perspective-correct bar
 p_i = e_i / (e0 + e1 + e2) and the depth is 1 / (e0 + e1 + e2). Nothing is projected, so triangles that
 reach behind the camera need no clipping but the test of the depth against the near plane
 (Olano and Greer, Triangle Scan Conversion using 2D Homogeneous Coordinates, 1997).
-All arithmetic is in float64 and in the same order in every face, which makes their ids equal.
+All arithmetic is in float64 and in the same order in every backend, which makes their ids equal.
 """
 
 from typing import Any

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinestream.body.arrays import check_body_arrays
-from kinestream.body.kinematics import HotKinematics
+from kinestream.body.kinematics import CompiledKinematics
 from kinestream.body.model import BodyModel
 from kinestream.geometry.rotation import matrix_from_axis_angle
 
@@ -24,7 +24,7 @@ def body():
 
 @pytest.fixture(scope="module")
 def hot(body):
-    return HotKinematics.from_model(body)
+    return CompiledKinematics.from_model(body)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_joints_and_keypoints_are_those_of_the_body_model(body, hot, betas, axis
 def test_dense_correctives_and_none_are_both_exact(make_raw_body, frame, correctives, betas):
     raw = make_raw_body(betas=betas, correctives=correctives)
     body = BodyModel(check_body_arrays(raw, path="small"), dtype=torch.float64)
-    hot = HotKinematics.from_model(body)
+    hot = CompiledKinematics.from_model(body)
     shape = np.linspace(-2.0, 2.0, betas)
     hot.set_shape(shape)
     for found, true in zip(hot.pose(*frame), expected(body, shape, *frame), strict=True):

@@ -1,4 +1,4 @@
-"""Every face of the alignment loss against the plain reference, and what the loss promises."""
+"""Every backend of the alignment loss against the plain reference, and what the loss promises."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinestream.kernels.alignment import alignment_loss, probe_faces
+from kinestream.kernels.alignment import alignment_loss, probe_backends
 
 PYTHONPATH = os.pathsep.join(str(folder) for folder in (Path(__file__).parents[2], Path(__file__).parent))
 
@@ -41,14 +41,14 @@ def scene(seed: int, batch: int, count: int, height: int, width: int, parts: int
 
 
 def loss_and_gradients(
-    seed: int, face: str, dtype: torch.dtype, size: tuple[int, ...], **options: Any
+    seed: int, backend: str, dtype: torch.dtype, size: tuple[int, ...], **options: Any
 ) -> list:
     part_ids, part_map, vertices, camera, visibility, confidence = scene(seed, *size, dtype)
     vertices.requires_grad_(True)
     camera.requires_grad_(True)
     out = alignment_loss(
         vertices, part_ids, part_map, camera=camera, visibility=visibility, confidence=confidence,
-        num_parts=size[-1], face=face, **options,
+        num_parts=size[-1], backend=backend, **options,
     )  # fmt: skip
     terms = torch.cat([out.pixel_to_vertex, out.vertex_to_pixel, out.background[:, None]], 1)
     weights = torch.linspace(0.5, 1.5, terms.numel(), dtype=dtype).reshape(terms.shape)
@@ -57,10 +57,10 @@ def loss_and_gradients(
 
 
 def assert_equal_loss(
-    seed: int, face: str, dtype: torch.dtype, size: tuple[int, ...], **options: Any
+    seed: int, backend: str, dtype: torch.dtype, size: tuple[int, ...], **options: Any
 ) -> None:
     expected = loss_and_gradients(seed, "reference", dtype, size, **options)
-    found = loss_and_gradients(seed, face, dtype, size, **options)
+    found = loss_and_gradients(seed, backend, dtype, size, **options)
     tolerance = 1e-4 if dtype == torch.float32 else 1e-10
     for want, have in zip(expected, found, strict=True):
         assert have.isfinite().all()
@@ -105,21 +105,21 @@ def test_gpu_equals_reference(robustifier, dtype):
 def test_gpu_on_a_device_equals_reference(dtype):
     part_ids, part_map, vertices, camera, visibility, _ = scene(3, 4, 500, 32, 32, 15, dtype)
     results = []
-    for device, face in (("cpu", "reference"), ("cuda", "gpu")):
+    for device, backend in (("cpu", "reference"), ("cuda", "gpu")):
         moved = [t.to(device) for t in (vertices, part_ids, part_map, camera, visibility)]
         moved[0].requires_grad_(True)
-        out = alignment_loss(*moved[:3], camera=moved[3], visibility=moved[4], face=face)
+        out = alignment_loss(*moved[:3], camera=moved[3], visibility=moved[4], backend=backend)
         (gradient,) = torch.autograd.grad(out.total.sum(), moved[0])
         results.append((out.total.detach().cpu(), gradient.cpu()))
     for want, have in zip(*results, strict=True):
         assert torch.linalg.norm(have - want) <= 1e-4 * torch.linalg.norm(want)
 
 
-def check_points(face: str, dtype: torch.dtype) -> None:
+def check_points(backend: str, dtype: torch.dtype) -> None:
     """Projected points in, NaN for what is behind the camera: the same as from 3-D vertices."""
     part_ids, part_map, vertices, camera, visibility, _ = scene(5, 2, 60, 12, 14, 4, dtype)
     vertices[0, :5, 2] = -1.0
-    options = {"visibility": visibility, "num_parts": 4, "sigma_px": 6.0, "face": face}
+    options = {"visibility": visibility, "num_parts": 4, "sigma_px": 6.0, "backend": backend}
     whole = alignment_loss(vertices, part_ids, part_map, camera=camera, **options)
     points = (vertices @ camera.transpose(1, 2))[..., :2] / vertices[..., 2:]
     points[vertices[..., 2] <= 0.01] = math.nan
@@ -132,18 +132,20 @@ def check_points(face: str, dtype: torch.dtype) -> None:
     assert gradient.abs().sum() > 0
 
 
-@pytest.mark.parametrize("face", ["reference", "cpu"])
-def test_points_and_vertices_agree(face):
-    check_points(face, torch.float64)
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_points_and_vertices_agree(backend):
+    check_points(backend, torch.float64)
 
 
-def check_ties(face: str) -> None:
+def check_ties(backend: str) -> None:
     """Four pixels about one vertex, two vertices at one place: the first pixel and the first vertex win."""
     part_map = torch.zeros(1, 6, 6, dtype=torch.int64)
     part_map[0, 2:4, 2:4] = 1
     points = torch.tensor([[[2.5, 2.5], [7.0, 7.0]]], dtype=torch.float64, requires_grad=True)
     ids = torch.zeros(2, dtype=torch.int64)
-    out = alignment_loss(points, ids, part_map, sigma_px=1.0, num_parts=1, face=face, robustifier="huber")
+    out = alignment_loss(
+        points, ids, part_map, sigma_px=1.0, num_parts=1, backend=backend, robustifier="huber"
+    )
     (gradient,) = torch.autograd.grad(out.vertex_to_pixel.sum(), points)
     torch.testing.assert_close(gradient[0, 0], torch.tensor([0.25, 0.25], dtype=torch.float64))
 
@@ -151,7 +153,7 @@ def check_ties(face: str) -> None:
     part_map[0, 2, 2] = 1
     points = torch.tensor([[[4, 2], [2, 4], [2, 0], [0, 2.0]]], dtype=torch.float64, requires_grad=True)
     ids = torch.zeros(4, dtype=torch.int64)
-    out = alignment_loss(points, ids, part_map, sigma_px=9.0, num_parts=1, face=face)
+    out = alignment_loss(points, ids, part_map, sigma_px=9.0, num_parts=1, backend=backend)
     (gradient,) = torch.autograd.grad(out.pixel_to_vertex.sum(), points)
     assert gradient[0, 0, 0] > 0
     assert (gradient[0, 1:] == 0).all()
@@ -159,20 +161,20 @@ def check_ties(face: str) -> None:
     part_map = torch.zeros(1, 5, 5, dtype=torch.int64)
     part_map[0, 0, 2], part_map[0, 2, 0], part_map[0, 2, 4], part_map[0, 4, 2] = 2, 1, 1, 2
     points = torch.tensor([[[2.0, 2.0]]], dtype=torch.float64, requires_grad=True)
-    out = alignment_loss(points, ids[:1], part_map, sigma_px=9.0, num_parts=2, face=face)
+    out = alignment_loss(points, ids[:1], part_map, sigma_px=9.0, num_parts=2, backend=backend)
     (gradient,) = torch.autograd.grad(out.background.sum(), points)
     assert gradient[0, 0, 0] == 0
     assert gradient[0, 0, 1] > 0  # the first pixel in reading order lies above
 
 
-@pytest.mark.parametrize("face", ["reference", "cpu"])
-def test_ties(face):
-    check_ties(face)
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_ties(backend):
+    check_ties(backend)
 
 
-@pytest.mark.parametrize("face", ["reference", "cpu"])
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
 @pytest.mark.parametrize("robustifier", ["geman_mcclure", "huber"])
-def test_gradcheck(face, robustifier):
+def test_gradcheck(backend, robustifier):
     part_ids, part_map, vertices, camera, visibility, confidence = scene(11, 2, 25, 9, 8, 3, torch.float64)
     part_map[1] = part_map[0].flip(0)
     vertices.requires_grad_(True)
@@ -183,20 +185,20 @@ def test_gradcheck(face, robustifier):
         return tuple(
             alignment_loss(
                 vertices, part_ids, part_map, camera=torch.cat([upper, last], 1), visibility=visibility,
-                confidence=confidence, sigma_px=3.0, robustifier=robustifier, num_parts=3, face=face,
+                confidence=confidence, sigma_px=3.0, robustifier=robustifier, num_parts=3, backend=backend,
             )
         )  # fmt: skip
 
     assert torch.autograd.gradcheck(terms, (vertices, camera), eps=1e-7, atol=1e-6)
 
 
-@pytest.mark.parametrize("face", ["reference", "cpu"])
-def test_values_by_hand(face):
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_values_by_hand(backend):
     """One part of two pixels, two vertices; every number worked out on paper."""
     part_map = torch.tensor([[[0, 0, 0, 0, 0], [0, 1, 1, 0, 0]]])
     points = torch.tensor([[[1.0, 1.0], [4.0, 1.0]]])
     out = alignment_loss(
-        points, torch.tensor([0, 0]), part_map, sigma_px=2.0, num_parts=2, face=face,
+        points, torch.tensor([0, 0]), part_map, sigma_px=2.0, num_parts=2, backend=backend,
         visibility=torch.tensor([[1.0, 0.5]]), confidence=torch.full((1, 2, 5), 0.25),
         pixel_weight=2.0, vertex_weight=3.0, background_weight=4.0,
     )  # fmt: skip
@@ -208,34 +210,36 @@ def test_values_by_hand(face):
     torch.testing.assert_close(out.total, torch.tensor([(2 * pixel + 3 * vertex) / 2 + 4 * vertex]))
 
 
-@pytest.mark.parametrize("face", ["reference", "cpu"])
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
 @pytest.mark.parametrize("factor", [2, 3])
-def test_map_scale_leaves_the_loss_of_a_coarser_unit(face, factor):
+def test_map_scale_leaves_the_loss_of_a_coarser_unit(backend, factor):
     """The same scene with image pixels of another size gives the same loss: rho is free of units."""
     part_ids, part_map, vertices, camera, _, _ = scene(7, 2, 40, 10, 12, 3, torch.float64)
-    plain = alignment_loss(vertices, part_ids, part_map, camera=camera, sigma_px=4.0, num_parts=3, face=face)
+    plain = alignment_loss(
+        vertices, part_ids, part_map, camera=camera, sigma_px=4.0, num_parts=3, backend=backend
+    )
     image = torch.tensor([factor, 0, (factor - 1) / 2], dtype=torch.float64).expand(2, 3)
     offset = (factor - 1) / 2
     finer = camera.clone()
     finer[:, :2] *= factor
     finer[:, :2, 2] += offset
     scaled = alignment_loss(
-        vertices, part_ids, part_map, camera=finer, sigma_px=4.0 * factor, num_parts=3, face=face,
+        vertices, part_ids, part_map, camera=finer, sigma_px=4.0 * factor, num_parts=3, backend=backend,
         image_from_map=float(factor),
     )  # fmt: skip
     torch.testing.assert_close(scaled.total, plain.total)
     finer[:, 0, 2] -= offset  # the same grid told as scale and origin, x0 = 0
     told = alignment_loss(
-        vertices, part_ids, part_map, camera=finer, sigma_px=4.0 * factor, num_parts=3, face=face,
+        vertices, part_ids, part_map, camera=finer, sigma_px=4.0 * factor, num_parts=3, backend=backend,
         image_from_map=image,
     )  # fmt: skip
     torch.testing.assert_close(told.total, plain.total)
 
 
-@pytest.mark.parametrize("face", ["reference", "cpu"])
-def test_order_of_vertices_does_not_matter(face):
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_order_of_vertices_does_not_matter(backend):
     part_ids, part_map, vertices, camera, visibility, _ = scene(9, 3, 80, 16, 16, 5, torch.float64)
-    options = {"camera": camera, "sigma_px": 5.0, "num_parts": 5, "face": face}
+    options = {"camera": camera, "sigma_px": 5.0, "num_parts": 5, "backend": backend}
     plain = alignment_loss(vertices, part_ids, part_map, visibility=visibility, **options)
     order = torch.randperm(80, generator=torch.Generator().manual_seed(0))
     moved = alignment_loss(
@@ -244,26 +248,26 @@ def test_order_of_vertices_does_not_matter(face):
     torch.testing.assert_close(moved.total, plain.total)
 
 
-@pytest.mark.parametrize("face", ["reference", "cpu"])
-def test_nothing_to_align_is_zero_with_zero_gradient(face):
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_nothing_to_align_is_zero_with_zero_gradient(backend):
     part_ids, part_map, vertices, camera, _, _ = scene(13, 2, 30, 8, 8, 4, torch.float32)
     vertices[1, :, 2] = -1.0  # this person is behind the camera
     part_map = torch.stack([torch.zeros(8, 8, dtype=torch.int64), part_map[0]])  # and the other map is empty
     vertices.requires_grad_(True)
     camera.requires_grad_(True)
-    out = alignment_loss(vertices, part_ids, part_map, camera=camera, num_parts=4, face=face)
+    out = alignment_loss(vertices, part_ids, part_map, camera=camera, num_parts=4, backend=backend)
     for term in out:
         assert (term == 0).all()
     gradients = torch.autograd.grad(out.total.sum(), (vertices, camera))
     assert all((gradient == 0).all() for gradient in gradients)
 
 
-@pytest.mark.parametrize("face", ["reference", "cpu"])
-def test_logits_are_their_best_label_weighted_by_its_probability(face):
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_logits_are_their_best_label_weighted_by_its_probability(backend):
     part_ids, part_map, vertices, camera, _, _ = scene(17, 2, 50, 10, 10, 3, torch.float64)
     logits = torch.nn.functional.one_hot(part_map, 4).permute(0, 3, 1, 2) * 3.0
     logits = logits + torch.rand(logits.shape, generator=torch.Generator().manual_seed(1))
-    options = {"camera": camera, "num_parts": 3, "face": face}
+    options = {"camera": camera, "num_parts": 3, "backend": backend}
     soft = alignment_loss(vertices, part_ids, logits.double(), **options)
     confidence = logits.double().softmax(1).amax(1)
     hard = alignment_loss(vertices, part_ids, part_map, confidence=confidence, **options)
@@ -309,15 +313,15 @@ def test_descent_brings_a_shifted_shape_home():
     assert torch.linalg.norm(shift.detach() - 7.5) < 0.5
 
 
-def test_faces_say_why_they_cannot_run(monkeypatch):
+def test_backends_say_why_they_cannot_run(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    faces = probe_faces("cpu")
-    assert faces["reference"].available and faces["cpu"].available and not faces["gpu"].available
-    assert "triton" in faces["gpu"].reason or "CUDA" in faces["gpu"].reason
-    assert "move them to the CPU" in probe_faces("cuda")["cpu"].reason
+    backends = probe_backends("cpu")
+    assert backends["reference"].available and backends["cpu"].available and not backends["gpu"].available
+    assert "triton" in backends["gpu"].reason or "CUDA" in backends["gpu"].reason
+    assert "move them to the CPU" in probe_backends("cuda")["cpu"].reason
     part_ids, part_map, vertices, camera, _, _ = scene(0, 1, 5, 4, 4, 2, torch.float32)
-    with pytest.raises(RuntimeError, match="gpu face .* cannot run"):
-        alignment_loss(vertices, part_ids, part_map, camera=camera, num_parts=2, face="gpu")
+    with pytest.raises(RuntimeError, match="gpu backend .* cannot run"):
+        alignment_loss(vertices, part_ids, part_map, camera=camera, num_parts=2, backend="gpu")
 
 
 @pytest.mark.parametrize(
@@ -334,5 +338,5 @@ def test_the_gpu_face_says_why_it_can_run_or_cannot(
 ):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if installed else None)
     monkeypatch.setenv("TRITON_INTERPRET", "1" if interpreter else "0")
-    status = probe_faces(device)["gpu"]
+    status = probe_backends(device)["gpu"]
     assert status.available == available and reason in status.reason

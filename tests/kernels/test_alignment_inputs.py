@@ -1,4 +1,4 @@
-"""Inputs that do not fit are refused before any face is entered."""
+"""Inputs that do not fit are refused before any backend is entered."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ BAD = {
     "map grid of another shape": ("image_from_map", lambda t: torch.ones(4), ValueError, r"\(2,3\)"),
     "sigma zero": ("sigma_px", lambda t: 0.0, ValueError, "positive"),
     "no such robustifier": ("robustifier", lambda t: "l2", ValueError, "geman_mcclure"),
-    "no such face": ("face", lambda t: "fpga", ValueError, "reference"),
+    "no such backend": ("backend", lambda t: "fpga", ValueError, "reference"),
     "part weights of another length": ("part_weights", lambda t: torch.ones(3), ValueError, r"\(15,\)"),
     "part weights of doubles": ("part_weights", lambda t: torch.ones(15).double(), TypeError, "float32"),
 }
@@ -58,8 +58,8 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_refused_before_any_kernel(case, arguments, monkeypatch):
-    def entered(face: str, problem: object) -> torch.Tensor:
-        pytest.fail("a face was entered with inputs that do not fit")
+    def entered(backend: str, problem: object) -> torch.Tensor:
+        pytest.fail("a backend was entered with inputs that do not fit")
 
     monkeypatch.setattr(api, "_run", entered)
     name, change, error, words = BAD[case]

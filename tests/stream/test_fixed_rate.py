@@ -6,10 +6,10 @@ import time
 import numpy as np
 import pytest
 
-from kinestream.stream.fixed_rate import Cadence
+from kinestream.stream.fixed_rate import FixedRate
 
 
-def beats(cadence_hz: float, count: int, *, slow_s: float = 0.0) -> np.ndarray:
+def beats(rate_hz: float, count: int, *, slow_s: float = 0.0) -> np.ndarray:
     times: list[int] = []
     enough = threading.Event()
 
@@ -20,7 +20,7 @@ def beats(cadence_hz: float, count: int, *, slow_s: float = 0.0) -> np.ndarray:
         if len(times) == count:
             enough.set()
 
-    cadence = Cadence(cadence_hz, tick)
+    cadence = FixedRate(rate_hz, tick)
     cadence.start()
     assert enough.wait(20)
     cadence.stop()
@@ -43,14 +43,14 @@ def test_an_error_ends_it_and_is_kept() -> None:
     def tick(t_ns: int) -> None:
         raise ValueError("no body")
 
-    cadence = Cadence(1000, tick)
+    cadence = FixedRate(1000, tick)
     cadence.start()
     cadence._thread.join(10)
     assert isinstance(cadence.error, ValueError)
 
 
 def test_stop_before_start_and_impossible_rates() -> None:
-    Cadence(10, print).stop()
+    FixedRate(10, print).stop()
     for rate in (0, -1, 1001):
         with pytest.raises(ValueError, match="rate: expected more than 0 and at most 1000"):
-            Cadence(rate, print)
+            FixedRate(rate, print)

@@ -32,9 +32,9 @@ def folder(tmp_path: Path) -> Path:
     return create_publisher_keys(tmp_path / "keys")
 
 
-def hears(subscriber: Subscriber, publisher: Publisher, frame: PoseFrame, patience_s: float) -> bool:
+def hears(subscriber: Subscriber, publisher: Publisher, frame: PoseFrame, timeout_s: float) -> bool:
     """Whether a frame arrives while one is sent every 20 ms."""
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         publisher.publish(frame, clock="media")
         with contextlib.suppress(StreamTimeoutError):

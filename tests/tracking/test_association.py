@@ -43,7 +43,7 @@ class Scene:
         places = np.array(list(people.values()))
         if detect:
             boxes = np.array([box(x) for x in places]).reshape(-1, 4)
-            self.tracks.offer(self.t_ns, boxes, np.full(len(boxes), 0.9))
+            self.tracks.update_detections(self.t_ns, boxes, np.full(len(boxes), 0.9))
         looks, sure = [], []
         for looked in self.tracks.boxes_at(self.t_ns):
             center = (looked[0] + looked[2]) / 2
@@ -52,7 +52,7 @@ class Scene:
             hit = gaps[nearest] < 60
             looks.append(body(float(places[nearest])) if hit else body(float(center), confidence=0.05))
             sure.append(presence if hit else 0.02)
-        self.tracks.judge(self.t_ns, np.array(looks).reshape(-1, 23, 3), np.array(sure))
+        self.tracks.update(self.t_ns, np.array(looks).reshape(-1, 23, 3), np.array(sure))
         shown = [track for track in self.tracks.tracks if track.shown and not track.misses]
         found = {}
         for name, x in people.items():
@@ -78,7 +78,7 @@ def test_a_doubtful_person_needs_several_looks() -> None:
 
 def test_a_false_alarm_leaves_no_id_behind() -> None:
     scene = Scene()
-    scene.tracks.offer(0, box(500)[None], np.array([0.9]))
+    scene.tracks.update_detections(0, box(500)[None], np.array([0.9]))
     scene.step({})
     assert len(scene.tracks) == 0
     assert scene.step({"ann": 100}, detect=True) == {"ann": 0}
@@ -145,7 +145,7 @@ def test_of_two_looks_at_one_body_the_better_counts() -> None:
     scene.step({"ann": 100}, detect=True)
     scene.tracks.tracks.append(Track(box(100), born_ns=1, seen_ns=1, score=0.9))
     poor, good = body(100, confidence=0.35), body(101, confidence=0.9)
-    owners = scene.tracks.judge(1, np.array([poor, good]), np.array([0.9, 0.9]))
+    owners = scene.tracks.update(1, np.array([poor, good]), np.array([0.9, 0.9]))
     (track,) = scene.tracks.tracks
     assert owners == [None, track] and track.track_id == 0
     assert track.keypoints_px is not None and track.keypoints_px[0, 2] == np.float32(0.9)
@@ -153,9 +153,9 @@ def test_of_two_looks_at_one_body_the_better_counts() -> None:
 
 def test_of_three_looks_at_one_body_one_counts() -> None:
     tracks = TrackList(TrackSettings())
-    tracks.offer(0, np.array([box(100), box(300), box(500)]), np.full(3, 0.9))
+    tracks.update_detections(0, np.array([box(100), box(300), box(500)]), np.full(3, 0.9))
     looks = np.array([body(100, confidence=confidence) for confidence in (0.5, 0.7, 0.9)])
-    owners = tracks.judge(0, looks, np.full(3, 0.95))
+    owners = tracks.update(0, looks, np.full(3, 0.95))
     assert [owner is not None for owner in owners] == [False, False, True]
     assert tracks.tracks == [owners[2]]
 
@@ -178,7 +178,7 @@ def test_reset_starts_over_with_new_ids() -> None:
 
 def test_looks_must_fit_the_tracks() -> None:
     with pytest.raises(ValueError, match="expected one look for each of 0 tracks, found 1"):
-        TrackList().judge(0, body(0)[None], np.ones(1))
+        TrackList().update(0, body(0)[None], np.ones(1))
 
 
 @settings(max_examples=30, deadline=None)
@@ -226,7 +226,7 @@ def test_a_box_ignores_doubtful_keypoints() -> None:
 
 def looks_of(scene: Scene, bodies: list[np.ndarray], presence: list[float]) -> list[Track | None]:
     scene.t_ns += FRAME_NS
-    return scene.tracks.judge(scene.t_ns, np.array(bodies).reshape(-1, 23, 3), np.array(presence))
+    return scene.tracks.update(scene.t_ns, np.array(bodies).reshape(-1, 23, 3), np.array(presence))
 
 
 def test_a_second_detection_of_somebody_who_is_missed_is_still_that_person() -> None:
@@ -275,5 +275,5 @@ def test_a_detection_of_the_legs_does_not_take_the_place_of_the_whole_body() -> 
     track.move_to(np.float32([400, 36, 500, 360]))
     whole, legs = np.float32([340, 0, 560, 430]), np.float32([375, 232, 521, 391])
     assert iou(track.box_xyxy_px[None], np.stack([whole, legs])).min() > 0.28
-    scene.tracks.offer(scene.t_ns + FRAME_NS, np.stack([whole, legs]), np.float32([0.38, 0.22]))
+    scene.tracks.update_detections(scene.t_ns + FRAME_NS, np.stack([whole, legs]), np.float32([0.38, 0.22]))
     assert track.box_xyxy_px.tolist() == whole.tolist()

@@ -15,7 +15,7 @@ CAMERA = Camera.from_fov(640, 480)
 
 def first_look(models: Models, box_xyxy_px: tuple[float, float, float, float]) -> np.ndarray:
     people = People(BodyPoser(models.body, models.decoder), filter_factory("none"), max_people=2)
-    people.find(0, Detections(np.array([box_xyxy_px], np.float32), np.array([0.9], np.float32)))
+    people.update_detections(0, Detections(np.array([box_xyxy_px], np.float32), np.array([0.9], np.float32)))
     return people.boxes_at(0, CAMERA)[0]
 
 

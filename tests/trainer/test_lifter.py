@@ -16,7 +16,7 @@ from kinestream.trainer.data.crops.lift_samples import lift_samples, noisy_evide
 from kinestream.trainer.losses.body import in_half_extents, with_hands
 from kinestream.trainer.losses.keypoints import TRUST_RADIUS
 from kinestream.trainer.run_state import TrainingRun, learning_rate
-from kinestream.trainer.train_lifter import LIFTER_FORMAT, LifterTrainer, plant, train
+from kinestream.trainer.train_lifter import LIFTER_FORMAT, LifterTrainer, load_lifter, train
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_a_planted_lifter_speaks_alone(tmp_path: Path) -> None:
     lifter, head = Lifter(5), StateHead(5, pooled=4, under=3)
     torch.nn.init.ones_(head.image_branch[-1].weight)
     save_weights(tmp_path / "l.safetensors", lifter, kind=LIFTER_FORMAT, config={}, notes={})
-    plant(head, tmp_path / "l.safetensors")
+    load_lifter(head, tmp_path / "l.safetensors")
     points, logit = torch.rand(2, NUM_KEYPOINTS, 2) - 0.5, torch.randn(2, NUM_KEYPOINTS)
     evidence = Evidence(points, logit, torch.randn(2, 4), torch.randn(2, NUM_KEYPOINTS, 3))
     state = head(evidence, torch.eye(3).expand(2, 3, 3), torch.zeros(2))

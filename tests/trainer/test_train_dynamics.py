@@ -14,7 +14,7 @@ from kinestream.trainer.data.motion.clip import MotionClip, forward_joints
 from kinestream.trainer.dynamics.batches import Batch, draw_batch, drifting, recorded_batch
 from kinestream.trainer.dynamics.clips import LatentClips, held_out_halves, multiply, random_cameras, rotate
 from kinestream.trainer.dynamics.noise import OUTLIERS, SWAPS, WHITE, NoiseModel, frame_times, observe
-from kinestream.trainer.dynamics.recorded_observations import RecordedLooks
+from kinestream.trainer.dynamics.recorded_observations import RecordedObservations
 from kinestream.trainer.dynamics.rollout import forward_joints as torch_joints
 from kinestream.trainer.dynamics.rollout import unroll, unrolled_losses
 from kinestream.trainer.train_dynamics import Motions, Run, TrainConfig, calibrate, evaluate, train
@@ -51,12 +51,12 @@ def motions(clips: LatentClips) -> Motions:
 
 def recording(
     clips: LatentClips, *, frames: int = 90, fps: float = 60.0, offset: float = 0.5
-) -> RecordedLooks:
+) -> RecordedObservations:
     """Three clips, seen with an offset of every latent, a turn of 0.1 rad and 0.2 m too far."""
     times = np.tile(np.arange(frames) / fps, (3, 1))
     truth = clips.at(np.arange(3), times)
     turn = np.broadcast_to(np.array([np.cos(0.05), 0, np.sin(0.05), 0], np.float32), (3, frames, 4))
-    return RecordedLooks(
+    return RecordedObservations(
         fps=fps,
         z=truth.z,
         root_quat_wxyz=truth.root_quat_wxyz,
@@ -184,15 +184,15 @@ def test_frame_times_keep_the_rate_and_never_go_back() -> None:
 def test_a_recording_is_what_was_saved(clips: LatentClips, tmp_path: Path) -> None:
     made, path = recording(clips), tmp_path / "looks.npz"
     made.save(path)
-    found = RecordedLooks.load(path)
+    found = RecordedObservations.load(path)
     for name, value in vars(made).items():
         np.testing.assert_array_equal(getattr(found, name), value)
-    assert len(RecordedLooks.joined([made, found])) == 6
+    assert len(RecordedObservations.joined([made, found])) == 6
     with pytest.raises(ValueError, match="one rate and length"):
-        RecordedLooks.joined([made, replace(made, fps=30.0)])
+        RecordedObservations.joined([made, replace(made, fps=30.0)])
     np.savez(path, z=made.z)
     with pytest.raises(ValueError, match="made by `kinestream.trainer.prepare.record_observations`"):
-        RecordedLooks.load(path)
+        RecordedObservations.load(path)
 
 
 def test_recorded_sequences_are_stretches_of_the_recording(clips: LatentClips) -> None:

@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from kinestream.defaults import DEFAULT_FILTER, DEFAULT_FOV_DEG, DEFAULT_MAX_PEOPLE, DEFAULT_MODEL
 from kinestream.tools.commands import tracking_options as tracking
-from kinestream.tools.commands.error_reporting import told_plainly
+from kinestream.tools.commands.error_reporting import report_errors
 from kinestream.tools.commands.signals import stop_on_signals
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def batch(
     from kinestream.tools.batch.videos import Settings, find_videos
 
     console = Console(stderr=True, highlight=False)
-    with told_plainly(), ExitStack() as stack:
+    with report_errors(), ExitStack() as stack:
         stop_on_signals()
         settings = Settings(
             npz=npz,

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from kinestream.tools.commands.error_reporting import told_plainly
+from kinestream.tools.commands.error_reporting import report_errors
 
 
 def bench(
@@ -37,7 +37,7 @@ def bench(
     console = Console(highlight=False)
     if topic != "report" and topic not in TOPICS:
         raise typer.BadParameter(f"expected report or one of {', '.join(TOPICS)}, found {topic!r}")
-    with told_plainly():
+    with report_errors():
         out.mkdir(parents=True, exist_ok=True)
         for tool in TOPICS.get(topic, ()):
             console.print(f"[bold]{tool.module}[/]")

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kinestream.defaults import ASSETS, DEFAULT_ENDPOINT, DEFAULT_ENGINE, DEFAULT_FILTER, DEFAULT_MODEL
-from kinestream.tools.commands.error_reporting import told_plainly
+from kinestream.tools.commands.error_reporting import report_errors
 from kinestream.tools.commands.tracking_options import Engine, Filter, Model
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def demo(
     from kinestream.tools.sinks import OverlayVideoSink
 
     console = Console(highlight=False)
-    with told_plainly(), ExitStack() as stack:
+    with report_errors(), ExitStack() as stack:
         use_few_threads()
         truth = dict(np.load(ASSETS / TRUTH))
         (width, height), matrix = truth["size_px"].tolist(), truth["intrinsics"]

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def told_plainly() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """Turn known errors into a message on standard error and exit code 1; a closed pipe ends quietly."""
     from kinestream.capture import CaptureError
     from kinestream.stream import StreamTimeoutError

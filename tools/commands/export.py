@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from kinestream.tools.commands.error_reporting import told_plainly
+from kinestream.tools.commands.error_reporting import report_errors
 
 FORMATS = ("bvh", "amass", "trc", "csv", "jsonl", "glb")
 OTHER_BODY_M = 0.02
@@ -57,7 +57,7 @@ def export(
     from kinestream.tools.export import export as write
 
     console = Console(stderr=True, highlight=False)
-    with told_plainly():
+    with report_errors():
         found = read_tracks(file)
         chosen = [one for one in found if not track or one.track_id in track]
         if not chosen:

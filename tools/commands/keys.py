@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from kinestream.tools.commands.error_reporting import told_plainly
+from kinestream.tools.commands.error_reporting import report_errors
 
 
 def keys(
@@ -28,7 +28,7 @@ def keys(
     from kinestream.stream import create_client_keys, create_publisher_keys
 
     console = Console(highlight=False, soft_wrap=True)
-    with told_plainly():
+    with report_errors():
         if client is None:
             create_publisher_keys(folder)
             console.print(f"made {folder}; keep publisher.key_secret to yourself")

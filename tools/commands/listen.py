@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.text import Text
 
 from kinestream.defaults import DEFAULT_ENDPOINT
-from kinestream.tools.commands.error_reporting import told_plainly
+from kinestream.tools.commands.error_reporting import report_errors
 
 if TYPE_CHECKING:
     from kinestream.stream import PoseMessage, Subscriber
@@ -48,7 +48,7 @@ def listen(
 
     console = Console(stderr=True, highlight=False)
     timeout_ms = None if timeout is None else 1000 * timeout
-    with told_plainly(), Subscriber(address, timeout_ms=timeout_ms, keys=keys) as subscriber:
+    with report_errors(), Subscriber(address, timeout_ms=timeout_ms, keys=keys) as subscriber:
         console.print(f"listening to {address}; Ctrl-C stops")
         arrivals = Arrivals()
         shown_s = 0.0

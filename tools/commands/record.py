@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from kinestream.defaults import DEFAULT_FILTER, DEFAULT_FOV_DEG, DEFAULT_MODEL
-from kinestream.tools.commands.error_reporting import told_plainly
+from kinestream.tools.commands.error_reporting import report_errors
 from kinestream.tools.commands.run import run
 from kinestream.tools.commands.signals import stop_on_signals
 from kinestream.tools.commands.tracking_options import Filter, FovDeg, Intrinsics, MaxFrames, Model, Policy
@@ -69,7 +69,7 @@ def _record_stream(address: str, file: Path, *, max_frames: int | None, keys: Pa
 
     console = Console(stderr=True, highlight=False)
     with (
-        told_plainly(),
+        report_errors(),
         Recorder(file, source=address) as recorder,
         Subscriber(address, keys=keys, on_message=recorder.add) as subscriber,
     ):

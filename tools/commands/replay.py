@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from kinestream.defaults import DEFAULT_ENDPOINT
-from kinestream.tools.commands.error_reporting import told_plainly
+from kinestream.tools.commands.error_reporting import report_errors
 from kinestream.tools.commands.signals import stop_on_signals
 from kinestream.tools.commands.stream_options import Keys
 
@@ -49,7 +49,7 @@ def replay(
     from kinestream.stream import Publisher
 
     console = Console(stderr=True, highlight=False)
-    with told_plainly():
+    with report_errors():
         stop_on_signals()
         next(_messages(file))  # tells what is wrong with the file before anything is published
         with Publisher(bind, insecure=insecure, keys=keys, heartbeat_s=None) as publisher:

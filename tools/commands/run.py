@@ -26,7 +26,7 @@ from kinestream.defaults import (
 from kinestream.tools.commands import stream_options as stream
 from kinestream.tools.commands import tracking_options as tracking
 from kinestream.tools.commands.collector import spare_what_is_loaded
-from kinestream.tools.commands.error_reporting import told_plainly
+from kinestream.tools.commands.error_reporting import report_errors
 from kinestream.tools.commands.signals import stop_on_signals
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def run(
     from kinestream.tools.sinks import SinkGroup, record_stream
 
     console = Console(stderr=True, highlight=False)
-    with told_plainly(), ExitStack() as stack:
+    with report_errors(), ExitStack() as stack:
         stop_on_signals()
         use_few_threads()
         width, height = (int(side) for side in (size or "1280x720").split("x"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from kinestream.stream import Outlet
+    from kinestream.stream import BasePublisher
 
 FORMATS = ("native", "sonic", "sonic-v2", "vmc", "jsonl")
 PANEL = "Stream"
@@ -110,10 +110,10 @@ def open_outlet(
     tilt_deg: float,
     origin: str | None,
     rate_hz: float | None,
-) -> "Outlet":
+) -> "BasePublisher":
     """The outlet for these options. Raises ``ValueError`` where they do not go together, ``BindError``."""
     from kinestream.stream import OutputFrame, Publisher
-    from kinestream.stream.adapters import JsonLinesOutlet, SonicPublisher, VmcSender
+    from kinestream.stream.adapters import JsonLinesPublisher, SonicPublisher, VmcSender
 
     tilt_rad = math.radians(tilt_deg)
     if axes != "camera" and stream_format not in ("native", "jsonl"):
@@ -147,5 +147,5 @@ def open_outlet(
         )
     output = OutputFrame(axes, tilt_rad, origin or "camera")  # type: ignore[arg-type]  # checked above
     if stream_format == "jsonl":
-        return JsonLinesOutlet(sys.stdout, source=source, output=output)
+        return JsonLinesPublisher(sys.stdout, source=source, output=output)
     return Publisher(bind, source=source, insecure=insecure, keys=keys, on_busy="retry", output=output)

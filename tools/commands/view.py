@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from kinestream.tools.commands.error_reporting import told_plainly
+from kinestream.tools.commands.error_reporting import report_errors
 
 if TYPE_CHECKING:
     from kinestream.pose import PoseFrame
@@ -27,7 +27,7 @@ def view(
     from kinestream.tools.sinks.rerun import RerunSink
 
     console = Console(stderr=True, highlight=False)
-    with told_plainly():
+    with report_errors():
         frames = _frames(recording)
         first = next(frames, None)
         if first is None:

@@ -31,7 +31,7 @@ from kinestream.trainer.scenes.assets import data_folder
 from kinestream.trainer.scenes.augment import Augmenter
 from kinestream.trainer.scenes.character import Character
 from kinestream.trainer.scenes.clips import Walk, film, grounded, sway
-from kinestream.trainer.scenes.config import SceneKnobs
+from kinestream.trainer.scenes.config import SceneConfig
 from kinestream.trainer.scenes.outfit import random_outfit
 from kinestream.trainer.scenes.poses import ClipPoses
 from kinestream.trainer.scenes.sample import Frame
@@ -43,7 +43,7 @@ MAX_VIDEO_BYTES: Final = 1_500_000
 MAX_TRUTH_BYTES: Final = 150_000
 
 KNOBS: Final = dataclasses.replace(
-    SceneKnobs.clean(),
+    SceneConfig.clean(),
     samples=3,
     image_sizes_px=(SIZE_PX,),
     clip_fps=float(FPS),

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from kinestream.body.skeleton import KEYPOINT_EDGES
 from kinestream.tools.pictures.contact_sheet import part_colours, tile
 from kinestream.trainer.scenes.assets import data_folder
-from kinestream.trainer.scenes.config import SceneKnobs
+from kinestream.trainer.scenes.config import SceneConfig
 from kinestream.trainer.scenes.generator import SceneGenerator
 from kinestream.trainer.scenes.poses import ClipPoses
 from kinestream.trainer.scenes.sample import OUTSIDE, SEEN, Frame, PersonLabels
@@ -104,9 +104,9 @@ def main() -> None:
     parser.add_argument("--clean", action="store_true", help="no occluders, noise, blur or codec")
     arguments = parser.parse_args()
     labels = not arguments.no_labels
-    knobs = SceneKnobs.clean() if arguments.clean else SceneKnobs()
+    config = SceneConfig.clean() if arguments.clean else SceneConfig()
     poses = ClipPoses.load(arguments.mocap, split=arguments.split)
-    generator = SceneGenerator(SceneAssets.load(data_folder(arguments.data)), poses, knobs)
+    generator = SceneGenerator(SceneAssets.load(data_folder(arguments.data)), poses, config)
     if arguments.what == "crops":
         cells = crop_cells(generator, arguments.seed, arguments.count or 64, labels=labels)
     elif arguments.what == "frames":

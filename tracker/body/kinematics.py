@@ -25,7 +25,7 @@ Ints = npt.NDArray[np.int64]
 _PARENTS = np.array(PARENTS)
 
 
-class HotKinematics:
+class CompiledKinematics:
     """Forward kinematics of one body; float64, CPU. Not thread-safe: one instance per thread.
 
     Set the shape when it changes, then pose as often as needed. Creating an instance runs the compiled
@@ -72,7 +72,7 @@ class HotKinematics:
         self.pose(np.tile(np.eye(3), (NUM_JOINTS, 1, 1)), np.zeros(3))
 
     @classmethod
-    def from_model(cls, model: BodyModel) -> "HotKinematics":
+    def from_model(cls, model: BodyModel) -> "CompiledKinematics":
         """Collapse ``model``; later changes of it are not followed."""
         support = model.keypoint_regressor.any(dim=0).nonzero().flatten()
         posedirs = model.posedirs

@@ -16,7 +16,7 @@ QUEUE_LENGTH = 4
 """Frames that may wait under ``every``."""
 
 
-class Handover:
+class FrameQueue:
     """A short queue with one writer and one reader.
 
     Attributes:

@@ -16,7 +16,7 @@ from kinestream.capture.errors import (
     UnreadableSourceError,
 )
 from kinestream.capture.frame import Clock, Frame, SourceInfo
-from kinestream.capture.frame_queue import Handover, Policy
+from kinestream.capture.frame_queue import FrameQueue, Policy
 from kinestream.timing import StageTimes
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class FrameSource:
         self.reconnects = 0
         self._decoder = decoder
         self._reconnect_s = reconnect_s
-        self._handover = Handover(overwrite=self.policy != "every")
+        self._queue = FrameQueue(overwrite=self.policy != "every")
         self._stop = threading.Event()
         self.stages = StageTimes()
         self._decoded = 0
@@ -74,7 +74,7 @@ class FrameSource:
     @property
     def dropped(self) -> int:
         """Frames that were decoded and replaced by newer ones before anyone read them."""
-        return self._handover.dropped
+        return self._queue.dropped
 
     @property
     def corrupt(self) -> int:
@@ -88,7 +88,7 @@ class FrameSource:
         """
         self._start()
         try:
-            return self._handover.get(timeout_ms / 1000)
+            return self._queue.get(timeout_ms / 1000)
         except TimeoutError as error:
             if isinstance(error, CaptureError):
                 raise
@@ -104,7 +104,7 @@ class FrameSource:
         ``StaleFrameError`` where there is none, and ``CaptureError`` when none can come.
         """
         self._start()
-        frame = self._handover.newest(timeout_ms / 1000, max_age_s=max_age_ms / 1000)
+        frame = self._queue.newest(timeout_ms / 1000, max_age_s=max_age_ms / 1000)
         if frame is None:
             raise StaleFrameError(
                 f"{self.info.name}: no frame younger than {max_age_ms:.0f} ms within {timeout_ms:.0f} ms"
@@ -118,8 +118,8 @@ class FrameSource:
     def close(self) -> None:
         """Stop the thread and free the source; frames that still wait count as dropped."""
         self._stop.set()
-        self._handover.end()
-        self._handover.discard()
+        self._queue.end()
+        self._queue.discard()
         if not self._started:
             self._decoder.close()
             return
@@ -159,9 +159,9 @@ class FrameSource:
                     f"{self.info.name}: not one picture could be decoded ({self.corrupt} damaged packets); "
                     "the file may be cut off or encrypted"
                 )
-            self._handover.end()
+            self._queue.end()
         except Exception as error:  # noqa: BLE001 - whatever it is, the reader must learn of it
-            self._handover.end(error)
+            self._queue.end(error)
         finally:
             self._decoder.close()
 
@@ -180,7 +180,7 @@ class FrameSource:
             if self.policy == "paced" and self.info.clock == "media":
                 t_capture_ns = self._wait_until_due(picture, t_ready_ns)
                 t_ready_ns = max(t_ready_ns, t_capture_ns)
-            self._handover.put(Frame(index, t_capture_ns, t_ready_ns, picture.image_rgb))
+            self._queue.put(Frame(index, t_capture_ns, t_ready_ns, picture.image_rgb))
 
     def _wait_until_due(self, picture: Picture, now_ns: int) -> int:
         """Sleep until a camera would have taken this picture; returns that time."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from kinestream.filtering.base import FloatArray, PersonState, PoseFilter
 from kinestream.filtering.error_state import Mean, difference, is_finite, mean_of, state_of, std_of
-from kinestream.filtering.gating import LONGEST_COAST_S, Gate, LossLimits, Outcome, Patience
+from kinestream.filtering.gating import LONGEST_COAST_S, Gate, GateTimeout, LossLimits, Outcome
 from kinestream.filtering.shape import ShapeAverage
 
 _logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class GatedFilter(PoseFilter):
     def reset(self) -> None:
         """Forget the person."""
         self.outcome: Outcome = "started"
-        self._patience = Patience(self._gate)
+        self._gate_timeout = GateTimeout(self._gate)
         self._shape = ShapeAverage()
         self._t_ns: int | None = None
         self._warned = False
@@ -67,9 +67,9 @@ class GatedFilter(PoseFilter):
         if self._gate.admits(innovation / scale):
             self._fuse(lead_s, innovation, scale, std * std)
             self._t_ns, self.outcome = t_ns, "fused"
-            self._patience.believed()
+            self._gate_timeout.believed()
             self._shape.update(observed.betas, observed.betas_std)
-        elif self._patience.exhausted(lead_s):
+        elif self._gate_timeout.exhausted(lead_s):
             self._restart(t_ns, observed, "restarted")
         else:
             self.outcome = "gated"
@@ -109,7 +109,7 @@ class GatedFilter(PoseFilter):
         std = std_of(observed, floor=STD_FLOOR)
         self._start(mean_of(observed), std * std)
         self._t_ns, self.outcome = t_ns, outcome
-        self._patience.believed()
+        self._gate_timeout.believed()
         self._shape.update(observed.betas, observed.betas_std)
 
     def _refuse(self, outcome: Outcome, what: str) -> None:

@@ -27,15 +27,15 @@ class Gate:
 
     Attributes:
         latent, root, translation: largest mean of (innovation / std)^2 that is believed.
-        patience_s: after ignoring everything for so long, the last observation is believed after all,
-        patience_count: provided that this many were ignored.
+        timeout_s: after ignoring everything for so long, the last observation is believed after all,
+        timeout_count: provided that this many were ignored.
     """
 
     latent: float = 6.0
     root: float = 16.0
     translation: float = 25.0
-    patience_s: float = 0.5
-    patience_count: int = 3
+    timeout_s: float = 0.5
+    timeout_count: int = 3
 
     def admits(self, normalised: FloatArray) -> bool:
         """Whether an innovation (N,), divided by its standard deviation, is believable."""
@@ -51,7 +51,7 @@ OPEN_GATE = Gate(latent=np.inf, root=np.inf, translation=np.inf)
 """Believes everything."""
 
 
-class Patience:
+class GateTimeout:
     """Counts what a gate ignored in a row."""
 
     def __init__(self, gate: Gate) -> None:
@@ -65,7 +65,7 @@ class Patience:
         """Count an ignored observation; true when the track had better start anew from it."""
         self._ignored += 1
         gate = self._gate
-        return self._ignored >= gate.patience_count and since_fused_s >= gate.patience_s
+        return self._ignored >= gate.timeout_count and since_fused_s >= gate.timeout_s
 
 
 @dataclass(frozen=True)

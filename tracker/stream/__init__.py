@@ -2,7 +2,7 @@
 
 from kinestream.defaults import DEFAULT_ENDPOINT
 from kinestream.stream.axes import OutputFrame
-from kinestream.stream.base_publisher import Outlet
+from kinestream.stream.base_publisher import BasePublisher
 from kinestream.stream.binding import BindError, InsecureBindError
 from kinestream.stream.keys import KeysError, create_client_keys, create_publisher_keys
 from kinestream.stream.message import (
@@ -20,12 +20,12 @@ from kinestream.stream.subscriber import StreamTimeoutError, Subscriber
 
 __all__ = [
     "DEFAULT_ENDPOINT",
+    "BasePublisher",
     "BindError",
     "HeartbeatMessage",
     "InsecureBindError",
     "KeysError",
     "MessageError",
-    "Outlet",
     "OutputFrame",
     "PoseMessage",
     "Publisher",

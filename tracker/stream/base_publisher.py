@@ -10,7 +10,7 @@ from kinestream.stream.axes import OutputFrame
 from kinestream.stream.message import PoseMessage, StreamIdentity
 
 
-class Outlet(ABC):
+class BasePublisher(ABC):
     """Takes frames and sends them, without ever waiting for a reader. A context manager.
 
     Attributes:
@@ -53,7 +53,7 @@ class Outlet(ABC):
     def close(self) -> None:
         """Stop sending."""
 
-    def __enter__(self) -> "Outlet":
+    def __enter__(self) -> "BasePublisher":
         return self
 
     def __exit__(

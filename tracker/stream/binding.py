@@ -70,7 +70,7 @@ class Binding:
         self._socket.setsockopt(zmq.LINGER, LINGER_MS)
         self.guard = Guard(context, self._socket, keys) if keys is not None else None
         try:
-            self._bind(patience_s=RELEASE_S if on_busy == "raise" else 0.0)
+            self._bind(timeout_s=RELEASE_S if on_busy == "raise" else 0.0)
         except BindError as error:
             if on_busy == "raise" or getattr(error.__cause__, "errno", None) != zmq.EADDRINUSE:
                 self.close()
@@ -101,8 +101,8 @@ class Binding:
         if self._own_context is not None:
             self._own_context.term()
 
-    def _bind(self, patience_s: float = 0.0) -> None:
-        deadline_s = time.monotonic() + patience_s
+    def _bind(self, timeout_s: float = 0.0) -> None:
+        deadline_s = time.monotonic() + timeout_s
         while True:
             try:
                 self._socket.bind(self.endpoint)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 NS_PER_S = 1_000_000_000
 
 
-class Cadence:
+class FixedRate:
     """Calls ``tick`` with the time of each beat, ``rate_hz`` times a second, in a thread of its own.
 
     Beats that come too late, since the last one took too long, are left out. An exception ends it and

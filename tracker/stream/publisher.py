@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from kinestream.defaults import DEFAULT_ENDPOINT
 from kinestream.pose import Clock, PoseFrame
 from kinestream.stream.axes import OutputFrame
-from kinestream.stream.base_publisher import Outlet
+from kinestream.stream.base_publisher import BasePublisher
 from kinestream.stream.binding import Binding
 from kinestream.stream.message import (
     HeartbeatMessage,
@@ -26,7 +26,7 @@ HEARTBEAT_S: Final = 1.0
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
-class Publisher(Outlet):
+class Publisher(BasePublisher):
     """Sends poses to any number of subscribers and never waits for one.
 
     A heartbeat follows every second from a thread of its own. Use it as a context manager. `publish` and
@@ -86,7 +86,7 @@ class Publisher(Outlet):
     def publish(
         self, frame: PoseFrame, *, clock: Clock, lead_ns: int = 0, dropped: int = 0, corrupt: int = 0
     ) -> PoseMessage:
-        """Send a frame; see `Outlet.publish`."""
+        """Send a frame; see `BasePublisher.publish`."""
         with self._lock:
             message = self._next_message(frame, clock, lead_ns, dropped, corrupt)
             self._send(message)

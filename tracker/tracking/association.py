@@ -35,8 +35,8 @@ class TrackSettings:
         max_candidates: new tracks begun by one run of the detector.
         min_presence: a look at a followed person that is less sure of it counts as a miss.
         new_presence: the same for one who is not shown yet.
-        sure_presence: a new track this sure is shown at once, others after ``confirm_looks`` hits.
-        confirm_looks: hits until a doubtful new track is shown.
+        sure_presence: a new track this sure is shown at once, others after ``min_hits`` hits.
+        min_hits: hits until a doubtful new track is shown.
         coast_ns: how long a shown track is predicted through misses; less if it was hardly seen.
         match_iou: a detection matches a track from this overlap on.
         same_body: mean keypoint distance, in units of body size, below which two tracks are one.
@@ -47,7 +47,7 @@ class TrackSettings:
     min_presence: float = 0.3
     new_presence: float = 0.65
     sure_presence: float = 0.85
-    confirm_looks: int = 3
+    min_hits: int = 3
     coast_ns: int = 700_000_000
     match_iou: float = 0.3
     same_body: float = 0.2
@@ -131,7 +131,7 @@ class Track:
 class TrackList:
     """All tracks of one stream.
 
-    Per frame: `offer` detections where the detector ran, look into `boxes_at`, then `judge` the looks.
+    Per frame: `update_detections` where the detector ran, observe `boxes_at`, then `update`.
     """
 
     def __init__(self, settings: TrackSettings | None = None) -> None:
@@ -152,7 +152,7 @@ class TrackList:
             np.stack([track.box_at(t_ns) for track in self.tracks]) if self.tracks else np.zeros((0, 4), "f")
         )
 
-    def offer(self, t_ns: int, boxes_xyxy_px: Boxes, scores: npt.NDArray[np.floating]) -> None:
+    def update_detections(self, t_ns: int, boxes_xyxy_px: Boxes, scores: npt.NDArray[np.floating]) -> None:
         """Take in detections (N, 4) with scores (N,), best first: start tracks, correct lost ones.
 
         A track whose own box agrees with its detection keeps it: keypoints are steadier than detections.
@@ -172,7 +172,7 @@ class TrackList:
             if sum(track.shown for track in self.tracks) < self.settings.max_people:
                 self.tracks.append(Track(boxes[column], t_ns, t_ns, float(scores[column])))
 
-    def judge(
+    def update(
         self, t_ns: int, keypoints_px: npt.NDArray[np.floating], presence: npt.NDArray[np.floating]
     ) -> list[Track | None]:
         """Take in one look per track, keypoints (P, 23, 3) and presence (P,), in the order of `boxes_at`.
@@ -183,7 +183,7 @@ class TrackList:
         looked = list(self.tracks)
         if not len(looked) == len(keypoints_px) == len(presence):
             raise ValueError(
-                f"judge: expected one look for each of {len(looked)} tracks, found {len(keypoints_px)} "
+                f"update: expected one look for each of {len(looked)} tracks, found {len(keypoints_px)} "
                 f"keypoint sets and {len(presence)} presences"
             )
         points = np.asarray(keypoints_px, np.float32)
@@ -288,7 +288,7 @@ class TrackList:
                 full = sum(other.shown for other in self.tracks) >= settings.max_people
                 lives = track.misses == 0 and not full
                 sure = track.score >= settings.sure_presence and not self._crowded(track)
-                sure |= track.hits >= settings.confirm_looks
+                sure |= track.hits >= settings.min_hits
                 if lives and sure:
                     track.track_id, self._next_id = self._next_id, self._next_id + 1
             if lives:

@@ -26,7 +26,7 @@ OUTWARD: FloatArray = np.array([-1, -1, 1, 1], np.float32)
 
 
 class People:
-    """Takes in detections and looks, answers who is where at a time. `at` may be called from any thread."""
+    """Takes in detections and observations, answers who is where. `predict` may be called from any thread."""
 
     def __init__(self, poser: BodyPoser, new_filter: FilterFactory, *, max_people: int) -> None:
         self._poser = poser
@@ -42,9 +42,9 @@ class People:
         """Whether somebody is to be searched for: nobody is followed, or somebody was missed."""
         return not self._tracks.tracks or any(track.misses for track in self._tracks.tracks)
 
-    def find(self, t_ns: int, found: Detections) -> None:
+    def update_detections(self, t_ns: int, found: Detections) -> None:
         """Take in what the detector found at ``t_ns``."""
-        self._tracks.offer(t_ns, found.boxes_xyxy_px, found.scores)
+        self._tracks.update_detections(t_ns, found.boxes_xyxy_px, found.scores)
 
     def boxes_at(self, t_ns: int, camera: Camera) -> FloatArray:
         """Where to look for each, (P, 4): within the picture, with room around those whom it cuts off."""
@@ -56,11 +56,11 @@ class People:
         wanted[close_up] += CUT_OFF_ROOM * side[close_up, None] * OUTWARD
         return camera.within_picture(wanted, room=CUT_OFF_ROOM)
 
-    def see(self, t_ns: int, looks: Observations, boxes_xyxy_px: FloatArray, camera: Camera) -> None:
+    def observe(self, t_ns: int, looks: Observations, boxes_xyxy_px: FloatArray, camera: Camera) -> None:
         """Take in one look for each of `boxes_at`."""
         with self._lock:
             presence = _believable(looks, camera.within_picture(boxes_xyxy_px))
-            owners = self._tracks.judge(t_ns, looks.keypoints_px, presence)
+            owners = self._tracks.update(t_ns, looks.keypoints_px, presence)
             self._filters = {
                 track: self._filters.get(track) or self._new_filter() for track in self._tracks.tracks
             }
@@ -72,7 +72,7 @@ class People:
             for track, (_, posed) in self._posed.items():
                 track.enclose(posed.keypoints_px(camera))
 
-    def at(self, t_ns: int, camera: Camera) -> tuple[Person, ...]:
+    def predict(self, t_ns: int, camera: Camera) -> tuple[Person, ...]:
         """Everybody as seen, or expected, at ``t_ns``, which is not before the last look."""
         with self._lock:
             self._posed_at(t_ns)

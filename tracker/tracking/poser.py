@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kinestream.body.kinematics import HotKinematics
+from kinestream.body.kinematics import CompiledKinematics
 from kinestream.body.model import BodyModel
 from kinestream.body.skeleton import NUM_JOINTS
 from kinestream.filtering import PersonState
@@ -69,7 +69,7 @@ class BodyPoser:
         self._body = body
         self._decoder = decoder
         self._vertices = vertices
-        self._kinematics = HotKinematics.from_model(body)
+        self._kinematics = CompiledKinematics.from_model(body)
         self._joint_variance_per_latent = self._sensitivity()
         quat_from_matrix(np.eye(3)[None])  # compile now, not at the first person
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from kinestream.latent.dynamics import Pose, difference, move
 from kinestream.trainer.dynamics.clips import Floats, LatentClips, Trajectory, multiply, random_cameras
 from kinestream.trainer.dynamics.noise import NoiseModel, bursts, frame_times, observe
-from kinestream.trainer.dynamics.recorded_observations import RecordedLooks
+from kinestream.trainer.dynamics.recorded_observations import RecordedObservations
 
 MAX_LEAD_S = 0.5
 SLOWEST_HZ, FASTEST_HZ = 12.0, 120.0
@@ -68,7 +68,7 @@ def draw_batch(
     batch: int,
     steps: int,
     rng: np.random.Generator,
-    recorded: RecordedLooks | None = None,
+    recorded: RecordedObservations | None = None,
 ) -> Batch:
     """Simulated sequences, or half of them recorded where there is a recording; some cameras drift."""
     half = 0 if recorded is None else batch // 2
@@ -159,7 +159,9 @@ def random_noise(batch: int, rng: np.random.Generator) -> NoiseModel:
     )
 
 
-def recorded_batch(recorded: RecordedLooks, *, batch: int, steps: int, rng: np.random.Generator) -> Batch:
+def recorded_batch(
+    recorded: RecordedObservations, *, batch: int, steps: int, rng: np.random.Generator
+) -> Batch:
     """Random stretches of recorded clips, thinned to uneven rates from the recording's down to 8 Hz.
 
     Half of the sequences keep their errors, in the others they are smaller by a random factor. Truth and

@@ -15,7 +15,7 @@ FORMAT = "kinestream.recorded_looks.v1"
 
 
 @dataclass(frozen=True)
-class RecordedLooks:
+class RecordedObservations:
     """N clips of T frames at one even rate, each of one person.
 
     Attributes:
@@ -45,7 +45,7 @@ class RecordedLooks:
         return int(self.z.shape[1])
 
     @classmethod
-    def joined(cls, parts: Sequence[RecordedLooks]) -> RecordedLooks:
+    def joined(cls, parts: Sequence[RecordedObservations]) -> RecordedObservations:
         """All clips of several recordings.
 
         Raises ``ValueError`` where there is none, or where rates or lengths differ.
@@ -63,7 +63,7 @@ class RecordedLooks:
         np.savez_compressed(path, format=np.array(FORMAT), **vars(self))
 
     @classmethod
-    def load(cls, path: Path) -> RecordedLooks:
+    def load(cls, path: Path) -> RecordedObservations:
         """Read what `save` wrote. Raises ``ValueError`` where the file is something else."""
         with np.load(path) as file:
             if "format" not in file or str(file["format"]) != FORMAT:

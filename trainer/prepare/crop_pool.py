@@ -25,7 +25,7 @@ from kinestream.trainer.data.crops.crop_pool import create_pool
 from kinestream.trainer.data.motion.clip import NUM_BODY_JOINTS
 from kinestream.trainer.scenes.cast import Actor, world_pose
 from kinestream.trainer.scenes.character import Character
-from kinestream.trainer.scenes.config import SceneKnobs
+from kinestream.trainer.scenes.config import SceneConfig
 from kinestream.trainer.scenes.flow_poses import FlowPoses
 from kinestream.trainer.scenes.lighting import vertex_light
 from kinestream.trainer.scenes.outfit import random_outfit
@@ -59,8 +59,8 @@ class PoolRenderer:
     ) -> None:
         self._assets, self._poses, self._side_px = assets, poses, side_px
         self._any_turn_share = any_turn_share
-        self._knobs = SceneKnobs(crop_px=side_px)
-        self._target = Target(side_px, side_px, samples=self._knobs.samples)
+        self._config = SceneConfig(crop_px=side_px)
+        self._target = Target(side_px, side_px, samples=self._config.samples)
 
     def outfit(self, rng: np.random.Generator) -> Character:
         """A newly dressed person."""
@@ -70,13 +70,13 @@ class PoolRenderer:
         self, character: Character, rng: np.random.Generator
     ) -> dict[str, npt.NDArray[np.generic]] | None:
         """One row of a pool; None where hardly anything of the person is in the crop."""
-        shot = random_shot(self._knobs, rng)
+        shot = random_shot(self._config, rng)
         pose = world_pose(self._poses.pose(rng), shot.view, turn(1, float(rng.uniform(-np.pi, np.pi))))
         if rng.random() < self._any_turn_share:
             pose[0] = _random_turn(rng) @ pose[0]
         actor = Actor.place(character, pose, shot.pelvis_m)
         keypoints = actor.posed.keypoints_m
-        if keypoints[:, 2].min() < self._knobs.min_depth_m / 2:
+        if keypoints[:, 2].min() < self._config.min_depth_m / 2:
             return None
         pixels = shot.view.camera.project(keypoints)
         low, high = pixels.min(0), pixels.max(0)

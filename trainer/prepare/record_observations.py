@@ -33,8 +33,8 @@ from kinestream.regress.shipped import DEFAULT_WEIGHTS
 from kinestream.tracking.association import Track, TrackSettings
 from kinestream.tracking.people import CUT_OFF_ROOM
 from kinestream.tracking.poser import BodyPoser
-from kinestream.trainer.dynamics.recorded_observations import RecordedLooks
-from kinestream.trainer.scenes.config import SceneKnobs
+from kinestream.trainer.dynamics.recorded_observations import RecordedObservations
+from kinestream.trainer.scenes.config import SceneConfig
 from kinestream.trainer.scenes.generator import SceneGenerator
 from kinestream.trainer.scenes.poses import ClipPoses
 from kinestream.trainer.scenes.sample import Frame, PersonLabels
@@ -47,7 +47,7 @@ class Watcher:
     def __init__(self, regressor: Observer, flow: PoseFlow, poser: BodyPoser) -> None:
         self._regressor, self._flow, self._poser = regressor, flow, poser
 
-    def watch(self, frames: Iterable[Frame], *, fps: float) -> RecordedLooks:
+    def watch(self, frames: Iterable[Frame], *, fps: float) -> RecordedObservations:
         """One recorded clip; where the person was missed, the next box is the true one."""
         rows = []
         track: Track | None = None
@@ -70,7 +70,7 @@ class Watcher:
                 (z, root, person.translation_m, told.z, told.root_quat_wxyz, told.translation_m, std, missing)
             )
         *states, missed = (np.stack(column)[None] for column in zip(*rows, strict=True))
-        return RecordedLooks(fps, *(state.astype(np.float32) for state in states), missed)
+        return RecordedObservations(fps, *(state.astype(np.float32) for state in states), missed)
 
 
 def true_pose(
@@ -98,15 +98,15 @@ def main(
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     console = Console()
-    knobs = SceneKnobs(image_sizes_px=((640, 480), (480, 640)), clip_fps=fps)
-    generator = SceneGenerator(SceneAssets.load(data), ClipPoses.load(cache, split=split), knobs)
+    config = SceneConfig(image_sizes_px=((640, 480), (480, 640)), clip_fps=fps)
+    generator = SceneGenerator(SceneAssets.load(data), ClipPoses.load(cache, split=split), config)
     pose_flow = PoseFlow.load(flow)
     watcher = Watcher(Regressor.load(weights), pose_flow, BodyPoser(load_body(), FlowDecoder(pose_flow)))
-    done: list[RecordedLooks] = []
+    done: list[RecordedObservations] = []
     for index in range(seed, seed + clips):
         done.append(watcher.watch(generator.clip(index, frames=frames), fps=fps))
         if len(done) % 8 == 0 or len(done) == clips:
-            RecordedLooks.joined(done).save(out)
+            RecordedObservations.joined(done).save(out)
             console.print(f"{len(done)} of {clips} clips")
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from kinestream.kernels.raster.compiled import compiled
 from kinestream.kernels.raster.target import srgb_decode, srgb_encode
-from kinestream.trainer.scenes.config import SceneKnobs
+from kinestream.trainer.scenes.config import SceneConfig
 
 _Array = npt.NDArray[Any]
 Picture = npt.NDArray[np.uint8]
@@ -35,41 +35,41 @@ class CameraSettings:
 class Augmenter:
     """Photographic augmentation; deterministic in the generator that it is given."""
 
-    def __init__(self, knobs: SceneKnobs) -> None:
+    def __init__(self, config: SceneConfig) -> None:
         """Draw the noise that all pictures share."""
-        self.knobs = knobs
+        self.config = config
         noise = np.random.default_rng(0).normal(0, 1 / _NOISE_UNIT, _NOISE_LENGTH)
         self._noise = np.clip(np.round(noise), -127, 127).astype(np.int8)
 
     def optics(self, image: Picture, rng: np.random.Generator) -> Picture:
         """Motion blur and defocus of a picture (H, W, 3)."""
-        knobs = self.knobs
-        if rng.random() < knobs.motion_blur_share:
+        config = self.config
+        if rng.random() < config.motion_blur_share:
             image = motion_blur(
-                image, float(rng.uniform(*knobs.motion_blur_px)), float(rng.uniform(0, np.pi))
+                image, float(rng.uniform(*config.motion_blur_px)), float(rng.uniform(0, np.pi))
             )
-        if rng.random() < knobs.defocus_share:
-            sigma = float(rng.uniform(*knobs.defocus_sigma_px))
+        if rng.random() < config.defocus_share:
+            sigma = float(rng.uniform(*config.defocus_sigma_px))
             image = np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
         return image
 
     def settings(self, rng: np.random.Generator) -> "CameraSettings":
         """Exposure, colour, noise and JPEG quality of a camera."""
-        knobs = self.knobs
-        stops = float(rng.normal(0, 1)) * knobs.exposure_sigma_stops
-        gains = np.exp(rng.normal(0, 1, 3) * knobs.white_balance_sigma)
-        contrast = float(np.exp(rng.normal(0, 1) * knobs.contrast_sigma))
-        saturation = float(rng.uniform(*knobs.saturation))
+        config = self.config
+        stops = float(rng.normal(0, 1)) * config.exposure_sigma_stops
+        gains = np.exp(rng.normal(0, 1, 3) * config.white_balance_sigma)
+        contrast = float(np.exp(rng.normal(0, 1) * config.contrast_sigma))
+        saturation = float(rng.uniform(*config.saturation))
         sigma = 0.0
-        if rng.random() < knobs.noise_share:
-            sigma = float(np.exp(rng.uniform(*np.log(knobs.noise_sigma))))
-        if rng.random() < knobs.low_light_share:
+        if rng.random() < config.noise_share:
+            sigma = float(np.exp(rng.uniform(*np.log(config.noise_sigma))))
+        if rng.random() < config.low_light_share:
             stops -= float(rng.uniform(1.2, 3.0))
             sigma = max(sigma, float(rng.uniform(4.0, 12.0)))
             saturation *= float(rng.uniform(0.4, 1.0))
-        if rng.random() < knobs.gray_share:
+        if rng.random() < config.gray_share:
             saturation = 0.0
-        quality = int(rng.uniform(*knobs.jpeg_quality)) if rng.random() < knobs.jpeg_share else None
+        quality = int(rng.uniform(*config.jpeg_quality)) if rng.random() < config.jpeg_share else None
         return CameraSettings(_tone_table(stops, gains, contrast), saturation, sigma, quality)
 
     def sensor(

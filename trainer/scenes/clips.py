@@ -16,7 +16,7 @@ from kinestream.trainer.scenes.augment import Augmenter
 from kinestream.trainer.scenes.backgrounds import Backdrop
 from kinestream.trainer.scenes.cast import Actor, labels_of
 from kinestream.trainer.scenes.character import Character
-from kinestream.trainer.scenes.config import SceneKnobs
+from kinestream.trainer.scenes.config import SceneConfig
 from kinestream.trainer.scenes.outfit import random_outfit
 from kinestream.trainer.scenes.poses import Motion, MotionSource
 from kinestream.trainer.scenes.sample import Frame
@@ -46,12 +46,12 @@ def make_clip(
     assets: SceneAssets, source: MotionSource, augmenter: Augmenter, seed: int, *, frames: int
 ) -> Iterator[Frame]:
     """Frames of the clip with this seed."""
-    knobs, rng = augmenter.knobs, np.random.default_rng((seed, _CLIP))
+    config, rng = augmenter.config, np.random.default_rng((seed, _CLIP))
     character = Character(assets.library, random_outfit(assets.library, rng))
-    motion = grounded(character, source.motion(rng, frames=frames, fps=knobs.clip_fps))
-    walk = _filmed(character, motion, knobs, rng)
-    turns = sway(frames, knobs, rng)
-    shadow = bool(rng.random() < knobs.shadow_share)
+    motion = grounded(character, source.motion(rng, frames=frames, fps=config.clip_fps))
+    walk = _filmed(character, motion, config, rng)
+    turns = sway(frames, config, rng)
+    shadow = bool(rng.random() < config.shadow_share)
     return film(assets, augmenter, walk, turns, seed=seed, shadow=shadow, rng=rng)
 
 
@@ -70,12 +70,12 @@ def film(
 
     panorama: index of the background's panorama and the heading in it; None for any background.
     """
-    knobs, camera = augmenter.knobs, walk.camera
+    config, camera = augmenter.config, walk.camera
     level, _ = look_at(walk.eye_m, walk.target_m)
     settings = augmenter.settings(rng)
-    scene = _Scenery(assets, camera, level, knobs, rng, panorama)
-    target = Target(camera.height_px, camera.width_px, samples=knobs.samples)
-    period_ns = 1e9 / knobs.clip_fps
+    scene = _Scenery(assets, camera, level, config, rng, panorama)
+    target = Target(camera.height_px, camera.width_px, samples=config.samples)
+    period_ns = 1e9 / config.clip_fps
     for index, angles in enumerate(sway_rad):
         rotation = turn(0, angles[0]) @ turn(1, angles[1]) @ turn(2, angles[2]) @ level
         view = View(camera, rotation)
@@ -117,12 +117,12 @@ def fitting_distance_m(motion: Motion, camera: Camera, size: float) -> float:
     return max(camera.focal_px[1] * ADULT_M / (size * camera.height_px), reach / slope + reach)
 
 
-def _filmed(character: Character, motion: Motion, knobs: SceneKnobs, rng: np.random.Generator) -> Walk:
+def _filmed(character: Character, motion: Motion, config: SceneConfig, rng: np.random.Generator) -> Walk:
     """A camera that has all of a motion in its picture."""
-    width, height = knobs.image_sizes_px[int(rng.integers(len(knobs.image_sizes_px)))]
-    camera = Camera.from_fov(width, height, fov_deg=float(rng.uniform(*knobs.fov_deg)))
-    distance = fitting_distance_m(motion, camera, float(rng.uniform(*knobs.clip_size_range)))
-    low, mode, high = knobs.camera_height_m
+    width, height = config.image_sizes_px[int(rng.integers(len(config.image_sizes_px)))]
+    camera = Camera.from_fov(width, height, fov_deg=float(rng.uniform(*config.fov_deg)))
+    distance = fitting_distance_m(motion, camera, float(rng.uniform(*config.clip_size_range)))
+    low, mode, high = config.camera_height_m
     eye_height = float(rng.triangular(low, mode, min(high, mode + distance / 2)))
     azimuth = float(rng.uniform(-math.pi, math.pi))
     eye = np.array([distance * math.sin(azimuth), eye_height, distance * math.cos(azimuth)])
@@ -130,13 +130,13 @@ def _filmed(character: Character, motion: Motion, knobs: SceneKnobs, rng: np.ran
     return Walk(character, motion, camera, eye, middle)
 
 
-def sway(frames: int, knobs: SceneKnobs, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+def sway(frames: int, config: SceneConfig, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """Smooth random turns (T, 3) of a camera in the hand, radians."""
-    times = np.arange(frames)[:, None, None] / knobs.clip_fps
+    times = np.arange(frames)[:, None, None] / config.clip_fps
     phase = rng.uniform(0, 2 * np.pi, (1, 3, len(_SWAY_HZ)))
     weight = rng.normal(0, 1, (1, 3, len(_SWAY_HZ))) / np.sqrt(len(_SWAY_HZ))
     swing = (weight * np.sin(2 * np.pi * np.array(_SWAY_HZ) * times + phase)).sum(-1)
-    return np.asarray(math.radians(knobs.camera_shake_deg) * swing * [1.0, 1.0, 0.5])
+    return np.asarray(math.radians(config.camera_shake_deg) * swing * [1.0, 1.0, 0.5])
 
 
 class _Scenery:
@@ -147,7 +147,7 @@ class _Scenery:
         assets: SceneAssets,
         camera: Camera,
         level: _Array,
-        knobs: SceneKnobs,
+        config: SceneConfig,
         rng: np.random.Generator,
         panorama: tuple[int, float] | None,
     ) -> None:
@@ -157,7 +157,7 @@ class _Scenery:
         self._still: Backdrop | None = None  # a photo, wider than the picture; None for a panorama
         if panorama is not None:
             return
-        if not self._backgrounds.photos or rng.random() < knobs.hdri_share:
+        if not self._backgrounds.photos or rng.random() < config.hdri_share:
             index = int(rng.integers(len(self._backgrounds.panoramas)))
             self._panorama = index, float(rng.uniform(-np.pi, np.pi))
             return

@@ -1,4 +1,4 @@
-"""Every knob of the synthetic scenes in one place."""
+"""The configuration of the synthetic scenes in one place."""
 
 from dataclasses import dataclass, fields
 
@@ -6,7 +6,7 @@ Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class SceneKnobs:
+class SceneConfig:
     """How scenes are made. Shares are probabilities; ranges are uniform unless stated.
 
     Raises ValueError for a share outside of 0..1 or a range that is not in order.
@@ -84,17 +84,17 @@ class SceneKnobs:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name.endswith("_share") and not 0.0 <= value <= 1.0:
-                raise ValueError(f"knob {field.name} is a probability in 0..1; found {value}")
+                raise ValueError(f"{field.name} is a probability in 0..1; found {value}")
             if field.type in ("Range", Range) and not value[0] <= value[1]:
-                raise ValueError(f"knob {field.name} must be (low, high); found {value}")
+                raise ValueError(f"{field.name} must be (low, high); found {value}")
         if self.crop_px < 16 or self.samples < 1 or self.max_people < 1 or not self.image_sizes_px:
             raise ValueError(
-                "knobs need crop_px >= 16, samples >= 1, max_people >= 1 and an image size; found "
+                "config need crop_px >= 16, samples >= 1, max_people >= 1 and an image size; found "
                 f"{self.crop_px}, {self.samples}, {self.max_people}, {self.image_sizes_px}"
             )
 
     @classmethod
-    def clean(cls) -> "SceneKnobs":
+    def clean(cls) -> "SceneConfig":
         """No occluders and no photographic augmentation: what a perfect camera sees."""
         return cls(
             occluder_share=0.0,

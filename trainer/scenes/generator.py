@@ -15,7 +15,7 @@ from kinestream.trainer.scenes.backgrounds import Backdrop
 from kinestream.trainer.scenes.cast import Actor, labels_of, world_pose
 from kinestream.trainer.scenes.character import Character
 from kinestream.trainer.scenes.clips import make_clip
-from kinestream.trainer.scenes.config import SceneKnobs
+from kinestream.trainer.scenes.config import SceneConfig
 from kinestream.trainer.scenes.occluders import random_occluder
 from kinestream.trainer.scenes.outfit import random_outfit
 from kinestream.trainer.scenes.poses import MotionSource, PoseSource
@@ -33,29 +33,29 @@ _CROP, _FRAME = 0, 1  # streams of random numbers, so that crop(7) and frame(7) 
 class SceneGenerator:
     """Pictures with labels; the same seed gives the same picture, whatever was made before."""
 
-    def __init__(self, assets: SceneAssets, poses: PoseSource, knobs: SceneKnobs | None = None) -> None:
+    def __init__(self, assets: SceneAssets, poses: PoseSource, config: SceneConfig | None = None) -> None:
         """Take loaded assets, a source of poses, and how scenes are made."""
         self.assets, self.poses = assets, poses
-        self.knobs = knobs or SceneKnobs()
-        self.augmenter = Augmenter(self.knobs)
-        self._crop_target = Target(self.knobs.crop_px, self.knobs.crop_px, samples=self.knobs.samples)
+        self.config = config or SceneConfig()
+        self.augmenter = Augmenter(self.config)
+        self._crop_target = Target(self.config.crop_px, self.config.crop_px, samples=self.config.samples)
 
     def crop(self, seed: int) -> Sample:
         """A person crop with its labels."""
-        knobs, rng = self.knobs, np.random.default_rng((seed, _CROP))
+        config, rng = self.config, np.random.default_rng((seed, _CROP))
         actor, view, box = self._first_actor(rng)
-        side = knobs.crop_margin * float(max(box[2:] - box[:2]))
-        jitter = rng.normal(0, 1, 3) * knobs.box_jitter
+        side = config.crop_margin * float(max(box[2:] - box[:2]))
+        jitter = rng.normal(0, 1, 3) * config.box_jitter
         centre = (box[:2] + box[2:]) / 2 + jitter[:2] * side
-        crop = CropTransform((float(centre[0]), float(centre[1])), side * math.exp(jitter[2]), knobs.crop_px)
+        crop = CropTransform((float(centre[0]), float(centre[1])), side * math.exp(jitter[2]), config.crop_px)
         actors = [actor]
-        if rng.random() < knobs.crowd_share:
+        if rng.random() < config.crowd_share:
             actors.append(self._neighbour(actor, view, rng))
         K = crop.camera(view.camera).K
         target = self._crop_target
         target.clear()
         backdrop = self._backdrop(view, K, target, rng)
-        shadow = bool(rng.random() < knobs.shadow_share)
+        shadow = bool(rng.random() < config.shadow_share)
         image = draw_actors(target, actors, view, K, backdrop, shadow=shadow)
         local_box = crop.to_crop(box.reshape(2, 2)).reshape(4)
         image, covered = self._occlude(image, local_box, rng)
@@ -70,19 +70,19 @@ class SceneGenerator:
         return Sample(image, part_map.astype(np.uint8), person, view.camera, crop, seed)
 
     def frame(self, seed: int, *, people: int | None = None) -> Frame:
-        """A full picture with one to `knobs.max_people` people (or as many as asked for, if they fit)."""
-        knobs, rng = self.knobs, np.random.default_rng((seed, _FRAME))
+        """A full picture with one to `config.max_people` people (or as many as asked for, if they fit)."""
+        config, rng = self.config, np.random.default_rng((seed, _FRAME))
         first, view, _ = self._first_actor(rng)
         actors = [first]
-        count = people or int(rng.integers(1, knobs.max_people + 1))
+        count = people or int(rng.integers(1, config.max_people + 1))
         for _ in range(count - 1):
             another = self._another(actors, view, rng)
             if another is not None:
                 actors.append(another)
         camera = view.camera
-        target = Target(camera.height_px, camera.width_px, samples=knobs.samples)
+        target = Target(camera.height_px, camera.width_px, samples=config.samples)
         backdrop = self._backdrop(view, camera.K, target, rng)
-        shadow = bool(rng.random() < knobs.shadow_share)
+        shadow = bool(rng.random() < config.shadow_share)
         image = draw_actors(target, actors, view, camera.K, backdrop, shadow=shadow)
         image = self._photograph(image, rng, scale=1.0)
         depths = self.assets.keypoint_depths_m
@@ -96,13 +96,13 @@ class SceneGenerator:
         )
 
     def clip(self, seed: int, *, frames: int | None = None) -> Iterator[Frame]:
-        """Frames of one person who moves: `frames` or `knobs.clip_frames` of them, at `knobs.clip_fps`.
+        """Frames of one person who moves: `frames` or `config.clip_frames` of them, at `config.clip_fps`.
 
         Raises TypeError where the source of poses knows no motions.
         """
         if not isinstance(self.poses, MotionSource):
             raise TypeError(f"clips need a MotionSource; {type(self.poses).__name__} gives single poses only")
-        count = frames or self.knobs.clip_frames
+        count = frames or self.config.clip_frames
         return make_clip(self.assets, self.poses, self.augmenter, seed, frames=count)
 
     def _first_actor(self, rng: np.random.Generator) -> tuple[Actor, View, npt.NDArray[np.float64]]:
@@ -110,17 +110,17 @@ class SceneGenerator:
         character = Character(self.assets.library, random_outfit(self.assets.library, rng))
         best: tuple[float, Actor, View, npt.NDArray[np.float64]] | None = None
         for _ in range(_ATTEMPTS):
-            shot = random_shot(self.knobs, rng)
+            shot = random_shot(self.config, rng)
             actor = self._act(character, shot.view, shot.pelvis_m, rng)
             box, share = actor.outline_px(shot.view.camera)
             if best is None or share > best[0]:
                 best = share, actor, shot.view, box
-            if share >= self.knobs.min_visible_share:
+            if share >= self.config.min_visible_share:
                 break
         if best is None or best[0] <= 0:
             raise ValueError(
                 f"no person fits into a picture in {_ATTEMPTS} attempts; "
-                "are size_range, min_depth_m and image_sizes_px of the knobs sensible?"
+                "are size_range, min_depth_m and image_sizes_px of the config sensible?"
             )
         return best[1:]
 
@@ -144,12 +144,12 @@ class SceneGenerator:
         """Someone else in the picture on the floor of the first actor, not inside of anybody."""
         floor = actors[0].height_m(view.up)
         for _ in range(_ATTEMPTS):
-            pixel, depth = random_place(view.camera, self.knobs, rng)
+            pixel, depth = random_place(view.camera, self.config, rng)
             actor = self._someone(view, view.camera.unproject(pixel, depth), floor, rng)
             gaps = [np.linalg.norm(actor.translation_m - other.translation_m) for other in actors]
             _, share = actor.outline_px(view.camera)
             near = float(actor.posed.vertices_m[:, 2].min()) < 0.3
-            if min(gaps) >= _KEEP_APART_M and share >= self.knobs.min_visible_share and not near:
+            if min(gaps) >= _KEEP_APART_M and share >= self.config.min_visible_share and not near:
                 return actor
         return None
 
@@ -158,14 +158,14 @@ class SceneGenerator:
             K,
             (target.width_px, target.height_px),
             camera_from_world=view.rotation,
-            panorama_share=self.knobs.hdri_share,
+            panorama_share=self.config.hdri_share,
             rng=rng,
         )
 
     def _occlude(
         self, image: npt.NDArray[np.uint8], box: npt.NDArray[np.float64], rng: np.random.Generator
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32] | None]:
-        if rng.random() >= self.knobs.occluder_share:
+        if rng.random() >= self.config.occluder_share:
             return image, None
         size = (image.shape[1], image.shape[0])
         picture, covered = random_occluder(self.assets.backgrounds, size, box, rng)

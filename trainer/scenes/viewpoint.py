@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kinestream.geometry.camera import Camera
-from kinestream.trainer.scenes.config import SceneKnobs
+from kinestream.trainer.scenes.config import SceneConfig
 
 ADULT_M = 1.7
 PELVIS_M = 0.93
@@ -39,32 +39,32 @@ class Shot:
     pelvis_m: Matrix
 
 
-def random_shot(knobs: SceneKnobs, rng: np.random.Generator) -> Shot:
+def random_shot(config: SceneConfig, rng: np.random.Generator) -> Shot:
     """A camera at a random height that looks at a standing adult at a random place of its picture.
 
     Lens, height, size of the person and its place are drawn; distance and tilt follow, so that the floor
     under the person is where the camera's height puts it.
     """
-    width, height = knobs.image_sizes_px[int(rng.integers(len(knobs.image_sizes_px)))]
-    camera = Camera.from_fov(width, height, fov_deg=float(rng.uniform(*knobs.fov_deg)))
-    pixel, depth = random_place(camera, knobs, rng)
-    low, mode, high = knobs.camera_height_m
+    width, height = config.image_sizes_px[int(rng.integers(len(config.image_sizes_px)))]
+    camera = Camera.from_fov(width, height, fov_deg=float(rng.uniform(*config.fov_deg)))
+    pixel, depth = random_place(camera, config, rng)
+    low, mode, high = config.camera_height_m
     above_m = float(rng.triangular(low, mode, high)) - PELVIS_M
     fallen = math.atan2(above_m, depth)  # angle of the pelvis under the horizon
     shown = math.atan2(pixel[1] - camera.center_px[1], camera.focal_px[1])  # and under the optical axis
-    pitch = float(np.clip(fallen - shown, *np.radians(knobs.pitch_deg)))
-    roll = math.radians(knobs.roll_sigma_deg) * float(rng.normal())
+    pitch = float(np.clip(fallen - shown, *np.radians(config.pitch_deg)))
+    roll = math.radians(config.roll_sigma_deg) * float(rng.normal())
     return Shot(View(camera, tilted(pitch, roll)), camera.unproject(pixel, depth))
 
 
 def random_place(
-    camera: Camera, knobs: SceneKnobs, rng: np.random.Generator
+    camera: Camera, config: SceneConfig, rng: np.random.Generator
 ) -> tuple[tuple[float, float], float]:
     """Pixel and depth (metres) of a pelvis, by the size of an adult in the picture."""
-    low, high = np.log(knobs.size_range)
+    low, high = np.log(config.size_range)
     size = math.exp(rng.uniform(low, high))
-    depth = max(camera.focal_px[1] * ADULT_M / (size * camera.height_px), knobs.min_depth_m)
-    if rng.random() < knobs.truncation_share:
+    depth = max(camera.focal_px[1] * ADULT_M / (size * camera.height_px), config.min_depth_m)
+    if rng.random() < config.truncation_share:
         across, down = rng.uniform(-0.05, 1.05), rng.uniform(0.0, 1.15)
     else:
         across, down = rng.uniform(0.2, 0.8), np.clip(rng.normal(0.53, 0.1), 0.25, 0.8)

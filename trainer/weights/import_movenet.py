@@ -31,7 +31,7 @@ from kinestream.detect.network import DetectorConfig, DetectorNetwork
 from kinestream.networks.weight_files import save_weights
 from kinestream.regress.network import RegressorConfig, RegressorNetwork
 from kinestream.regress.regressor import REGRESSOR_FORMAT
-from kinestream.trainer.train_lifter import plant
+from kinestream.trainer.train_lifter import load_lifter
 
 Arrays = dict[str, npt.NDArray[np.float32]]
 
@@ -204,7 +204,7 @@ def main(
     config = RegressorConfig(latent_size=latent_size, backbone=backbone, crop_px=crop_px or CROP_PX[backbone])
     network = import_movenet(model, config)
     if lifter is not None:
-        plant(network.head, lifter)
+        load_lifter(network.head, lifter)
     save_weights(out, network, kind=REGRESSOR_FORMAT, config=config.to_dict(), notes=notes)
 
 

@@ -161,7 +161,7 @@ def test_reports_hold_no_numbers_that_json_does_not_know() -> None:
     content = {"a": [1.0, float("nan")], "gate": OPEN_GATE, "b": {"c": (float("inf"), "x", 3)}}
     plain = finite(content)
     assert plain["a"] == [1.0, None] and plain["b"] == {"c": [None, "x", 3]}
-    assert plain["gate"]["latent"] is None and plain["gate"]["patience_count"] == 3
+    assert plain["gate"]["latent"] is None and plain["gate"]["timeout_count"] == 3
 
 
 def report(good: float, lead_coverage: float) -> dict[str, object]:

@@ -17,12 +17,12 @@ from kinestream.tools.bench.filter.recorded import RECORDED, recorded_conditions
 from kinestream.tools.bench.filter.residual_statistics import statistics
 from kinestream.tools.bench.filter.residuals import main
 from kinestream.tools.bench.filter.runs import run, score
-from kinestream.trainer.dynamics.recorded_observations import RecordedLooks
+from kinestream.trainer.dynamics.recorded_observations import RecordedObservations
 
 CLIPS, FRAMES, FPS = 40, 96, 60.0
 
 
-def recording(*, follows: float = 1.0, white: float = 0.0, constant: float = 0.0) -> RecordedLooks:
+def recording(*, follows: float = 1.0, white: float = 0.0, constant: float = 0.0) -> RecordedObservations:
     """People who sway, seen with a share of their motion, an offset for each clip, and white errors."""
     rng = np.random.default_rng(0)
     times = np.arange(FRAMES)[None, :, None] / FPS
@@ -34,7 +34,7 @@ def recording(*, follows: float = 1.0, white: float = 0.0, constant: float = 0.0
     )
     place = np.zeros((CLIPS, FRAMES, 3), np.float32) + np.float32([0, 0, 3])
     place += 0.2 * sway[..., :3].astype(np.float32)
-    return RecordedLooks(
+    return RecordedObservations(
         fps=FPS,
         z=sway.astype(np.float32),
         root_quat_wxyz=about_y(0.1 * sway[..., 0]),

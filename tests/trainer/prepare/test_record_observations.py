@@ -13,14 +13,14 @@ from kinestream.latent.flow import FlowConfig, PoseFlow
 from kinestream.regress.observation import Observations
 from kinestream.tracking.poser import BodyPoser
 from kinestream.trainer.prepare.record_observations import Watcher, true_pose
-from kinestream.trainer.scenes.config import SceneKnobs
+from kinestream.trainer.scenes.config import SceneConfig
 from kinestream.trainer.scenes.generator import SceneGenerator
 from kinestream.trainer.scenes.poses import ClipPoses
 from kinestream.trainer.scenes.sample import Frame
 from kinestream.trainer.scenes.stage import SceneAssets
 
 FRAMES = 6
-KNOBS = SceneKnobs(**{**vars(SceneKnobs.clean()), "image_sizes_px": ((192, 144),), "samples": 1})
+KNOBS = SceneConfig(**{**vars(SceneConfig.clean()), "image_sizes_px": ((192, 144),), "samples": 1})
 
 
 class Clairvoyant:

@@ -8,7 +8,7 @@ from kinestream.body.model import BodyModel
 from kinestream.body.skeleton import KEYPOINT_NAMES, PART_NAMES
 from kinestream.geometry.rotation import random_rotations
 from kinestream.trainer.scenes.character import Character
-from kinestream.trainer.scenes.config import SceneKnobs
+from kinestream.trainer.scenes.config import SceneConfig
 from kinestream.trainer.scenes.generator import SceneGenerator
 from kinestream.trainer.scenes.outfit import Outfit, Worn, random_outfit
 from kinestream.trainer.scenes.poses import ClipPoses
@@ -20,7 +20,7 @@ SEEDS = range(12)
 
 @pytest.fixture(scope="module")
 def generator(assets: SceneAssets, poses: ClipPoses) -> SceneGenerator:
-    return SceneGenerator(assets, poses, SceneKnobs())
+    return SceneGenerator(assets, poses, SceneConfig())
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_seen_keypoints_lie_on_their_part(assets: SceneAssets, poses: ClipPoses)
         "left_ankle": ("l_shin", "l_foot"),
         "right_ankle": ("r_shin", "r_foot"),
     }
-    generator = SceneGenerator(assets, poses, SceneKnobs.clean())
+    generator = SceneGenerator(assets, poses, SceneConfig.clean())
     right = total = 0
     for seed in range(40):
         sample = generator.crop(seed)
@@ -132,7 +132,7 @@ def test_seen_keypoints_lie_on_their_part(assets: SceneAssets, poses: ClipPoses)
 
 def test_face_is_hidden_from_behind(assets: SceneAssets, poses: ClipPoses) -> None:
     nose = KEYPOINT_NAMES.index("nose")
-    generator = SceneGenerator(assets, poses, SceneKnobs.clean())
+    generator = SceneGenerator(assets, poses, SceneConfig.clean())
     states = {True: set(), False: set()}
     for seed in range(60):
         person = generator.crop(seed).person
@@ -165,7 +165,7 @@ def _outside(person: PersonLabels, size: np.ndarray) -> np.ndarray:
 
 
 def test_frame_shows_everybody_on_one_floor(assets: SceneAssets, poses: ClipPoses) -> None:
-    generator = SceneGenerator(assets, poses, SceneKnobs(image_sizes_px=((320, 240),), roll_sigma_deg=0.0))
+    generator = SceneGenerator(assets, poses, SceneConfig(image_sizes_px=((320, 240),), roll_sigma_deg=0.0))
     several = 0
     for seed in range(6):
         frame = generator.frame(seed, people=3)
@@ -183,10 +183,10 @@ def test_frame_shows_everybody_on_one_floor(assets: SceneAssets, poses: ClipPose
 
 
 def test_occluders_hide_keypoints_and_parts(assets: SceneAssets, poses: ClipPoses) -> None:
-    plain = SceneGenerator(assets, poses, SceneKnobs.clean())
+    plain = SceneGenerator(assets, poses, SceneConfig.clean())
     changed = 0
-    hidden_knobs = SceneKnobs(**{**vars(SceneKnobs.clean()), "occluder_share": 1.0})
-    covered = SceneGenerator(assets, poses, hidden_knobs)
+    hidden_config = SceneConfig(**{**vars(SceneConfig.clean()), "occluder_share": 1.0})
+    covered = SceneGenerator(assets, poses, hidden_config)
     for seed in range(15):
         before, after = plain.crop(seed), covered.crop(seed)
         assert (after.part_map > 0).sum() <= (before.part_map > 0).sum()
@@ -196,10 +196,10 @@ def test_occluders_hide_keypoints_and_parts(assets: SceneAssets, poses: ClipPose
     assert changed >= 10
 
 
-def test_knobs_are_checked() -> None:
+def test_configs_are_checked() -> None:
     with pytest.raises(ValueError, match="jpeg_share is a probability"):
-        SceneKnobs(jpeg_share=1.5)
+        SceneConfig(jpeg_share=1.5)
     with pytest.raises(ValueError, match=r"fov_deg must be \(low, high\)"):
-        SceneKnobs(fov_deg=(90, 30))
+        SceneConfig(fov_deg=(90, 30))
     with pytest.raises(ValueError, match="crop_px >= 16"):
-        SceneKnobs(crop_px=4)
+        SceneConfig(crop_px=4)

@@ -11,14 +11,14 @@ from kinestream.body.skeleton import MIRROR_JOINTS
 from kinestream.trainer.data.motion.clip import MotionClip
 from kinestream.trainer.scenes.character import Character
 from kinestream.trainer.scenes.clips import grounded
-from kinestream.trainer.scenes.config import SceneKnobs
+from kinestream.trainer.scenes.config import SceneConfig
 from kinestream.trainer.scenes.generator import SceneGenerator
 from kinestream.trainer.scenes.outfit import random_outfit
 from kinestream.trainer.scenes.poses import ClipPoses, MixedPoses
 from kinestream.trainer.scenes.stage import SceneAssets
 
-STILL = SceneKnobs(
-    **{**vars(SceneKnobs.clean()), "image_sizes_px": ((192, 144),), "clip_frames": 12, "samples": 1}
+STILL = SceneConfig(
+    **{**vars(SceneConfig.clean()), "image_sizes_px": ((192, 144),), "clip_frames": 12, "samples": 1}
 )
 
 
@@ -105,7 +105,7 @@ def test_clip_is_deterministic_and_lazy(assets: SceneAssets, poses: ClipPoses) -
 
 
 def test_shake_moves_background_and_person_together(assets: SceneAssets, poses: ClipPoses) -> None:
-    shaky = SceneKnobs(**{**vars(STILL), "camera_shake_deg": 2.0})
+    shaky = SceneConfig(**{**vars(STILL), "camera_shake_deg": 2.0})
     still_frames, shaky_frames = (list(SceneGenerator(assets, poses, k).clip(4)) for k in (STILL, shaky))
     world = [np.stack([f.people[0].rotations[0] for f in frames]) for frames in (still_frames, shaky_frames)]
     # the shake is one rotation of the camera: applied to the still root it gives the shaken one

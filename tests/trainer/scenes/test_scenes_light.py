@@ -6,7 +6,7 @@ import pytest
 from kinestream.geometry.camera import Camera
 from kinestream.kernels.raster import ToneCurve
 from kinestream.trainer.scenes.augment import Augmenter, CameraSettings, jpeg, motion_blur
-from kinestream.trainer.scenes.config import SceneKnobs
+from kinestream.trainer.scenes.config import SceneConfig
 from kinestream.trainer.scenes.lighting import (
     Light,
     environment_light,
@@ -156,23 +156,23 @@ def test_panorama_view_turns_with_the_camera(assets: SceneAssets) -> None:
 
 
 def test_shot_puts_the_floor_under_the_camera_where_its_height_says() -> None:
-    knobs = SceneKnobs(camera_height_m=(1.5, 1.5, 1.5000001), pitch_deg=(-60, 80))
+    config = SceneConfig(camera_height_m=(1.5, 1.5, 1.5000001), pitch_deg=(-60, 80))
     rng = np.random.default_rng(0)
     for _ in range(20):
-        shot = random_shot(knobs, rng)
+        shot = random_shot(config, rng)
         pelvis_height = 1.5 + shot.pelvis_m @ shot.view.up
         assert pelvis_height == pytest.approx(0.93, abs=0.25)
 
 
-def test_clean_knobs_leave_the_picture_as_it_is() -> None:
-    augmenter, rng = Augmenter(SceneKnobs.clean()), np.random.default_rng(0)
+def test_clean_config_leave_the_picture_as_it_is() -> None:
+    augmenter, rng = Augmenter(SceneConfig.clean()), np.random.default_rng(0)
     image = rng.integers(0, 256, (40, 50, 3)).astype(np.uint8)
     out = augmenter.sensor(augmenter.optics(image, rng), augmenter.settings(rng), rng)
     np.testing.assert_allclose(out.astype(int), image.astype(int), atol=1)
 
 
 def test_noise_has_the_strength_that_is_asked_for() -> None:
-    augmenter, rng = Augmenter(SceneKnobs()), np.random.default_rng(0)
+    augmenter, rng = Augmenter(SceneConfig()), np.random.default_rng(0)
     gray = np.full((128, 128, 3), 127, np.uint8)
     identity = np.tile(np.arange(256, dtype=np.float32), (3, 1))
     for sigma in (2.0, 8.0):
@@ -184,7 +184,7 @@ def test_noise_has_the_strength_that_is_asked_for() -> None:
 
 
 def test_saturation_zero_is_gray() -> None:
-    augmenter, rng = Augmenter(SceneKnobs()), np.random.default_rng(0)
+    augmenter, rng = Augmenter(SceneConfig()), np.random.default_rng(0)
     image = rng.integers(0, 256, (20, 20, 3)).astype(np.uint8)
     identity = np.tile(np.arange(256, dtype=np.float32), (3, 1))
     out = augmenter.sensor(image, CameraSettings(identity, 0.0, 0.0, None), rng).astype(int)

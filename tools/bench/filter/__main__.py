@@ -50,7 +50,7 @@ from kinestream.tools.metrics import motion as metrics
 from kinestream.trainer.data.motion.mocap_cache import MocapCache
 from kinestream.trainer.dynamics.clips import LatentClips, held_out_halves
 from kinestream.trainer.dynamics.noise import PRESETS, REALISTIC, WHITE, NoiseModel
-from kinestream.trainer.dynamics.recorded_observations import RecordedLooks
+from kinestream.trainer.dynamics.recorded_observations import RecordedObservations
 
 CLEAN = WHITE.scaled(0.03)
 """Almost perfect observations: forecasts from these are of the motion alone."""
@@ -182,7 +182,7 @@ def main(
     forecasts: dict[str, dict[str, Any]] = {}
     staged = {name: scenes_of(test, fps, model) for name, (fps, model) in conditions().items()}
     if recorded is not None:
-        staged |= recorded_conditions(RecordedLooks.load(recorded), decoder)
+        staged |= recorded_conditions(RecordedObservations.load(recorded), decoder)
     for condition, scenes in staged.items():
         makers = contestants(tuned, weights)
         if condition.startswith("clean"):

@@ -10,13 +10,13 @@ import numpy.typing as npt
 from kinestream.latent.decode import FlowDecoder
 from kinestream.tools.bench.filter.runs import Scene, joints_of, person_state
 from kinestream.trainer.dynamics.clips import Trajectory
-from kinestream.trainer.dynamics.recorded_observations import RecordedLooks
+from kinestream.trainer.dynamics.recorded_observations import RecordedObservations
 
 RECORDED: Final = "recorded, 30 Hz"
 RATES_HZ: Final = (15.0, 30.0, 60.0)
 
 
-def recorded_conditions(recorded: RecordedLooks, decoder: FlowDecoder) -> dict[str, list[Scene]]:
+def recorded_conditions(recorded: RecordedObservations, decoder: FlowDecoder) -> dict[str, list[Scene]]:
     """Scenes by the condition's name, for each rate that the recording can be thinned to."""
     found = {}
     whole = recorded_scenes(recorded, decoder)
@@ -29,14 +29,14 @@ def recorded_conditions(recorded: RecordedLooks, decoder: FlowDecoder) -> dict[s
     return found
 
 
-def recorded_scenes(recorded: RecordedLooks, decoder: FlowDecoder) -> list[Scene]:
+def recorded_scenes(recorded: RecordedObservations, decoder: FlowDecoder) -> list[Scene]:
     """Every clip of a recording; truth between frames is that of the nearest frame."""
     times_s = np.arange(recorded.frames) / recorded.fps
     return [_scene(recorded, clip, times_s, decoder) for clip in range(len(recorded))]
 
 
 def _scene(
-    recorded: RecordedLooks, clip: int, times_s: npt.NDArray[np.float64], decoder: FlowDecoder
+    recorded: RecordedObservations, clip: int, times_s: npt.NDArray[np.float64], decoder: FlowDecoder
 ) -> Scene:
     z, root, place = recorded.z[clip], recorded.root_quat_wxyz[clip], recorded.translation_m[clip]
     truth = Trajectory(z, np.empty((len(z), 0), np.float32), root, place)

@@ -14,7 +14,7 @@ import torch
 
 from kinestream.latent.dynamics import Pose, difference
 from kinestream.tools.metrics.motion import coverage
-from kinestream.trainer.dynamics.recorded_observations import RecordedLooks
+from kinestream.trainer.dynamics.recorded_observations import RecordedObservations
 
 Floats = npt.NDArray[np.floating]
 
@@ -22,7 +22,7 @@ STEP_S: Final = 1 / 30
 """Time over which changes are taken."""
 
 
-def statistics(recorded: RecordedLooks) -> dict[str, dict[str, float]]:
+def statistics(recorded: RecordedObservations) -> dict[str, dict[str, float]]:
     """Figures by group of dimensions; latent units, radians, metres.
 
     - ``rms``: of the errors; ``constant_share``: that part of their variance which lasts a whole clip.

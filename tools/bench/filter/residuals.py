@@ -16,7 +16,7 @@ from rich.table import Table
 
 from kinestream.tools.bench.filter.residual_statistics import statistics
 from kinestream.tools.bench.timing import write_report
-from kinestream.trainer.dynamics.recorded_observations import RecordedLooks
+from kinestream.trainer.dynamics.recorded_observations import RecordedObservations
 
 
 def main(
@@ -26,7 +26,7 @@ def main(
     report: Annotated[Path, typer.Option(help="JSON to write.")] = Path("docs/benchmarks/residuals.json"),
 ) -> None:
     """Print the figures and write them."""
-    recorded = RecordedLooks.load(looks)
+    recorded = RecordedObservations.load(looks)
     found = statistics(recorded)
     table = Table("group", *next(iter(found.values())), title="errors of the regressor")
     for name, row in found.items():

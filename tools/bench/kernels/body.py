@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from kinestream.body.kinematics import HotKinematics
+from kinestream.body.kinematics import CompiledKinematics
 from kinestream.body.model import BodyModel
 from kinestream.geometry.rotation import matrix_from_axis_angle
 from kinestream.tools.bench.timing import Latency, measure_paired, median_latency, write_report
@@ -64,7 +64,7 @@ def make_inputs(batch: int) -> list[Input]:
 def contests(body: BodyModel) -> dict[str, dict[str, Callable[[], object]]]:
     """Return the calls to compare, per kind of work; each goes through the same inputs in turn."""
     smplx = peer(body)
-    hot = HotKinematics.from_model(body)
+    hot = CompiledKinematics.from_model(body)
     ones, batches = make_inputs(batch=1), make_inputs(batch=16)
     frames = [tuple(value[0].numpy() for value in given) for given in ones]
 
@@ -110,7 +110,7 @@ def _with_gradient(vertices: Call) -> Call:
 
 def differences_m(body: BodyModel) -> dict[str, float]:
     """Return the largest differences in metres: our vertices to the peer's, the hot path to our model."""
-    hot, smplx = HotKinematics.from_model(body), peer(body)
+    hot, smplx = CompiledKinematics.from_model(body), peer(body)
     to_peer, to_model = 0.0, 0.0
     for betas, rotations, translation_m in make_inputs(batch=1):
         vertices, joints = smplx(betas, rotations, translation_m)

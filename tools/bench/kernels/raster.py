@@ -91,16 +91,16 @@ def compiled_face() -> dict[str, Latency]:
 
 
 def scenes(data: Path, mocap: Path, crops: int) -> dict[str, Latency]:
-    """Labelled crops with everything on, one person, and as many as the knobs' default crowd has."""
-    from kinestream.trainer.scenes.config import SceneKnobs
+    """Labelled crops with everything on, one person, and as many as the config' default crowd has."""
+    from kinestream.trainer.scenes.config import SceneConfig
     from kinestream.trainer.scenes.generator import SceneGenerator
     from kinestream.trainer.scenes.poses import ClipPoses
     from kinestream.trainer.scenes.stage import SceneAssets
 
     assets, poses = SceneAssets.load(data), ClipPoses.load(mocap)
     calls: dict[str, Callable[[], object]] = {}
-    for name, knobs in (("one_person", SceneKnobs(crowd_share=0.0)), ("default", SceneKnobs())):
-        generator, seeds = SceneGenerator(assets, poses, knobs), itertools.count()
+    for name, config in (("one_person", SceneConfig(crowd_share=0.0)), ("default", SceneConfig())):
+        generator, seeds = SceneGenerator(assets, poses, config), itertools.count()
         calls[f"crop_256px_{name}"] = lambda g=generator, s=seeds: g.crop(next(s))  # type: ignore[misc]
     return measure_paired(calls, repeats=crops, warmup=20)
 

@@ -1,7 +1,7 @@
 """The same poses in the formats of other programs."""
 
-from kinestream.stream.adapters.json_lines import JsonLinesOutlet
+from kinestream.stream.adapters.json_lines import JsonLinesPublisher
 from kinestream.stream.adapters.sonic import SonicPublisher
 from kinestream.stream.adapters.vmc import VmcSender
 
-__all__ = ["JsonLinesOutlet", "SonicPublisher", "VmcSender"]
+__all__ = ["JsonLinesPublisher", "SonicPublisher", "VmcSender"]

@@ -9,14 +9,14 @@ import numpy as np
 
 from kinestream.pose import Clock, Person, PoseFrame
 from kinestream.stream.axes import OutputFrame
-from kinestream.stream.base_publisher import Outlet
+from kinestream.stream.base_publisher import BasePublisher
 from kinestream.stream.message import PoseMessage
 from kinestream.stream.publisher import new_identity
 
 DIGITS = 5
 
 
-class JsonLinesOutlet(Outlet):
+class JsonLinesPublisher(BasePublisher):
     """Writes each frame, and now and then the statistics, to an open text file such as standard output."""
 
     def __init__(self, file: TextIO, *, source: str = "", output: OutputFrame | None = None) -> None:
@@ -27,7 +27,7 @@ class JsonLinesOutlet(Outlet):
     def publish(
         self, frame: PoseFrame, *, clock: Clock, lead_ns: int = 0, dropped: int = 0, corrupt: int = 0
     ) -> PoseMessage:
-        """Write a line; see `Outlet.publish`. Raises ``OSError``."""
+        """Write a line; see `BasePublisher.publish`. Raises ``OSError``."""
         message = self._next_message(frame, clock, lead_ns, dropped, corrupt)
         self._write("pose", message.t_publish_ns, _pose_fields(message))
         return message

@@ -29,7 +29,7 @@ import numpy.typing as npt
 from kinestream.defaults import DEFAULT_ENDPOINT
 from kinestream.pose import Clock, Person, PoseFrame
 from kinestream.stream.axes import OutputFrame, multiply, rotate
-from kinestream.stream.base_publisher import Outlet
+from kinestream.stream.base_publisher import BasePublisher
 from kinestream.stream.binding import Binding
 from kinestream.stream.message import PoseMessage
 from kinestream.stream.publisher import new_identity
@@ -47,7 +47,7 @@ _TYPES: Final = {"f4": "f32", "i8": "i64"}
 Version = Literal[2, 3]
 
 
-class SonicPublisher(Outlet):
+class SonicPublisher(BasePublisher):
     """Sends the one person in view; sends nothing, which makes a robot hold its pose, unless all is clear.
 
     All is clear when exactly one person is followed, was seen in this very frame, and scores at least
@@ -104,7 +104,7 @@ class SonicPublisher(Outlet):
     def publish(
         self, frame: PoseFrame, *, clock: Clock, lead_ns: int = 0, dropped: int = 0, corrupt: int = 0
     ) -> PoseMessage:
-        """Send the person, or nothing; see `Outlet.publish`."""
+        """Send the person, or nothing; see `BasePublisher.publish`."""
         with self._lock:
             message = self._next_message(frame, clock, lead_ns, dropped, corrupt)
             reason = self._objection(frame)

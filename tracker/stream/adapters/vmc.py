@@ -18,7 +18,7 @@ import numpy.typing as npt
 from kinestream.body.skeleton import FLOW_JOINT_NAMES, PARENTS
 from kinestream.pose import Clock, Person, PoseFrame
 from kinestream.stream.axes import Origin, OutputFrame, multiply, rotate
-from kinestream.stream.base_publisher import Outlet
+from kinestream.stream.base_publisher import BasePublisher
 from kinestream.stream.binding import InsecureBindError, is_loopback
 from kinestream.stream.message import PoseMessage
 from kinestream.stream.publisher import new_identity
@@ -44,7 +44,7 @@ _BONES: Final = dict(
 )  # fmt: skip
 
 
-class VmcSender(Outlet):
+class VmcSender(BasePublisher):
     """Sends the person who has been followed longest, and the same one for as long as he is followed."""
 
     def __init__(
@@ -98,7 +98,7 @@ class VmcSender(Outlet):
     def publish(
         self, frame: PoseFrame, *, clock: Clock, lead_ns: int = 0, dropped: int = 0, corrupt: int = 0
     ) -> PoseMessage:
-        """Send one person, or that nobody is there; see `Outlet.publish`."""
+        """Send one person, or that nobody is there; see `BasePublisher.publish`."""
         with self._lock:
             message = self._next_message(frame, clock, lead_ns, dropped, corrupt)
             person = self._chosen(frame)
