@@ -5,6 +5,7 @@ Each person is a block of its own colour; the stand-ins find blocks by colour an
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from kinestream.body.model import BodyModel
 from kinestream.detect.detector import Detections
 from kinestream.geometry.camera import Camera
 from kinestream.latent.decode import FlowDecoder
+from kinestream.latent.dynamics_weights import DynamicsWeights
 from kinestream.latent.flow import FlowConfig, PoseFlow
 from kinestream.models import Models
 from kinestream.regress.observation import Observations
@@ -121,7 +123,8 @@ def body_and_decoder() -> tuple[BodyModel, FlowDecoder]:
 @pytest.fixture
 def block_models(body_and_decoder: tuple[BodyModel, FlowDecoder]) -> Models:
     body, decoder = body_and_decoder
-    return Models(BlockDetector(), BlockRegressor(body, decoder), decoder, body, engine="blocks")
+    dynamics = replace(DynamicsWeights.load(), flow_id=decoder.flow_id)
+    return Models(BlockDetector(), BlockRegressor(body, decoder), decoder, body, dynamics, engine="blocks")
 
 
 @pytest.fixture

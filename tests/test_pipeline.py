@@ -13,7 +13,10 @@ import pytest
 
 from kinestream.capture import SourceNotFoundError, open_source
 from kinestream.filtering import FILTERS
+from kinestream.filtering.learned import LearnedFilter
+from kinestream.filtering.one_euro import OneEuroFilter
 from kinestream.geometry.camera import Camera
+from kinestream.latent.dynamics_weights import DynamicsWeights
 from kinestream.models import Models
 from kinestream.pipeline import Tracker
 from kinestream.stream import Publisher, StreamTimeoutError, Subscriber
@@ -33,7 +36,7 @@ def walk(count: int, *, start: int = 40, speed: int = 2) -> list[dict[int, tuple
 def test_a_person_is_where_the_camera_sees_him(
     block_models: Models, paint_blocks: Paint, filter_name: str
 ) -> None:
-    tracker = Tracker(models=block_models, filter_name=filter_name)
+    tracker = Tracker(models=block_models, filter=filter_name)
     for i in range(20):
         frame = tracker.process(paint_blocks(SIZE, {0: (100, 60, 50, 120)}), i * STEP_NS)
     (person,) = frame.persons
@@ -55,7 +58,7 @@ def test_joints_are_those_of_the_body_model(block_models: Models, paint_blocks: 
 
     from kinestream.geometry.rotation import matrix_from_quat
 
-    tracker = Tracker(models=block_models, filter_name="none", vertices=True)
+    tracker = Tracker(models=block_models, filter="none", vertices=True)
     frame = tracker.process(paint_blocks(SIZE, {1: (100, 60, 50, 120)}), 0)
     (person,) = frame.persons
     rotations = np.tile(np.eye(3), (1, 24, 1, 1))
@@ -259,7 +262,43 @@ def test_a_missing_source_or_filter_is_named_before_anything_is_loaded(tmp_path:
     with pytest.raises(SourceNotFoundError, match="no such file or folder"):
         Tracker(tmp_path / "nothing.mp4")
     with pytest.raises(ValueError, match="filter: expected one of .* found 'x'"):
-        Tracker(filter_name="x")
+        Tracker(filter="x")
+
+
+def test_a_filter_may_be_a_factory(block_models: Models, paint_blocks: Paint) -> None:
+    """As docs/filter-tuning.md promises; each person gets a filter of its own."""
+    made: list[LearnedFilter] = []
+
+    def smooth() -> LearnedFilter:
+        made.append(LearnedFilter(block_models.dynamics, smoothness=1))
+        return made[-1]
+
+    tracker = Tracker(models=block_models, filter=smooth)
+    frame = tracker.process(paint_blocks(SIZE, {0: (30, 60, 50, 120), 1: (200, 60, 50, 120)}), 0)
+    assert len(frame) == 2 and len(made) == 3, "one to see that it works, and one for each person"
+    assert tracker.stats()["filter"] == "learned"
+    assert Tracker(models=block_models, filter=OneEuroFilter).stats()["filter"] == "one-euro"
+    with pytest.raises(TypeError, match="expected a callable that returns a PoseFilter, it returned 3"):
+        Tracker(models=block_models, filter=lambda: 3)  # type: ignore[arg-type, return-value]
+    with pytest.raises(TypeError, match="expected a name or a callable that returns a PoseFilter, found 3"):
+        Tracker(models=block_models, filter=3)  # type: ignore[arg-type]
+
+
+def test_a_smooth_learned_filter_runs_behind_the_shipped_models() -> None:
+    tracker = Tracker(filter=lambda: LearnedFilter(smoothness=1), engine="torch")
+    assert len(tracker.process(np.zeros((96, 96, 3), np.uint8), 0)) == 0
+
+
+def test_dynamics_of_another_flow_are_refused(block_models: Models) -> None:
+    flow_id = block_models.decoder.flow_id
+    with pytest.raises(ValueError, match=f"belong to flow 58fe8f5c1aaa977a, .* decoded by flow {flow_id}"):
+        replace(block_models, dynamics=DynamicsWeights.load())
+    with pytest.raises(ValueError, match="belong to flow 58fe8f5c1aaa977a"):
+        Tracker(models=block_models, filter=LearnedFilter)
+    bare = replace(block_models, dynamics=None)
+    with pytest.raises(ValueError, match=r"these models have no dynamics; give Models\(dynamics=...\)"):
+        Tracker(models=bare)
+    assert Tracker(models=bare, filter="kalman").stats()["filter"] == "kalman"
 
 
 def test_iterating_without_a_source_is_explained(block_models: Models) -> None:

@@ -23,7 +23,7 @@ def truth() -> dict[str, np.ndarray]:
 def test_the_person_of_the_embedded_clip_is_followed(truth: dict[str, np.ndarray], model: str) -> None:
     (width, height), matrix = truth["size_px"].tolist(), truth["intrinsics"]
     camera = Camera(width, height, (matrix[0, 0], matrix[1, 1]), (matrix[0, 2], matrix[1, 2]))
-    with Tracker(ASSETS / "demo.mp4", camera=camera, model=model) as follower:
+    with Tracker(ASSETS / "demo.mp4", camera=camera, regressor=model) as follower:
         frames = list(islice(follower, FRAMES))
     assert [len(frame) for frame in frames] == [1] * FRAMES
     people = [frame.persons[0] for frame in frames]

@@ -1,4 +1,4 @@
-"""The four models that a tracker runs, loaded once."""
+"""The models that a tracker runs, loaded once."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from kinestream.defaults import DEFAULT_ENGINE, DEFAULT_MODEL
 from kinestream.detect.detector import Detector, PersonDetector
 from kinestream.geometry.camera import Camera
 from kinestream.latent.decode import FlowDecoder
+from kinestream.latent.dynamics_weights import DynamicsWeights
 from kinestream.latent.flow import PoseFlow
 from kinestream.regress.observation import Observations
 from kinestream.regress.regressor import Regressor
@@ -33,41 +34,69 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Models:
-    """What finds people, looks at them, knows how they move and what they are made of.
+    """What finds people, infers their state, knows how they move and what they are made of.
 
     Attributes:
         detector: picture to boxes.
         regressor: picture and boxes to latent observations.
-        decoder: latent poses to joint rotations.
+        decoder: latent poses to joint rotations, by the flow that the regressor was trained with.
         body: joint rotations and shape to joints, keypoints and mesh.
+        dynamics: how latents of that flow move; only the filter ``learned`` needs them.
         engine: what runs the networks, for the statistics.
+
+    Raises ``ValueError`` for dynamics of another flow.
     """
 
     detector: Detector
     regressor: Observer
     decoder: LatentDecoder
     body: BodyModel
+    dynamics: DynamicsWeights | None = None
     engine: str = "torch"
+
+    def __post_init__(self) -> None:
+        if self.dynamics is not None:
+            self.check_dynamics(self.dynamics)
+
+    def check_dynamics(self, dynamics: DynamicsWeights) -> None:
+        """Raise ``ValueError`` where ``dynamics`` were trained with another flow than the decoder's."""
+        if dynamics.flow_id != self.decoder.flow_id:
+            raise ValueError(
+                f"the dynamics belong to flow {dynamics.flow_id or 'unknown'}, but poses are decoded by flow "
+                f"{self.decoder.flow_id}; train dynamics for that flow (kinestream.trainer.train_dynamics), "
+                "or take another filter than 'learned'"
+            )
 
     @classmethod
     def load(
         cls,
         *,
+        regressor: str | Path = DEFAULT_MODEL,
+        detector: str | Path | None = None,
+        flow: str | Path | None = None,
+        dynamics: str | Path | None = None,
         body: str | Path | None = None,
         engine: str = DEFAULT_ENGINE,
-        model: str | Path = DEFAULT_MODEL,
     ) -> "Models":
-        """The shipped models; ``body`` names another body (see `kinestream.load_body`).
+        """The shipped models, and own ones where a file is named.
 
-        ``engine`` runs the networks (see `kinestream.engines.engine`). ``model`` is a regressor's name in
-        `kinestream.regress.shipped.MODELS`, or a file of its weights. Raises ``FileNotFoundError`` where
-        weights are missing, ``ValueError`` for a model or engine that there is not or that cannot run here.
+        Args:
+            regressor: a name in `kinestream.regress.shipped.MODELS`, or a file of weights.
+            detector: file of weights.
+            flow: file of weights.
+            dynamics: file of weights, made for this flow.
+            body: file of another body model (see `kinestream.load_body`).
+            engine: what runs the networks (see `kinestream.engines.engine`).
+
+        Raises ``FileNotFoundError`` where weights are missing, ``ValueError`` for a model or engine that
+        there is not, that cannot run here, or for dynamics of another flow.
         """
-        regressor = Regressor.load(model, engine=engine)
+        observer = Regressor.load(regressor, engine=engine)
         return cls(
-            detector=PersonDetector.load(score_threshold=CANDIDATE_SCORE, engine=engine),
-            regressor=regressor,
-            decoder=FlowDecoder(PoseFlow.load()),
+            detector=PersonDetector.load(detector, score_threshold=CANDIDATE_SCORE, engine=engine),
+            regressor=observer,
+            decoder=FlowDecoder(PoseFlow.load(flow)),
             body=load_body(body),
-            engine=regressor.engine,
+            dynamics=DynamicsWeights.load(dynamics),
+            engine=observer.engine,
         )

@@ -20,7 +20,8 @@ from kinestream.defaults import (
     DEFAULT_MAX_PEOPLE,
     DEFAULT_MODEL,
 )
-from kinestream.filtering import filter_factory
+from kinestream.filtering import FilterFactory, PoseFilter, check_filter, filter_factory
+from kinestream.filtering.learned import LearnedFilter
 from kinestream.geometry.camera import Camera
 from kinestream.models import Models
 from kinestream.pose import PoseFrame
@@ -62,13 +63,13 @@ class Tracker:
         mode: CameraMode | None = None,
         camera: Camera | None = None,
         fov_deg: float = DEFAULT_FOV_DEG,
-        filter_name: str = DEFAULT_FILTER,
+        filter: str | FilterFactory = DEFAULT_FILTER,
         max_people: int = DEFAULT_MAX_PEOPLE,
         body: str | Path | None = None,
         vertices: bool = False,
         models: Models | None = None,
         engine: str = DEFAULT_ENGINE,
-        model: str | Path = DEFAULT_MODEL,
+        regressor: str | Path = DEFAULT_MODEL,
         publisher: BasePublisher | None = None,
         lead_ms: float = 0.0,
         rate_hz: float | None = None,
@@ -81,13 +82,14 @@ class Tracker:
             mode: size and rate to ask a camera for.
             camera: intrinsics of the source, scaled to its size where the shape is the same.
             fov_deg: diagonal field of view, used without ``camera``.
-            filter_name: one of `kinestream.filtering.FILTERS`.
+            filter: one of `kinestream.filtering.FILTERS`, or what makes a `PoseFilter` for a new track, as in
+                ``filter=lambda: LearnedFilter(smoothness=1)``.
             max_people: nobody beyond this number is followed.
             body: file of another body model (see `kinestream.load_body`).
             vertices: give the mesh as well.
-            models: shared or own models, with their body; None loads the shipped ones.
-            engine: what runs the shipped models, one of `kinestream.engines.engine.ENGINES`.
-            model: the regressor, ``medium`` or ``large``, or a file of its weights.
+            models: shared or own models, instead of ``body``, ``engine`` and ``regressor``.
+            engine: what runs the networks, one of `kinestream.engines.engine.ENGINES`.
+            regressor: ``medium``, ``large``, or a file of its weights.
             publisher: where to send every frame; stays the caller's to close.
             lead_ms: how far ahead of its capture, or with ``rate_hz`` of its publication, to predict a pose.
             rate_hz: publish predictions at this rate instead of each frame, for live and paced sources.
@@ -95,7 +97,7 @@ class Tracker:
         Raises ``CaptureError`` for the source, ``ValueError`` for a filter, model or number that is not
         there, and ``FileNotFoundError`` where weights are missing.
         """
-        new_filter = filter_factory(filter_name)
+        check_filter(filter)
         if not 0 <= lead_ms <= MAX_LEAD_MS:
             raise ValueError(f"lead_ms: expected 0 to {MAX_LEAD_MS:.0f}, found {lead_ms}")
         self._lead_ns = round(lead_ms * 1e6)
@@ -108,7 +110,8 @@ class Tracker:
         elif source is not None:
             self.source = open_source(source, policy=policy, mode=mode)
         try:
-            self._models = models or Models.load(body=body, engine=engine, model=model)
+            self._models = models or Models.load(body=body, engine=engine, regressor=regressor)
+            new_filter, self._filter_name = self._filter_of(filter)
             poser = BodyPoser(self._models.body, self._models.decoder, vertices=vertices)
             self._people = People(poser, new_filter, max_people=max_people)
             self._fixed_rate_loop = self._fixed_rate(rate_hz, publisher)
@@ -118,7 +121,6 @@ class Tracker:
             self.close()
             raise
         self._publisher = publisher
-        self._filter_name = filter_name
         self._frames = 0
         self._newest: PoseFrame | None = None
         self._detected_ns: int | None = None
@@ -248,6 +250,18 @@ class Tracker:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _filter_of(self, chosen: str | FilterFactory) -> tuple[FilterFactory, str]:
+        """What makes filters, and their name; one is made, so that what is wrong shows before any frame."""
+        if chosen == LearnedFilter.name and self._models.dynamics is None:
+            raise ValueError("filter 'learned': these models have no dynamics; give Models(dynamics=...)")
+        factory = filter_factory(chosen, self._models.dynamics)
+        made = factory()
+        if not isinstance(made, PoseFilter):
+            raise TypeError(f"filter: expected a callable that returns a PoseFilter, it returned {made!r}")
+        if isinstance(made, LearnedFilter):
+            self._models.check_dynamics(made.weights)
+        return factory, getattr(made, "name", type(made).__name__)
 
     def _warm_up(self, width_px: int, height_px: int) -> None:
         """Run the networks on a blank picture: the first run is slow, and a live source does not wait."""

@@ -22,8 +22,8 @@ import typer
 from rich.console import Console
 from torch import Tensor
 
-from kinestream.latent.dynamics import DynamicsConfig, LatentDynamics, flow_fingerprint
-from kinestream.latent.flow import PoseFlow
+from kinestream.latent.dynamics import DynamicsConfig, LatentDynamics
+from kinestream.latent.flow import PoseFlow, flow_fingerprint
 from kinestream.trainer.data.motion.mocap_cache import MocapCache
 from kinestream.trainer.dynamics.batches import MAX_LEAD_S, draw_batch, recorded_batch, simulated_batch
 from kinestream.trainer.dynamics.clips import LatentClips, held_out_halves

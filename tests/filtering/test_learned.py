@@ -13,18 +13,18 @@ import torch
 from kinestream.filtering.base import PersonState
 from kinestream.filtering.error_state import difference, mean_of, std_of
 from kinestream.filtering.gating import OPEN_GATE, Gate
-from kinestream.filtering.learned import LearnedFilter, Weights
+from kinestream.filtering.learned import LearnedFilter
 from kinestream.geometry.rotation import quat_from_axis_angle
-from kinestream.latent.dynamics import DynamicsConfig, LatentDynamics, Pose, flow_fingerprint
-from kinestream.latent.dynamics_constants import DEFAULT_WEIGHTS
-from kinestream.latent.flow import PoseFlow
+from kinestream.latent.dynamics import DynamicsConfig, LatentDynamics, Pose
+from kinestream.latent.dynamics_weights import DEFAULT_WEIGHTS, DynamicsWeights
+from kinestream.latent.flow import PoseFlow, flow_fingerprint
 
 SECOND = 1_000_000_000
 LATENT = 6
 
 
 @pytest.fixture
-def random_weights(tmp_path: Path) -> tuple[LatentDynamics, Weights]:
+def random_weights(tmp_path: Path) -> tuple[LatentDynamics, DynamicsWeights]:
     torch.manual_seed(3)
     made = LatentDynamics(DynamicsConfig(latent=LATENT, hidden=16))
     with torch.no_grad():
@@ -33,7 +33,7 @@ def random_weights(tmp_path: Path) -> tuple[LatentDynamics, Weights]:
         made.std_scale[1].fill_(0.4)
     path = tmp_path / "dynamics.safetensors"
     made.save(path)
-    return LatentDynamics.load(path), Weights.load(path)
+    return LatentDynamics.load(path), DynamicsWeights.load(path)
 
 
 def person(
@@ -65,7 +65,7 @@ def pose_of(state: PersonState) -> Pose:
     return Pose(*(torch.from_numpy(np.asarray(part, np.float32))[None] for part in parts))
 
 
-def test_numpy_and_torch_agree(random_weights: tuple[LatentDynamics, Weights]) -> None:
+def test_numpy_and_torch_agree(random_weights: tuple[LatentDynamics, DynamicsWeights]) -> None:
     dynamics, weights = random_weights
     rng = np.random.default_rng(0)
     quick = LearnedFilter(weights, smoothness=0.5, gate=OPEN_GATE)
@@ -97,7 +97,7 @@ def remembered_bytes(of: LearnedFilter) -> int:
     return sum(part.nbytes for part in arrays if isinstance(part, np.ndarray))
 
 
-def test_a_track_never_grows(random_weights: tuple[LatentDynamics, Weights]) -> None:
+def test_a_track_never_grows(random_weights: tuple[LatentDynamics, DynamicsWeights]) -> None:
     learned, rng = LearnedFilter(random_weights[1]), np.random.default_rng(0)
     sizes = []
     for k in range(600):
@@ -108,10 +108,10 @@ def test_a_track_never_grows(random_weights: tuple[LatentDynamics, Weights]) -> 
 
 
 def test_files_of_other_kinds_and_flows_are_refused(
-    tmp_path: Path, random_weights: tuple[LatentDynamics, Weights]
+    tmp_path: Path, random_weights: tuple[LatentDynamics, DynamicsWeights]
 ) -> None:
     with pytest.raises(FileNotFoundError, match="train some with"):
-        Weights.load(tmp_path / "missing.safetensors")
+        DynamicsWeights.load(tmp_path / "missing.safetensors")
     with pytest.raises(ValueError, match=f"latents of {LATENT} numbers, found 9"):
         LearnedFilter(random_weights[1]).update(0, person(latent=9))
     with pytest.raises(ValueError, match="from -1 to 1"):
@@ -136,7 +136,7 @@ def walk(
 
 @needs_weights
 def test_the_shipped_weights_fit_the_shipped_flow_and_are_small() -> None:
-    assert Weights.load().flow_id == flow_fingerprint(PoseFlow.load())
+    assert DynamicsWeights.load().flow_id == flow_fingerprint(PoseFlow.load())
     assert DEFAULT_WEIGHTS.stat().st_size <= 3e6
 
 

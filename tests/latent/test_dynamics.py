@@ -15,11 +15,10 @@ from kinestream.latent.dynamics import (
     MotionCurve,
     Pose,
     difference,
-    flow_fingerprint,
     move,
     student_nll,
 )
-from kinestream.latent.flow import FlowConfig, PoseFlow
+from kinestream.latent.flow import FlowConfig, PoseFlow, flow_fingerprint
 
 CONFIG = DynamicsConfig(latent=5, hidden=12)
 BATCH = 4

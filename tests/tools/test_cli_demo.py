@@ -25,7 +25,7 @@ def run_demo(
 ) -> Callable[[Path], str]:
     """Runs the demo on a clip of 12 frames whose truth lies 50 mm beside what the tracker says."""
     clip = block_video([{0: (100 + i, 60, 50, 120)} for i in range(12)])
-    with Tracker(clip, models=block_models, filter_name="none") as tracker:
+    with Tracker(clip, models=block_models, filter="none") as tracker:
         people = [frame.persons[0] for frame in tracker]
         camera = tracker.predict(10**12).camera
     truth = tmp_path / "truth.npz"

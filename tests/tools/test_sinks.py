@@ -23,7 +23,7 @@ Pairs = list[tuple[Frame, PoseFrame]]
 @pytest.fixture
 def pairs(block_models: Models, paint_blocks: Callable[..., np.ndarray]) -> Pairs:
     """Ten frames with two people."""
-    tracker = Tracker(models=block_models, vertices=True, filter_name="none")
+    tracker = Tracker(models=block_models, vertices=True, filter="none")
     found = []
     for i in range(10):
         image = paint_blocks((320, 240), {0: (40 + i, 60, 50, 120), 1: (200, 60, 50, 120)})

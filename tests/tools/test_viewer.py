@@ -61,7 +61,7 @@ def test_a_recording_without_poses_is_told(kinestream: Command, tmp_path: Path) 
 def test_snapshots_come_once_a_second_with_bodies_drawn(
     block_models: Models, paint_blocks: Callable[..., np.ndarray], tmp_path: Path
 ) -> None:
-    tracker = Tracker(models=block_models, vertices=True, filter_name="none")
+    tracker = Tracker(models=block_models, vertices=True, filter="none")
     with SnapshotSink(tmp_path / "shots", tracker.faces) as sink:
         for i in range(25):
             image = paint_blocks((320, 240), {0: (100, 60, 50, 120)})

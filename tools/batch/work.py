@@ -52,7 +52,7 @@ def _models(body: str | None, model: str) -> Any:
     """Loaded once per worker."""
     from kinestream.models import Models
 
-    return Models.load(body=body, model=model)
+    return Models.load(body=body, regressor=model)
 
 
 def _track(video: Video, settings: Settings, work: Path, summary: dict[str, Any]) -> Iterator[Event]:
@@ -69,7 +69,7 @@ def _track(video: Video, settings: Settings, work: Path, summary: dict[str, Any]
                 policy="every",
                 camera=Camera.load(settings.intrinsics) if settings.intrinsics else None,
                 fov_deg=settings.fov_deg,
-                filter_name=settings.filter_name,
+                filter=settings.filter_name,
                 max_people=settings.max_people,
                 vertices=settings.overlay,
                 models=_models(settings.body, settings.model),

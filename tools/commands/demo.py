@@ -55,9 +55,9 @@ def demo(
             Tracker(
                 ASSETS / CLIP,
                 camera=camera,
-                filter_name=filter_name,
+                filter=filter_name,
                 engine=engine,
-                model=model,
+                regressor=model,
                 vertices=True,
                 publisher=publisher,
             )

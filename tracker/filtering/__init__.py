@@ -1,13 +1,16 @@
 """Filters of a person's motion, by name."""
 
+from functools import partial
+
 from kinestream.filtering.base import FilterFactory, PersonState, PoseFilter
 from kinestream.filtering.interpolation import InterpolationFilter
 from kinestream.filtering.kalman import KalmanFilter
 from kinestream.filtering.learned import LearnedFilter
 from kinestream.filtering.one_euro import OneEuroFilter
 from kinestream.filtering.unfiltered import Unfiltered
+from kinestream.latent.dynamics_weights import DynamicsWeights
 
-__all__ = ["FILTERS", "FilterFactory", "PersonState", "PoseFilter", "filter_factory"]
+__all__ = ["FILTERS", "FilterFactory", "PersonState", "PoseFilter", "check_filter", "filter_factory"]
 
 FILTERS: dict[str, FilterFactory] = {
     cls.name: cls for cls in (LearnedFilter, KalmanFilter, OneEuroFilter, InterpolationFilter, Unfiltered)
@@ -15,12 +18,21 @@ FILTERS: dict[str, FilterFactory] = {
 """What makes a new filter for a new track."""
 
 
-def filter_factory(name: str) -> FilterFactory:
-    """The filter of this name, known to work.
+def filter_factory(chosen: str | FilterFactory, dynamics: DynamicsWeights | None = None) -> FilterFactory:
+    """What makes the filters of new tracks: those of a name in `FILTERS`, or ``chosen`` itself.
 
-    Raises ``ValueError`` naming those there are, and ``FileNotFoundError`` where its weights are missing.
+    ``dynamics`` are what the filter ``learned`` runs on; None means the shipped ones. Raises as
+    `check_filter`, and ``FileNotFoundError`` where weights are missing.
     """
-    if name not in FILTERS:
-        raise ValueError(f"filter: expected one of {', '.join(FILTERS)}, found {name!r}")
-    FILTERS[name]()
-    return FILTERS[name]
+    check_filter(chosen)
+    if chosen == LearnedFilter.name:
+        return partial(LearnedFilter, dynamics or DynamicsWeights.load())
+    return FILTERS[chosen] if isinstance(chosen, str) else chosen
+
+
+def check_filter(chosen: str | FilterFactory) -> None:
+    """Raise ``ValueError`` for a name that is not in `FILTERS`, ``TypeError`` for no name and no factory."""
+    if not isinstance(chosen, str) and not callable(chosen):
+        raise TypeError(f"filter: expected a name or a callable that returns a PoseFilter, found {chosen!r}")
+    if isinstance(chosen, str) and chosen not in FILTERS:
+        raise ValueError(f"filter: expected one of {', '.join(FILTERS)}, found {chosen!r}")

@@ -6,28 +6,21 @@ batched and differentiable, and a test holds the two together.
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
-from safetensors import safe_open
 
 from kinestream.filtering.base import FloatArray
 from kinestream.filtering.error_state import Mean, move, rotation_columns
 from kinestream.filtering.gated import GatedFilter
 from kinestream.filtering.gating import Gate, LossLimits
-from kinestream.latent.dynamics_constants import (
-    DEFAULT_WEIGHTS,
-    FORMAT,
+from kinestream.latent.dynamics_weights import (
     INNOVATION_CLIP,
     LOG_CLIP,
     MIN_STEP_S,
     SHAPE_CLIP,
     SHORTEST_SEEN_S,
     VELOCITY_CLIP,
+    DynamicsWeights,
 )
 
 LONGEST_FORECAST_S = 1.0
@@ -35,47 +28,6 @@ LONGEST_FORECAST_S = 1.0
 CALIBRATED_LEAD_S = 0.5
 DEFAULT_SMOOTHNESS = 0.3
 """Nearer to the truth than Kalman behind the shipped regressor, with less jitter and half its lag."""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """The arrays of `LatentDynamics`, float32, and what they were trained for.
-
-    Attributes:
-        flow_id: fingerprint of the flow in whose latent space they work.
-    """
-
-    arrays: dict[str, FloatArray]
-    time_constants_s: FloatArray
-    latent: int
-    flow_id: str
-
-    @classmethod
-    def load(cls, path: Path | None = None) -> Weights:
-        """Read dynamics; None gives the shipped ones.
-
-        Raises:
-            FileNotFoundError: when there is no such file.
-            ValueError: when the file holds no latent dynamics.
-        """
-        return _load(Path(path or DEFAULT_WEIGHTS))
-
-
-@lru_cache(maxsize=4)
-def _load(path: Path) -> Weights:
-    if not path.exists():
-        raise FileNotFoundError(
-            f"no dynamics at {path}; train some with kinestream.trainer.train_dynamics or choose another"
-        )
-    with safe_open(path, framework="numpy") as file:
-        metadata = file.metadata() or {}
-        if metadata.get("format") != FORMAT:
-            raise ValueError(f"{path}: expected format {FORMAT}, found {metadata.get('format')!r}")
-        arrays = {name: np.ascontiguousarray(file.get_tensor(name), dtype=np.float32) for name in file.keys()}
-    config = json.loads(metadata["config"])
-    return Weights(
-        arrays, np.float32(config["time_constants_s"]), int(config["latent"]), metadata.get("flow_id", "")
-    )
 
 
 class LearnedFilter(GatedFilter):
@@ -86,14 +38,13 @@ class LearnedFilter(GatedFilter):
         smoothness: -1 (fast) .. 1 (smooth).
         gate: which observations are believed.
         loss: when the person is lost.
-
     """
 
     name = "learned"
 
     def __init__(
         self,
-        weights: Weights | None = None,
+        weights: DynamicsWeights | None = None,
         *,
         smoothness: float = DEFAULT_SMOOTHNESS,
         gate: Gate | None = None,
@@ -101,13 +52,13 @@ class LearnedFilter(GatedFilter):
     ) -> None:
         if not -1 <= smoothness <= 1:
             raise ValueError(f"smoothness: expected a number from -1 to 1, found {smoothness}")
-        self._weights = weights or Weights.load()
+        self.weights = weights or DynamicsWeights.load()
         self._smoothness = smoothness
-        self._hidden_size = len(self._weights.arrays["embed.bias"])
+        self._hidden_size = len(self.weights.arrays["embed.bias"])
         super().__init__(gate=gate or Gate(), loss=loss or LossLimits())
 
     def _start(self, mean: Mean, variance: FloatArray) -> None:
-        size = self._weights.latent
+        size = self.weights.latent
         if len(mean.z) != size:
             raise ValueError(
                 f"the learned filter expects latents of {size} numbers, found {len(mean.z)}; "
@@ -115,11 +66,11 @@ class LearnedFilter(GatedFilter):
             )
         self._mean = mean
         self._hidden = np.zeros(self._hidden_size, np.float32)
-        self._coefficients = np.zeros((len(self._weights.time_constants_s), size + 6), np.float32)
-        self._variances = np.concatenate([variance[None], self._weights.arrays["initial_variance"]])
+        self._coefficients = np.zeros((len(self.weights.time_constants_s), size + 6), np.float32)
+        self._variances = np.concatenate([variance[None], self.weights.arrays["initial_variance"]])
 
     def _predicted(self, lead_s: float) -> tuple[Mean, FloatArray]:
-        constants = self._weights.time_constants_s
+        constants = self.weights.time_constants_s
         reach = constants * -np.expm1(-np.float32(min(lead_s, LONGEST_FORECAST_S)) / constants)
         lead = np.float32(lead_s)
         variance = self._variances[0] + lead * (self._variances[1] + lead * self._variances[2])
@@ -127,15 +78,15 @@ class LearnedFilter(GatedFilter):
 
     def _published(self, lead_s: float) -> tuple[Mean, FloatArray]:
         mean, variance = self._predicted(lead_s)
-        offset, slope = self._weights.arrays["std_scale"]
+        offset, slope = self.weights.arrays["std_scale"]
         return mean, np.sqrt(variance) * (offset + slope * np.float32(min(lead_s, CALIBRATED_LEAD_S)))
 
     def _fuse(
         self, lead_s: float, innovation: FloatArray, scale: FloatArray, observed_variance: FloatArray
     ) -> None:
-        arrays, count = self._weights.arrays, len(self._weights.time_constants_s)
+        arrays, count = self.weights.arrays, len(self.weights.time_constants_s)
         prior, spread = self._predicted(lead_s)
-        decay = np.exp(-np.float32(lead_s) / self._weights.time_constants_s)
+        decay = np.exp(-np.float32(lead_s) / self.weights.time_constants_s)
         velocity = decay @ self._coefficients
         normalised = innovation / scale
         limited = _soft_limit(normalised, INNOVATION_CLIP)
@@ -171,7 +122,7 @@ class LearnedFilter(GatedFilter):
 
     def _cell(self, features: FloatArray) -> FloatArray:
         """Embedding, gated recurrent unit and head; the gates are in torch's order (reset, update, new)."""
-        w = self._weights.arrays
+        w = self.weights.arrays
         embedded = _silu(w["embed.weight"] @ features + w["embed.bias"])
         given = w["cell.weight_ih"] @ embedded + w["cell.bias_ih"]
         kept = w["cell.weight_hh"] @ self._hidden + w["cell.bias_hh"]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kinestream.latent.coordinates import TangentCoordinates
 from kinestream.latent.couplings import AffineCoupling, InvertibleLinear, InvertiblePReLU
-from kinestream.latent.flow import PoseFlow
+from kinestream.latent.flow import PoseFlow, flow_fingerprint
 
 Floats = npt.NDArray[np.float32]
 
@@ -65,12 +65,17 @@ def _silu(x: Floats) -> Floats:
 
 
 class FlowDecoder:
-    """Latents to rotations without torch; made from a flow with tangent coordinates."""
+    """Latents to rotations without torch; made from a flow with tangent coordinates.
+
+    Attributes:
+        dim: D, of the latents.
+        flow_id: fingerprint of the flow, by which dynamics are known to fit.
+    """
 
     def __init__(self, flow: PoseFlow) -> None:
         if not isinstance(flow.coordinates, TangentCoordinates):
             raise TypeError(f"FlowDecoder needs tangent coordinates, found {flow.config.coordinates!r}")
-        self.dim = flow.dim
+        self.dim, self.flow_id = flow.dim, flow_fingerprint(flow)
         self._mean_rotations = _array(flow.coordinates.mean_rotations)
         self._layers: list[_Affine | _Coupling | _PReLU] = []
         for layer in reversed(list(flow.layers)):

@@ -13,7 +13,6 @@ Variance, with non-negative coefficients: p(t0 + s) = a_0 + a_1 s + a_2 s^2
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -32,7 +31,7 @@ from kinestream.geometry.rotation import (
     quat_from_axis_angle,
     sixd_from_matrix,
 )
-from kinestream.latent.dynamics_constants import (
+from kinestream.latent.dynamics_weights import (
     DEFAULT_WEIGHTS,
     FORMAT,
     INNOVATION_CLIP,
@@ -308,12 +307,3 @@ def student_nll(error: Tensor, variance: Tensor, *, freedom: float = 5.0) -> Ten
 def gaussian_nll(error: Tensor, variance: Tensor) -> Tensor:
     """Negative log-likelihood of errors under N(0, variance)."""
     return 0.5 * (variance.log() + error.square() / variance + math.log(2 * math.pi))
-
-
-def flow_fingerprint(flow: nn.Module) -> str:
-    """Short hash of a flow's weights: dynamics fit one latent space only."""
-    digest = hashlib.sha256()
-    for name, value in sorted(flow.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().to(torch.float16).contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

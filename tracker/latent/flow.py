@@ -13,6 +13,7 @@ inside optimisers.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -161,7 +162,7 @@ class PoseFlow(nn.Module):
         save_file(tensors, path, metadata=metadata)
 
     @classmethod
-    def load(cls, path: Path | None = None) -> PoseFlow:
+    def load(cls, path: str | Path | None = None) -> PoseFlow:
         """Read a flow in evaluation mode; None gives the shipped main model.
 
         Raises:
@@ -188,3 +189,12 @@ class PoseFlow(nn.Module):
 def standard_normal_log_prob(latent: Tensor) -> Tensor:
     """Log-density (B,) of latents (B, D) under N(0, I)."""
     return -0.5 * latent.square().sum(-1) - 0.5 * latent.shape[-1] * math.log(2 * math.pi)
+
+
+def flow_fingerprint(flow: nn.Module) -> str:
+    """Short hash of a flow's weights: dynamics fit one latent space only."""
+    digest = hashlib.sha256()
+    for name, value in sorted(flow.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().to(torch.float16).contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

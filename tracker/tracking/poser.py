@@ -27,6 +27,7 @@ class LatentDecoder(Protocol):
     """Latent poses (P, D) to rotations (P, 21, 3, 3); see `kinestream.latent.decode.FlowDecoder`."""
 
     dim: int
+    flow_id: str
 
     def decode(self, latent: FloatArray) -> FloatArray:
         """Local rotations of joints 1 to 21."""

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from kinestream.latent.dynamics import LatentDynamics, flow_fingerprint
-from kinestream.latent.flow import PoseFlow
+from kinestream.latent.dynamics import LatentDynamics
+from kinestream.latent.flow import PoseFlow, flow_fingerprint
 from kinestream.regress.lifter import BodyState
 from kinestream.regress.network import RegressorOutput
 from kinestream.trainer.data.batches import StepBatches, step_iterator

@@ -42,7 +42,7 @@ def measure(filter_name: str, models: Models, truth: dict[str, npt.NDArray[Any]]
     times_s = np.full(len(joints), np.nan)
     frame_ms = []
     with open_source(ASSETS / CLIP) as source:
-        tracking = Tracker(camera=camera, filter_name=filter_name, models=models)
+        tracking = Tracker(camera=camera, filter=filter_name, models=models)
         for frame in source:
             before_s = time.perf_counter()
             poses = tracking.process(frame.image_rgb, frame.t_capture_ns, frame_index=frame.index)
@@ -92,7 +92,7 @@ def main(
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     truth = dict(np.load(ASSETS / TRUTH))
-    models = Models.load(model=model)
+    models = Models.load(regressor=model)
     measure("none", models, truth)  # warm-up
     rows = {name: measure(name, models, truth) for name in filters.split(",")}
     true_joints = truth["joints_cam_m"] - truth["joints_cam_m"][:, :1]

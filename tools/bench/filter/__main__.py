@@ -25,12 +25,11 @@ from rich.console import Console
 from rich.table import Table
 
 from kinestream.filtering.interpolation import InterpolationFilter
-from kinestream.filtering.learned import LearnedFilter, Weights
+from kinestream.filtering.learned import LearnedFilter
 from kinestream.filtering.unfiltered import Unfiltered
 from kinestream.latent.decode import FlowDecoder
-from kinestream.latent.dynamics import flow_fingerprint
-from kinestream.latent.dynamics_constants import DEFAULT_WEIGHTS
-from kinestream.latent.flow import PoseFlow
+from kinestream.latent.dynamics_weights import DEFAULT_WEIGHTS, DynamicsWeights
+from kinestream.latent.flow import PoseFlow, flow_fingerprint
 from kinestream.tools.bench.filter import tuning
 from kinestream.tools.bench.filter.checks import LEARNED, checks, half_rate_difference
 from kinestream.tools.bench.filter.plot import draw_frontier
@@ -86,7 +85,9 @@ def tuned_baselines(scenes: Sequence[Scene], decoder: FlowDecoder) -> dict[str, 
     return found
 
 
-def contestants(tuned: Mapping[str, tuple[str, tuning.Options]], weights: Weights) -> dict[str, Maker]:
+def contestants(
+    tuned: Mapping[str, tuple[str, tuning.Options]], weights: DynamicsWeights
+) -> dict[str, Maker]:
     """What makes each filter, by its name in the tables."""
     makers: dict[str, Maker] = {"none": Unfiltered, "interpolation": InterpolationFilter}
     for name, (kind, options) in tuned.items():
@@ -100,7 +101,7 @@ def frontier(
     scenes: Sequence[Scene],
     decoder: FlowDecoder,
     tuned: Mapping[str, tuple[str, tuning.Options]],
-    weights: Weights,
+    weights: DynamicsWeights,
 ) -> dict[str, list[dict[str, float]]]:
     """Scores of each kind of filter over its settings, smooth to quick."""
     makers: dict[str, list[Maker]] = {
@@ -163,7 +164,7 @@ def main(
     """Run the whole benchmark, print its tables, write the report and the frontier."""
     torch.set_num_threads(1)
     console = Console(width=150)
-    pose_flow, weights = PoseFlow.load(flow), Weights.load(dynamics)
+    pose_flow, weights = PoseFlow.load(flow), DynamicsWeights.load(dynamics)
     if weights.flow_id != flow_fingerprint(pose_flow):
         console.print("[red]these dynamics were trained in the latent space of another flow[/red]")
         raise typer.Exit(1)

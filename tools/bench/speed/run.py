@@ -50,7 +50,7 @@ def main() -> None:
     with (
         Publisher("tcp://127.0.0.1:0", source=options.clip.name) as publisher,
         FrameSource(decoder, policy=options.policy) as source,
-        Tracker(source, publisher=publisher, engine=options.engine, model=options.model) as tracker,
+        Tracker(source, publisher=publisher, engine=options.engine, regressor=options.model) as tracker,
     ):
         _tell({"endpoint": publisher.endpoint})
         spare_what_is_loaded()

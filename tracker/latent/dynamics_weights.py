@@ -1,0 +1,72 @@
+"""Weights and constants that the torch and the numpy form of the latent dynamics share; loads no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import safe_open
+
+from kinestream.defaults import ASSETS
+
+DEFAULT_WEIGHTS: Final = ASSETS / "dynamics.safetensors"
+FORMAT: Final = "kinestream.latent_dynamics.v1"
+
+MIN_STEP_S: Final = 0.008
+"""Shorter steps count as this long where a correction is turned into a velocity."""
+SHORTEST_SEEN_S: Final = 0.004
+"""The shortest step of training; the cell is told no shorter one."""
+INNOVATION_CLIP: Final = 4.0
+"""Innovations are softly limited to this many standard deviations."""
+VELOCITY_CLIP: Final = 6.0
+"""Velocities are softly limited to this many typical speeds, latents in features to this many deviations."""
+SHAPE_CLIP: Final = 1.5
+"""How much of the velocity one term of the motion curve may carry on."""
+LOG_CLIP: Final = 6.0
+"""Limit of the learned log-factors on variances."""
+
+
+@dataclass(frozen=True)
+class DynamicsWeights:
+    """The arrays of `LatentDynamics`, float32, and what they were trained for.
+
+    Attributes:
+        flow_id: fingerprint of the flow in whose latent space they work.
+    """
+
+    arrays: dict[str, npt.NDArray[np.float32]]
+    time_constants_s: npt.NDArray[np.float32]
+    latent: int
+    flow_id: str
+
+    @classmethod
+    def load(cls, path: str | Path | None = None) -> DynamicsWeights:
+        """Read dynamics; None gives the shipped ones.
+
+        Raises:
+            FileNotFoundError: when there is no such file.
+            ValueError: when the file holds no latent dynamics.
+        """
+        return _load(Path(path or DEFAULT_WEIGHTS))
+
+
+@lru_cache(maxsize=4)
+def _load(path: Path) -> DynamicsWeights:
+    if not path.exists():
+        raise FileNotFoundError(
+            f"no dynamics at {path}; train some with kinestream.trainer.train_dynamics or choose another"
+        )
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() or {}
+        if metadata.get("format") != FORMAT:
+            raise ValueError(f"{path}: expected format {FORMAT}, found {metadata.get('format')!r}")
+        arrays = {name: np.ascontiguousarray(file.get_tensor(name), dtype=np.float32) for name in file.keys()}
+    config = json.loads(metadata["config"])
+    return DynamicsWeights(
+        arrays, np.float32(config["time_constants_s"]), int(config["latent"]), metadata.get("flow_id", "")
+    )
