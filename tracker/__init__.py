@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kinestream.body.model import BodyModel, BodyOutput, load_body
     from kinestream.capture import CaptureError, Frame, FrameSource, open_source
+    from kinestream.geometry.calibration import load_camera
     from kinestream.geometry.camera import Camera
     from kinestream.models import Models
     from kinestream.pipeline import Tracker
@@ -34,6 +35,7 @@ _HOME = {
     "Subscriber": "kinestream.stream",
     "Tracker": "kinestream.pipeline",
     "load_body": "kinestream.body.model",
+    "load_camera": "kinestream.geometry.calibration",
     "open_source": "kinestream.capture",
 }
 
@@ -53,6 +55,7 @@ __all__ = [
     "Subscriber",
     "Tracker",
     "load_body",
+    "load_camera",
     "open_source",
 ]
 

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import numpy.typing as npt
 
 from kinestream.body.model import BodyModel, load_body
 from kinestream.defaults import DEFAULT_ENGINE, DEFAULT_MODEL
 from kinestream.detect.detector import Detector, PersonDetector
 from kinestream.geometry.camera import Camera
+from kinestream.kernels.array_types import RgbImage
 from kinestream.latent.decode import FlowDecoder
 from kinestream.latent.dynamics_weights import DynamicsWeights
 from kinestream.latent.flow import PoseFlow
@@ -25,9 +25,7 @@ CANDIDATE_SCORE = 0.2
 class Observer(Protocol):
     """Anything that looks at people in boxes can stand in for `Regressor`."""
 
-    def __call__(
-        self, image_rgb: npt.NDArray[np.uint8], boxes_xyxy_px: npt.ArrayLike, camera: Camera
-    ) -> Observations:
+    def __call__(self, image_rgb: RgbImage, boxes_xyxy_px: npt.ArrayLike, camera: Camera) -> Observations:
         """Look into boxes (P, 4) of an image (H, W, 3)."""
         ...
 

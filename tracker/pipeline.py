@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from kinestream.capture import CameraMode, Clock, Frame, FrameSource, Policy, open_source
 from kinestream.defaults import (
@@ -23,6 +22,7 @@ from kinestream.defaults import (
 from kinestream.filtering import FilterFactory, PoseFilter, check_filter, filter_factory
 from kinestream.filtering.learned import LearnedFilter
 from kinestream.geometry.camera import Camera
+from kinestream.kernels.array_types import Int64Array, RgbImage
 from kinestream.models import Models
 from kinestream.pose import PoseFrame
 from kinestream.stream import BasePublisher
@@ -156,9 +156,7 @@ class Tracker:
             self._count(frame, taken_ns)
             yield frame, pose_frame
 
-    def process(
-        self, image_rgb: npt.NDArray[np.uint8], t_capture_ns: int, *, frame_index: int | None = None
-    ) -> PoseFrame:
+    def process(self, image_rgb: RgbImage, t_capture_ns: int, *, frame_index: int | None = None) -> PoseFrame:
         """The people in one picture.
 
         Args:
@@ -209,9 +207,9 @@ class Tracker:
         self._newest = self._detected_ns = None
 
     @property
-    def faces(self) -> npt.NDArray[np.int64]:
+    def faces(self) -> Int64Array:
         """Triangles (F, 3) of the body, by vertex."""
-        faces: npt.NDArray[np.int64] = self._models.body.faces.numpy()
+        faces: Int64Array = self._models.body.faces.numpy()
         return faces
 
     @property
@@ -270,7 +268,7 @@ class Tracker:
         whole = np.array([[0, 0, width_px, height_px]], np.float32)
         self._models.regressor(image, whole, Camera.from_fov(width_px, height_px, fov_deg=self._fov_deg))
 
-    def _camera_of(self, image: npt.NDArray[np.uint8]) -> Camera:
+    def _camera_of(self, image: RgbImage) -> Camera:
         """Intrinsics for pictures of this size."""
         height, width = image.shape[:2]
         if (self._camera.width_px, self._camera.height_px) == (width, height):

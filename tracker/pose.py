@@ -19,12 +19,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from kinestream.body.skeleton import NUM_BETAS, NUM_FLOW_JOINTS, NUM_JOINTS, NUM_KEYPOINTS
 from kinestream.geometry.camera import Camera
+from kinestream.kernels.array_types import Float32Array
 
-FloatArray = npt.NDArray[np.float32]
 TrackState = Literal["tracked", "coasting"]
 Clock = Literal["media", "monotonic"]
 """``monotonic``: `time.monotonic_ns` of this host. ``media``: presentation time within the file."""
@@ -69,16 +68,16 @@ class Person:
     score: float
     state: TrackState = "tracked"
     age_ns: int = 0
-    box_xyxy_px: FloatArray = _array(4)
-    root_quat_wxyz: FloatArray = _array(4)
-    translation_m: FloatArray = _array(3)
-    joint_quats_wxyz: FloatArray = _array(NUM_FLOW_JOINTS, 4)
-    betas: FloatArray = _array(NUM_BETAS)
-    joints_cam_m: FloatArray = _array(NUM_JOINTS, 3)
-    joint_std_m: FloatArray = _array(NUM_JOINTS)
-    keypoints_cam_m: FloatArray = _array(NUM_KEYPOINTS, 3)
-    keypoints_px: FloatArray = _array(NUM_KEYPOINTS, 3)
-    vertices_cam_m: FloatArray | None = field(default=None, metadata={"shape": ("V", 3)})
+    box_xyxy_px: Float32Array = _array(4)
+    root_quat_wxyz: Float32Array = _array(4)
+    translation_m: Float32Array = _array(3)
+    joint_quats_wxyz: Float32Array = _array(NUM_FLOW_JOINTS, 4)
+    betas: Float32Array = _array(NUM_BETAS)
+    joints_cam_m: Float32Array = _array(NUM_JOINTS, 3)
+    joint_std_m: Float32Array = _array(NUM_JOINTS)
+    keypoints_cam_m: Float32Array = _array(NUM_KEYPOINTS, 3)
+    keypoints_px: Float32Array = _array(NUM_KEYPOINTS, 3)
+    vertices_cam_m: Float32Array | None = field(default=None, metadata={"shape": ("V", 3)})
 
     def __post_init__(self) -> None:
         _check_integer("Person.track_id", self.track_id, minimum=0)
@@ -169,7 +168,7 @@ def _check_integer(name: str, value: object, *, minimum: int | None = None) -> N
         raise PoseError(f"{name}: expected at least {minimum}, found {value}")
 
 
-def _checked(name: str, value: Any, shape: tuple[int | str, ...]) -> FloatArray:
+def _checked(name: str, value: Any, shape: tuple[int | str, ...]) -> Float32Array:
     expected = f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
     try:
         array = np.array(value, np.float32, order="C")

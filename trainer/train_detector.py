@@ -16,8 +16,9 @@ import torch
 import typer
 from torch import Tensor
 
-from kinestream.detect.detector import DETECTOR_FORMAT, box_overlap, peaks, suppress
+from kinestream.detect.detector import DETECTOR_FORMAT, peaks, suppress
 from kinestream.detect.network import STRIDE, DetectorConfig, DetectorNetwork, DetectorOutput
+from kinestream.geometry.boxes import iou
 from kinestream.networks.weight_files import fill, read_weights, save_weights
 from kinestream.trainer.data.crops.backdrops import Backdrops
 from kinestream.trainer.data.crops.boxed_frames import BoxedFrames, FrameSource, MixedFrames
@@ -64,7 +65,7 @@ def evaluate(network: torch.nn.Module, frames: list[Frame]) -> dict[str, float]:
         output: DetectorOutput = network(torch.from_numpy(image)[None].permute(0, 3, 1, 2))
         guesses, scores = peaks(output, EVALUATION_SCORE)
         guesses = guesses[suppress(guesses, scores, 0.55)]
-        overlap = box_overlap(boxes, guesses)
+        overlap = iou(boxes, guesses)
         hits += int((overlap.max(1) >= MATCH_OVERLAP).sum()) if overlap.size else 0
         found, true = found + len(guesses), true + len(boxes)
     return {"recall": hits / max(true, 1), "precision": min(hits / max(found, 1), 1.0)}

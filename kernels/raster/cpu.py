@@ -1,16 +1,16 @@
 """The rasteriser compiled for the CPU (numba). `reference` says what it computes."""
 
 import math
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from kinestream.kernels.array_types import AnyArray, Float32Array, Float64Array, RgbImage
 from kinestream.kernels.raster.compiled import compiled
 from kinestream.kernels.raster.mesh import CHECKS, PLAIN, STRIPES_U, STRIPES_V, Mesh, MeshArrays
 from kinestream.kernels.raster.target import NEAR_M, SRGB_TO_LINEAR, TONE_MAX, TONE_STEPS, Target, ToneCurve
 
-_Array = npt.NDArray[Any]
 _MARGIN = 1e-4  # samples; keeps rounding from narrowing a window
 SMALLEST: Final = 5e-324  # the least positive number
 
@@ -29,7 +29,7 @@ def draw(target: Target, mesh: Mesh, K: npt.ArrayLike, *, near_m: float = NEAR_M
     target.touch(window)
 
 
-def resolve(target: Target, background: _Array, *, tone: ToneCurve | None = None) -> npt.NDArray[np.uint8]:
+def resolve(target: Target, background: AnyArray, *, tone: ToneCurve | None = None) -> RgbImage:
     """Picture (H, W, 3) uint8 over a background of that shape; see `reference.resolve`."""
     target.check_background(background)
     table = (tone or ToneCurve.srgb()).table
@@ -40,10 +40,10 @@ def resolve(target: Target, background: _Array, *, tone: ToneCurve | None = None
 
 def vertex_visibility(
     target: Target,
-    vertices_m: npt.NDArray[np.float32],
+    vertices_m: Float32Array,
     K: npt.ArrayLike,
     *,
-    tolerance_m: float | npt.NDArray[np.float64] = 0.01,
+    tolerance_m: float | Float64Array = 0.01,
     near_m: float = NEAR_M,
 ) -> npt.NDArray[np.bool_]:
     """Which of the points (V, 3) are seen, (V,) bool; see `reference.vertex_visibility`."""
@@ -53,7 +53,7 @@ def vertex_visibility(
     return seen
 
 
-def edge_functions(vertices: _Array, corners: _Array, k: _Array) -> tuple[float, ...]:
+def edge_functions(vertices: AnyArray, corners: AnyArray, k: AnyArray) -> tuple[float, ...]:
     """Nine coefficients of the edge functions A x + B y + C (positive inside) and the signed determinant.
 
     They are the rows of the adjugate of the matrix of the three corners, mapped to samples: no division
@@ -85,7 +85,7 @@ def least_inside(a: float, b: float) -> float:
 
 
 def clipped_window(
-    vertices: _Array, corners: _Array, k: _Array, near: float
+    vertices: AnyArray, corners: AnyArray, k: AnyArray, near: float
 ) -> tuple[float, float, float, float]:
     """Bounds x0, x1, y0, y1 in samples of the triangle beyond the near plane; infinite where it has none."""
     x0, x1, y0, y1 = np.inf, -np.inf, np.inf, -np.inf
@@ -103,7 +103,7 @@ def clipped_window(
     return x0, x1, y0, y1
 
 
-def mip_level(mesh: MeshArrays, t: int, texture: int, det: float, k: _Array, near: float) -> int:
+def mip_level(mesh: MeshArrays, t: int, texture: int, det: float, k: AnyArray, near: float) -> int:
     """Level of a texture at which a texel of triangle t is about as large as a sample."""
     first, end = mesh.first_level[texture], mesh.first_level[texture + 1]
     p, q, r = mesh.uv[mesh.uv_faces[t, 0]], mesh.uv[mesh.uv_faces[t, 1]], mesh.uv[mesh.uv_faces[t, 2]]
@@ -121,7 +121,7 @@ def mip_level(mesh: MeshArrays, t: int, texture: int, det: float, k: _Array, nea
     return level
 
 
-def footprint(levels: _Array, level: int, u: float, v: float) -> tuple[int, int, int, int, float, float]:
+def footprint(levels: AnyArray, level: int, u: float, v: float) -> tuple[int, int, int, int, float, float]:
     """The four texels around (u, v), clamped at the borders, and the weights of right and lower ones."""
     offset, height, width = levels[level, 0], levels[level, 1], levels[level, 2]
     x = min(max(u * width - 0.5, 0.0), width - 1.0)
@@ -133,7 +133,7 @@ def footprint(levels: _Array, level: int, u: float, v: float) -> tuple[int, int,
 
 
 def blend(
-    texels: _Array, channel: int, i00: int, i01: int, i10: int, i11: int, fx: float, fy: float
+    texels: AnyArray, channel: int, i00: int, i01: int, i10: int, i11: int, fx: float, fy: float
 ) -> float:
     """One channel (0..255) of four texels, bilinear."""
     top = texels[i00, channel] * (1.0 - fx) + texels[i01, channel] * fx
@@ -141,7 +141,7 @@ def blend(
     return float(top * (1.0 - fy) + low * fy)
 
 
-def pattern_weight(looks: _Array, material: int, u: float, v: float) -> float:
+def pattern_weight(looks: AnyArray, material: int, u: float, v: float) -> float:
     """How far the pattern's tint replaces the surface's at (u, v), in 0..1."""
     kind = looks[material, 1]
     if kind == PLAIN:
@@ -169,7 +169,13 @@ _pattern_weight = compiled(pattern_weight)
 
 @compiled
 def _rasterise(
-    mesh: MeshArrays, k: _Array, near: float, first: int, screen: _Array, depth: _Array, triangle: _Array
+    mesh: MeshArrays,
+    k: AnyArray,
+    near: float,
+    first: int,
+    screen: AnyArray,
+    depth: AnyArray,
+    triangle: AnyArray,
 ) -> tuple[int, int, int, int]:
     """Depth test of all triangles; returns the window x0, x1, y0, y1 that was touched.
 
@@ -243,9 +249,9 @@ def _rasterise(
 
 @compiled
 def _shade(
-    mesh: MeshArrays, k: _Array, near: float, first: int, person: int,
-    window: tuple[int, int, int, int], triangle: _Array, part: _Array, people: _Array, colour: _Array,
-    decode: _Array,
+    mesh: MeshArrays, k: AnyArray, near: float, first: int, person: int,
+    window: tuple[int, int, int, int], triangle: AnyArray, part: AnyArray, people: AnyArray, colour: AnyArray,
+    decode: AnyArray,
 ) -> None:  # fmt: skip
     """Colour, part and person of the samples in the window that show this mesh."""
     vertices, faces, uv, uv_faces = mesh.vertices, mesh.faces, mesh.uv, mesh.uv_faces
@@ -300,12 +306,12 @@ def _shade(
 
 @compiled
 def _resolve(
-    colour: _Array,
-    triangle: _Array,
+    colour: AnyArray,
+    triangle: AnyArray,
     step: int,
-    table: _Array,
+    table: AnyArray,
     window: tuple[int, int, int, int],
-    image: _Array,
+    image: AnyArray,
 ) -> None:
     """Mix what was drawn into the picture, which holds the background."""
     for y in range(window[2], window[3] + 1):
@@ -329,7 +335,9 @@ def _resolve(
 
 
 @compiled
-def _visible(points: _Array, k: _Array, depth: _Array, tolerance: _Array, near: float, seen: _Array) -> None:
+def _visible(
+    points: AnyArray, k: AnyArray, depth: AnyArray, tolerance: AnyArray, near: float, seen: AnyArray
+) -> None:
     for i in range(points.shape[0]):
         z = np.float64(points[i, 2])
         if not z >= near:

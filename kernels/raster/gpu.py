@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from numba.core.errors import NumbaError
 
+from kinestream.kernels.array_types import AnyArray, Float32Array, Float64Array, RgbImage
 from kinestream.kernels.raster import cpu
 from kinestream.kernels.raster.mesh import Mesh, MeshArrays
 from kinestream.kernels.raster.target import NEAR_M, SRGB_TO_LINEAR, TONE_MAX, TONE_STEPS, Target, ToneCurve
@@ -32,8 +33,6 @@ from kinestream.kernels.raster.texture import TextureBank
 
 cuda: Any = numba.cuda
 _config: Any = numba.config
-_Array = npt.NDArray[Any]
-
 _THREADS: Final = 128
 _TILE: Final = (16, 16)
 _NOBODY: Final = 2**31 - 1
@@ -109,9 +108,7 @@ def draw(
     target.num_triangles += len(mesh.faces)
 
 
-def resolve(
-    target: DeviceTarget, background: npt.NDArray[np.uint8], *, tone: ToneCurve | None = None
-) -> npt.NDArray[np.uint8]:
+def resolve(target: DeviceTarget, background: RgbImage, *, tone: ToneCurve | None = None) -> RgbImage:
     """Picture (H, W, 3) uint8 over a background of that shape; see `reference.resolve`."""
     target.check_background(background)
     table = cuda.to_device((tone or ToneCurve.srgb()).table)
@@ -123,10 +120,10 @@ def resolve(
 
 def vertex_visibility(
     target: DeviceTarget,
-    vertices_m: npt.NDArray[np.float32],
+    vertices_m: Float32Array,
     K: npt.ArrayLike,
     *,
-    tolerance_m: float | npt.NDArray[np.float64] = 0.01,
+    tolerance_m: float | Float64Array = 0.01,
     near_m: float = NEAR_M,
 ) -> npt.NDArray[np.bool_]:
     """Which of the points (V, 3) are seen, (V,) bool; see `reference.vertex_visibility`."""
@@ -152,7 +149,7 @@ def _on_device(mesh: Mesh) -> MeshArrays:
     )
 
 
-def _padded(array: _Array) -> _Array:
+def _padded(array: AnyArray) -> AnyArray:
     """The array, or one row of zeros where it is empty: CUDA allocates nothing of no size."""
     return array if array.size else np.zeros((1, *array.shape[1:]), array.dtype)
 
@@ -171,7 +168,7 @@ def _blocks(target: Target, *, per_pixel: bool = False) -> tuple[int, int]:
 
 
 @cuda.jit
-def _clear(depth: _Array, triangle: _Array, part: _Array, person: _Array) -> None:
+def _clear(depth: AnyArray, triangle: AnyArray, part: AnyArray, person: AnyArray) -> None:
     x, y = cuda.grid(2)
     if y < depth.shape[0] and x < depth.shape[1]:
         depth[y, x] = math.inf
@@ -181,7 +178,7 @@ def _clear(depth: _Array, triangle: _Array, part: _Array, person: _Array) -> Non
 
 
 @cuda.jit
-def _begin(depth: _Array, before: _Array, winner: _Array) -> None:
+def _begin(depth: AnyArray, before: AnyArray, winner: AnyArray) -> None:
     x, y = cuda.grid(2)
     if y < depth.shape[0] and x < depth.shape[1]:
         before[y, x] = depth[y, x]
@@ -189,7 +186,7 @@ def _begin(depth: _Array, before: _Array, winner: _Array) -> None:
 
 
 @cuda.jit(device=True)
-def _bounds(mesh: MeshArrays, t: int, k: _Array, near: float, height: int, width: int) -> tuple[int, ...]:
+def _bounds(mesh: MeshArrays, t: int, k: AnyArray, near: float, height: int, width: int) -> tuple[int, ...]:
     """First and last column, then row, that triangle t may cover; the last comes before the first if none."""
     left, right, top, bottom = _clipped_window(mesh.vertices, mesh.faces[t], k, near)
     if not (left <= width and right >= -1.0 and top <= height and bottom >= -1.0):
@@ -224,7 +221,7 @@ def _depth_at(
 
 
 @cuda.jit(device=True)
-def _cutout_level(mesh: MeshArrays, t: int, det: float, k: _Array, near: float) -> int:
+def _cutout_level(mesh: MeshArrays, t: int, det: float, k: AnyArray, near: float) -> int:
     texture = mesh.texture[mesh.face_material[t]]
     if texture < 0 or not mesh.cutout[texture]:
         return -1
@@ -232,7 +229,7 @@ def _cutout_level(mesh: MeshArrays, t: int, det: float, k: _Array, near: float) 
 
 
 @cuda.jit
-def _nearest(mesh: MeshArrays, k: _Array, near: float, depth: _Array) -> None:
+def _nearest(mesh: MeshArrays, k: AnyArray, near: float, depth: AnyArray) -> None:
     t = cuda.grid(1)
     if t >= mesh.faces.shape[0]:
         return
@@ -252,7 +249,9 @@ def _nearest(mesh: MeshArrays, k: _Array, near: float, depth: _Array) -> None:
 
 
 @cuda.jit
-def _claim(mesh: MeshArrays, k: _Array, near: float, depth: _Array, before: _Array, winner: _Array) -> None:
+def _claim(
+    mesh: MeshArrays, k: AnyArray, near: float, depth: AnyArray, before: AnyArray, winner: AnyArray
+) -> None:
     t = cuda.grid(1)
     if t >= mesh.faces.shape[0]:
         return
@@ -274,8 +273,8 @@ def _claim(mesh: MeshArrays, k: _Array, near: float, depth: _Array, before: _Arr
 
 @cuda.jit
 def _finish(
-    mesh: MeshArrays, k: _Array, near: float, first: int, person: int, shade: bool, winner: _Array,
-    triangle: _Array, part: _Array, people: _Array, colour: _Array, decode: _Array,
+    mesh: MeshArrays, k: AnyArray, near: float, first: int, person: int, shade: bool, winner: AnyArray,
+    triangle: AnyArray, part: AnyArray, people: AnyArray, colour: AnyArray, decode: AnyArray,
 ) -> None:  # fmt: skip
     x, y = cuda.grid(2)
     if y >= winner.shape[0] or x >= winner.shape[1] or winner[y, x] == _NOBODY:
@@ -327,7 +326,7 @@ def _finish(
 
 
 @cuda.jit
-def _resolve(colour: _Array, triangle: _Array, step: int, table: _Array, image: _Array) -> None:
+def _resolve(colour: AnyArray, triangle: AnyArray, step: int, table: AnyArray, image: AnyArray) -> None:
     x, y = cuda.grid(2)
     if y >= image.shape[0] or x >= image.shape[1]:
         return

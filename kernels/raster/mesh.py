@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from kinestream.kernels.array_types import AnyArray, Float32Array, Int32Array, UInt8Array
 from kinestream.kernels.raster.texture import TextureBank
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int32]
 
 PLAIN: Final = 0
 STRIPES_U: Final = 1
@@ -50,9 +48,9 @@ class Material:
 class MaterialTable:
     """Materials as arrays with one row each, the form that kernels read."""
 
-    texture: IntArray  # (M,)
-    tint: FloatArray  # (M, 2, 3): surface and pattern
-    look: FloatArray  # (M, 6): gray_clip, pattern, pattern_count, pattern_width, bias_m, one_sided
+    texture: Int32Array  # (M,)
+    tint: Float32Array  # (M, 2, 3): surface and pattern
+    look: Float32Array  # (M, 6): gray_clip, pattern, pattern_count, pattern_width, bias_m, one_sided
 
     @classmethod
     def build(cls, materials: Sequence[Material]) -> "MaterialTable":
@@ -73,20 +71,20 @@ class MaterialTable:
 class MeshArrays(NamedTuple):
     """The arrays of a mesh and of its textures, in the form that compiled kernels take."""
 
-    vertices: npt.NDArray[Any]
-    faces: npt.NDArray[Any]
-    light: npt.NDArray[Any]
-    part: npt.NDArray[Any]
-    face_material: npt.NDArray[Any]
-    texture: npt.NDArray[Any]
-    tint: npt.NDArray[Any]
-    look: npt.NDArray[Any]
-    uv: npt.NDArray[Any]
-    uv_faces: npt.NDArray[Any]
-    texels: npt.NDArray[Any]
-    levels: npt.NDArray[Any]
-    first_level: npt.NDArray[Any]
-    cutout: npt.NDArray[Any]
+    vertices: AnyArray
+    faces: AnyArray
+    light: AnyArray
+    part: AnyArray
+    face_material: AnyArray
+    texture: AnyArray
+    tint: AnyArray
+    look: AnyArray
+    uv: AnyArray
+    uv_faces: AnyArray
+    texels: AnyArray
+    levels: AnyArray
+    first_level: AnyArray
+    cutout: AnyArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,14 +100,14 @@ class Mesh:
     Raises ValueError where shapes, types or indices disagree.
     """
 
-    vertices_m: FloatArray
-    faces: IntArray
-    light: FloatArray
-    part: npt.NDArray[np.uint8]
-    face_material: IntArray
+    vertices_m: Float32Array
+    faces: Int32Array
+    light: Float32Array
+    part: UInt8Array
+    face_material: Int32Array
     materials: MaterialTable
-    uv: FloatArray
-    uv_faces: IntArray
+    uv: Float32Array
+    uv_faces: Int32Array
     textures: TextureBank
     person: int = 0
 
@@ -136,7 +134,7 @@ class Mesh:
             "face_material": (0, len(self.materials.texture)),
         }
         for name, (low, high) in limits.items():
-            index: IntArray = getattr(self, name)
+            index: Int32Array = getattr(self, name)
             if index.size and (index.min() < low or index.max() >= high):
                 raise ValueError(
                     f"mesh.{name} must lie in {low}..{high - 1}; found {index.min()}..{index.max()}"

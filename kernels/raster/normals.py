@@ -1,18 +1,12 @@
 """Vertex normals of triangle meshes."""
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from kinestream.kernels.array_types import AnyArray, Float32Array, Int32Array
 from kinestream.kernels.raster.compiled import compiled
 
-_Array = npt.NDArray[Any]
 
-
-def vertex_normals(
-    vertices_m: npt.NDArray[np.float32], faces: npt.NDArray[np.int32]
-) -> npt.NDArray[np.float32]:
+def vertex_normals(vertices_m: Float32Array, faces: Int32Array) -> Float32Array:
     """Unit normals (V, 3) f32 of vertices (V, 3) f32 with faces (F, 3), outwards for counter-clockwise faces.
 
     Each is the mean of the normals of its faces, weighted by area; a vertex without area gets zeros.
@@ -23,7 +17,7 @@ def vertex_normals(
 
 
 @compiled
-def _accumulate(vertices: _Array, faces: _Array, normals: _Array) -> None:
+def _accumulate(vertices: AnyArray, faces: AnyArray, normals: AnyArray) -> None:
     for t in range(faces.shape[0]):
         a, b, c = faces[t, 0], faces[t, 1], faces[t, 2]
         ax, ay, az = vertices[a, 0], vertices[a, 1], vertices[a, 2]

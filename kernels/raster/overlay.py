@@ -1,11 +1,12 @@
 """Body meshes drawn over a picture, shaded and with smooth edges, for viewers and documents."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from kinestream.kernels.array_types import AnyArray, Float32Array, Float64Array, RgbImage
 from kinestream.kernels.raster import cpu
 from kinestream.kernels.raster.mesh import plain_mesh
 from kinestream.kernels.raster.normals import vertex_normals
@@ -16,6 +17,17 @@ PALETTE: Final[tuple[tuple[int, int, int], ...]] = (
 )  # fmt: skip
 """Colours (RGB) that tell people apart; person i takes colour i modulo their number."""
 
+PART_COLOURS: Final = np.array(
+    [
+        (0, 0, 0), (235, 78, 78), (78, 235, 115), (151, 78, 235),
+        (235, 188, 78), (78, 235, 225), (235, 78, 209), (172, 235, 78),
+        (78, 136, 235), (235, 78, 99), (78, 235, 94), (131, 78, 235),
+        (235, 167, 78), (78, 235, 204), (235, 78, 230), (193, 235, 78),
+    ],
+    np.uint8,
+)  # fmt: skip
+"""One colour (RGB) per value of a part map, (16, 3); 0 is the background, black."""
+
 _LAMPS: Final = (  # direction towards the lamp in the camera frame, strength
     ((-0.45, -0.7, -0.55), 0.55),
     ((0.75, -0.25, -0.6), 0.22),
@@ -25,15 +37,15 @@ _AMBIENT: Final = 0.16
 
 
 def overlay_meshes(
-    image: npt.NDArray[np.uint8],
-    vertices_m: Sequence[npt.NDArray[Any]],
-    faces: npt.NDArray[Any],
+    image: RgbImage,
+    vertices_m: Sequence[AnyArray],
+    faces: AnyArray,
     K: npt.ArrayLike,
     *,
     colours: Sequence[tuple[int, int, int]] = PALETTE,
     opacity: float = 0.9,
     samples: int = 2,
-) -> npt.NDArray[np.uint8]:
+) -> RgbImage:
     """Picture (H, W, 3) uint8 with people drawn over it; the argument is left as it is.
 
     vertices_m: one array (V, 3) per person, camera frame (OpenCV), metres. faces (F, 3), shared by all.
@@ -50,7 +62,7 @@ def overlay_meshes(
         raise ValueError("colours is empty; give one colour at least")
     people = [np.ascontiguousarray(points, np.float32) for points in vertices_m]
     triangles = np.ascontiguousarray(faces, np.int32)
-    result: npt.NDArray[np.uint8] = image.copy()
+    result: RgbImage = image.copy()
     camera = np.asarray(K, np.float64)
     x0, y0, x1, y1 = _window(people, camera, image.shape[1], image.shape[0])
     if x1 <= x0 or y1 <= y0:
@@ -74,7 +86,7 @@ def overlay_meshes(
 
 
 def _window(
-    people: Sequence[npt.NDArray[np.float32]], K: npt.NDArray[np.float64], width_px: int, height_px: int
+    people: Sequence[Float32Array], K: Float64Array, width_px: int, height_px: int
 ) -> tuple[int, int, int, int]:
     """Pixels x0, y0, x1, y1 (end excluded) that people may cover; all where one reaches the camera."""
     low, high = np.full(2, np.inf), np.full(2, -np.inf)
@@ -92,7 +104,7 @@ def _window(
     return int(start[0]), int(start[1]), int(end[0]), int(end[1])
 
 
-def _light(normals: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _light(normals: Float32Array) -> Float32Array:
     """Light (2, V, 3) on the outside and the inside of a surface with these normals."""
     sides = np.stack([normals, -normals])
     total = np.full(sides.shape[:2], _AMBIENT, np.float32)

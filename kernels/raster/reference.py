@@ -9,15 +9,12 @@ reach behind the camera need no clipping but the test of the depth against the n
 All arithmetic is in float64 and in the same order in every backend, which makes their ids equal.
 """
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
+from kinestream.kernels.array_types import AnyArray, Float32Array, Float64Array, RgbImage
 from kinestream.kernels.raster.mesh import CHECKS, DOTS, STRIPES_U, STRIPES_V, Mesh
 from kinestream.kernels.raster.target import NEAR_M, SRGB_TO_LINEAR, TONE_MAX, TONE_STEPS, Target, ToneCurve
-
-_Array = npt.NDArray[Any]
 
 
 def draw(target: Target, mesh: Mesh, K: npt.ArrayLike, *, near_m: float = NEAR_M, shade: bool = True) -> None:
@@ -79,7 +76,7 @@ def draw(target: Target, mesh: Mesh, K: npt.ArrayLike, *, near_m: float = NEAR_M
     target.touch((0, width - 1, 0, height - 1))
 
 
-def resolve(target: Target, background: _Array, *, tone: ToneCurve | None = None) -> npt.NDArray[np.uint8]:
+def resolve(target: Target, background: AnyArray, *, tone: ToneCurve | None = None) -> RgbImage:
     """Picture (H, W, 3) uint8: the mean light of the covered samples through the tone curve (default sRGB),
     mixed with the background, uint8 of that shape, by their share.
     """
@@ -99,10 +96,10 @@ def resolve(target: Target, background: _Array, *, tone: ToneCurve | None = None
 
 def vertex_visibility(
     target: Target,
-    vertices_m: npt.NDArray[np.float32],
+    vertices_m: Float32Array,
     K: npt.ArrayLike,
     *,
-    tolerance_m: float | npt.NDArray[np.float64] = 0.01,
+    tolerance_m: float | Float64Array = 0.01,
     near_m: float = NEAR_M,
 ) -> npt.NDArray[np.bool_]:
     """Which of the points (V, 3) in camera space are seen, (V,) bool.
@@ -122,11 +119,11 @@ def vertex_visibility(
     return seen
 
 
-def _cross(a: _Array, b: _Array) -> _Array:
+def _cross(a: AnyArray, b: AnyArray) -> AnyArray:
     return np.array([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
 
 
-def _interpolate(p: _Array, values: _Array) -> list[_Array]:
+def _interpolate(p: AnyArray, values: AnyArray) -> list[AnyArray]:
     """Every column of the corner values (3, C) at barycentric coordinates p (H, W, 3)."""
     return [
         p[..., 0] * values[0, c] + p[..., 1] * values[1, c] + p[..., 2] * values[2, c]
@@ -134,7 +131,7 @@ def _interpolate(p: _Array, values: _Array) -> list[_Array]:
     ]
 
 
-def _level(mesh: Mesh, t: int, texture: int, det: float, k: _Array, near_m: float) -> int:
+def _level(mesh: Mesh, t: int, texture: int, det: float, k: AnyArray, near_m: float) -> int:
     """Mip level at which the triangle has no more than two texels per sample."""
     first, end = mesh.textures.first_level[texture : texture + 2]
     uv = mesh.uv[mesh.uv_faces[t]].astype(np.float64)
@@ -149,7 +146,7 @@ def _level(mesh: Mesh, t: int, texture: int, det: float, k: _Array, near_m: floa
     return level
 
 
-def _texels(mesh: Mesh, level: int, u: _Array, v: _Array) -> _Array:
+def _texels(mesh: Mesh, level: int, u: AnyArray, v: AnyArray) -> AnyArray:
     """RGBA (H, W, 4) in 0..255 of a texture level, bilinear and clamped at the borders."""
     offset, height, width = mesh.textures.levels[level]
     image = (
@@ -165,18 +162,18 @@ def _texels(mesh: Mesh, level: int, u: _Array, v: _Array) -> _Array:
     return np.asarray(top * (1.0 - fy) + low * fy)
 
 
-def _surface(rgba: _Array, gray_clip: float, textured: bool) -> _Array:
+def _surface(rgba: AnyArray, gray_clip: float, textured: bool) -> AnyArray:
     """Linear colour of the texture, or its clipped luminance where the material asks for it."""
     if not textured:
         return np.ones((*rgba.shape[:2], 3))
-    colour: _Array = SRGB_TO_LINEAR.astype(np.float64)[(rgba[..., :3] + 0.5).astype(int)]
+    colour: AnyArray = SRGB_TO_LINEAR.astype(np.float64)[(rgba[..., :3] + 0.5).astype(int)]
     if gray_clip > 0:
         gray = 0.2126 * colour[..., 0] + 0.7152 * colour[..., 1] + 0.0722 * colour[..., 2]
         colour = np.repeat(np.minimum(gray, gray_clip)[..., None], 3, axis=-1)
     return colour
 
 
-def _pattern(look: _Array, u: _Array, v: _Array) -> _Array:
+def _pattern(look: AnyArray, u: AnyArray, v: AnyArray) -> AnyArray:
     kind, count, width = look[1:4]
     fu, fv = u * count - np.floor(u * count), v * count - np.floor(v * count)
     if kind == STRIPES_U:

@@ -6,6 +6,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from kinestream.kernels.array_types import Float32Array, Float64Array
+
 NEAR_M: Final = 0.05
 """Surfaces nearer than this are cut off."""
 
@@ -75,7 +77,7 @@ class Target:
         half = self.samples // 2
         return buffer[half :: self.samples, half :: self.samples]
 
-    def intrinsics(self, K: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    def intrinsics(self, K: npt.ArrayLike) -> Float64Array:
         """Numbers (fx, fy, cx, cy, 1 / fx, 1 / fy) of camera matrix K (3, 3), in units of samples.
 
         Raises ValueError for a matrix that is no pinhole camera without skew.
@@ -99,7 +101,7 @@ class Target:
                 f"the background must be uint8 of shape {shape}; found {background.dtype} {background.shape}"
             )
 
-    def coverage(self) -> npt.NDArray[np.float32]:
+    def coverage(self) -> Float32Array:
         """Share of the samples of each pixel that is covered, (H, W) in 0..1."""
         blocks = (self.triangle >= 0).reshape(self.height_px, self.samples, self.width_px, self.samples)
         return np.asarray(blocks.mean((1, 3)), np.float32)
@@ -112,7 +114,7 @@ class ToneCurve:
     table (TONE_STEPS,) f32: value in 0..255 for light (i / (TONE_STEPS - 1))² · TONE_MAX.
     """
 
-    table: npt.NDArray[np.float32]
+    table: Float32Array
 
     @classmethod
     def srgb(cls, *, exposure: float = 1.0) -> "ToneCurve":
@@ -120,18 +122,18 @@ class ToneCurve:
         return cls((255 * srgb_encode(np.clip(exposure * tone_inputs(), 0, 1))).astype(np.float32))
 
 
-def tone_inputs() -> npt.NDArray[np.float64]:
+def tone_inputs() -> Float64Array:
     """Linear light at each entry of a tone table."""
     return np.asarray(TONE_MAX * np.square(np.arange(TONE_STEPS) / (TONE_STEPS - 1)))
 
 
-def srgb_encode(linear: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def srgb_encode(linear: npt.ArrayLike) -> Float64Array:
     """SRGB value in 0..1 of linear light in 0..1 (IEC 61966-2-1)."""
     x = np.asarray(linear, np.float64)
     return np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.maximum(x, 1e-12) ** (1 / 2.4) - 0.055)
 
 
-def srgb_decode(value: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def srgb_decode(value: npt.ArrayLike) -> Float64Array:
     """Linear light in 0..1 of an sRGB value in 0..1 (IEC 61966-2-1)."""
     x = np.asarray(value, np.float64)
     return np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from kinestream.kernels.array_types import AnyArray, Int64Array, RgbImage, UInt8Array
 
 _MIN_SIDE_PX = 4
 
@@ -21,13 +22,13 @@ class TextureBank:
     cutout (T,) bool: textures with transparent texels, which samples have to look up for coverage.
     """
 
-    texels: npt.NDArray[np.uint8]
-    levels: npt.NDArray[np.int64]
-    first_level: npt.NDArray[np.int64]
+    texels: UInt8Array
+    levels: Int64Array
+    first_level: Int64Array
     cutout: npt.NDArray[np.bool_]
 
     @classmethod
-    def build(cls, images: Sequence[npt.NDArray[np.uint8]]) -> "TextureBank":
+    def build(cls, images: Sequence[RgbImage]) -> "TextureBank":
         """Bank of images (H, W, 3 or 4) uint8 sRGB, row 0 at the top. May be empty.
 
         Raises ValueError for an image of another shape or type.
@@ -35,7 +36,7 @@ class TextureBank:
         return cls.join([mip_levels(image) for image in images])
 
     @classmethod
-    def join(cls, pyramids: Sequence[Sequence[npt.NDArray[np.uint8]]]) -> "TextureBank":
+    def join(cls, pyramids: Sequence[Sequence[RgbImage]]) -> "TextureBank":
         """Bank of ready pyramids (see `mip_levels`)."""
         flat, table, first, offset = [np.zeros((0, 4), np.uint8)], [], [0], 0
         for pyramid in pyramids:
@@ -53,7 +54,7 @@ class TextureBank:
         return len(self.first_level) - 1
 
 
-def mip_levels(image: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
+def mip_levels(image: RgbImage) -> list[RgbImage]:
     """Mip pyramid of an image (H, W, 3 or 4) uint8: RGBA levels, finest first.
 
     Colours are averaged with alpha as weight, and transparent texels take the colour of the level
@@ -84,7 +85,7 @@ def mip_levels(image: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
     return [np.clip(level + 0.5, 0, 255).astype(np.uint8) for level in useful]
 
 
-def _opaque_levels(image: npt.NDArray[Any]) -> list[npt.NDArray[np.uint8]]:
+def _opaque_levels(image: AnyArray) -> list[RgbImage]:
     levels = [image.astype(np.uint8, copy=False)]
     while min(image.shape[:2]) >= 2 * _MIN_SIDE_PX:
         size = (image.shape[1] // 2, image.shape[0] // 2)

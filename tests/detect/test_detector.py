@@ -13,12 +13,12 @@ from kinestream.detect.detector import (
     DETECTOR_FORMAT,
     Detections,
     PersonDetector,
-    box_overlap,
     letterbox,
     peaks,
     suppress,
 )
 from kinestream.detect.network import STRIDE, DetectorConfig, DetectorNetwork, DetectorOutput
+from kinestream.geometry.boxes import iou
 from kinestream.networks.weight_files import save_weights
 
 CONFIG = DetectorConfig(backbone="tiny", frame_px=160)
@@ -97,15 +97,15 @@ def test_suppression_keeps_the_best_and_nothing_that_overlaps(
     kept = suppress(corners, scores, threshold)
     assert kept[0] == len(corners) - 1
     assert (np.diff(scores[kept]) < 0).all()
-    overlap = box_overlap(corners[kept], corners[kept])
+    overlap = iou(corners[kept], corners[kept])
     assert (overlap[~np.eye(len(kept), dtype=bool)] <= threshold + 1e-6).all()
     dropped = np.setdiff1d(np.arange(len(corners)), kept)
     if len(dropped):
-        assert (box_overlap(corners[dropped], corners[kept]).max(1) > threshold).all()
+        assert (iou(corners[dropped], corners[kept]).max(1) > threshold).all()
 
 
 def test_overlap_of_known_boxes() -> None:
-    found = box_overlap([(0, 0, 2, 2)], [(0, 0, 2, 2), (1, 0, 3, 2), (5, 5, 6, 6)])
+    found = iou([(0, 0, 2, 2)], [(0, 0, 2, 2), (1, 0, 3, 2), (5, 5, 6, 6)])
     np.testing.assert_allclose(found, [[1.0, 1 / 3, 0.0]])
 
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from kinestream.geometry.calibration import CameraFileError
+from kinestream.geometry.calibration import CameraFileError, load_camera
 from kinestream.geometry.camera import Camera
 
 EXPECTED = Camera(640, 480, (526.5, 525.25), (312.5, 246.75), (0.0625, -0.125, 0.5e-3, -0.25e-3, 0.03125))
@@ -53,7 +53,7 @@ def write(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("text", [ROS, ECHOED, ROS.replace("plumb_bob", "''")])
 def test_ros_dialects(tmp_path: Path, text: str) -> None:
-    assert Camera.load(write(tmp_path, text)) == EXPECTED
+    assert load_camera(write(tmp_path, text)) == EXPECTED
 
 
 @pytest.mark.parametrize("suffix", [".yaml", ".json"])
@@ -65,19 +65,19 @@ def test_files_written_by_opencv(tmp_path: Path, suffix: str) -> None:
     storage.write("camera_matrix", EXPECTED.K)
     storage.write("distortion_coefficients", np.array(EXPECTED.distortion)[:, None])
     storage.release()
-    assert Camera.load(path) == EXPECTED
+    assert load_camera(path) == EXPECTED
 
 
 def test_zero_distortion_and_its_absence_mean_the_same(tmp_path: Path) -> None:
     zeros = ROS.replace("[0.0625, -0.125, 0.0005, -0.00025, 0.03125]", "[0, 0, 0, 0, 0]")
     absent = ROS[: ROS.index("distortion_model")]
-    assert Camera.load(write(tmp_path, zeros)) == Camera.load(write(tmp_path, absent))
-    assert Camera.load(write(tmp_path, zeros)).distortion == ()
+    assert load_camera(write(tmp_path, zeros)) == load_camera(write(tmp_path, absent))
+    assert load_camera(write(tmp_path, zeros)).distortion == ()
 
 
 def test_unused_tilt_coefficients_are_dropped(tmp_path: Path) -> None:
     long = ROS.replace("0.03125]", "0.03125, 0, 0, 0, 0, 0, 0, 0, 0, 0]")
-    assert Camera.load(write(tmp_path, long)).distortion == (*EXPECTED.distortion, 0.0, 0.0, 0.0)
+    assert load_camera(write(tmp_path, long)).distortion == (*EXPECTED.distortion, 0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -104,13 +104,13 @@ def test_unused_tilt_coefficients_are_dropped(tmp_path: Path) -> None:
 )
 def test_bad_files_are_refused_with_the_reason(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(CameraFileError, match="camera.yaml") as caught:
-        Camera.load(write(tmp_path, text))
+        load_camera(write(tmp_path, text))
     assert message in str(caught.value)
 
 
 def test_missing_and_binary_files(tmp_path: Path) -> None:
     with pytest.raises(CameraFileError, match="absent.yaml: cannot be read"):
-        Camera.load(tmp_path / "absent.yaml")
+        load_camera(tmp_path / "absent.yaml")
     (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00\x81")
     with pytest.raises(CameraFileError, match="b.yaml"):
-        Camera.load(tmp_path / "b.yaml")
+        load_camera(tmp_path / "b.yaml")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kinestream.kernels.raster.normals import vertex_normals
-from kinestream.kernels.raster.overlay import overlay_meshes
+from kinestream.kernels.raster.overlay import PART_COLOURS, overlay_meshes
 
 K = np.array([[60.0, 0, 31.5], [0, 60.0, 23.5], [0, 0, 1]])
 
@@ -77,3 +77,8 @@ def test_errors_say_what_was_found() -> None:
         overlay_meshes(np.zeros((4, 4, 3), np.uint8), [points], faces, K, opacity=2)
     with pytest.raises(ValueError, match="colours is empty"):
         overlay_meshes(np.zeros((4, 4, 3), np.uint8), [points], faces, K, colours=[])
+
+
+def test_every_part_has_its_colour() -> None:
+    assert PART_COLOURS.shape == (16, 3) and (PART_COLOURS[0] == 0).all()
+    assert len(np.unique(PART_COLOURS, axis=0)) == 16

@@ -8,9 +8,10 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from kinestream.body.skeleton import PARENTS
+from kinestream.geometry.quaternion import multiply, rotate
 from kinestream.pose import Person, PoseFrame
 from kinestream.stream import PoseMessage, decode, encode
-from kinestream.stream.axes import AXES, OutputFrame, multiply, rotate
+from kinestream.stream.axes import AXES, OutputFrame
 from kinestream.stream.message import StreamIdentity
 
 Make = Callable[..., PoseFrame]

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kinestream.geometry.boxes import iou
 from kinestream.tracking.association import (
     Track,
     TrackList,
     TrackSettings,
     body_distance,
     box_of_keypoints,
-    iou,
 )
 
 FRAME_NS = 33_333_333

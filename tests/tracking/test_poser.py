@@ -5,9 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinestream.geometry.camera import Camera
+from kinestream.geometry.quaternion import to_matrix
 from kinestream.geometry.rotation import matrix_from_axis_angle, quat_from_matrix
 from kinestream.models import Models
-from kinestream.tracking.poser import BodyPoser, PosedBody, _matrix
+from kinestream.tracking.poser import BodyPoser, PosedBody
 
 ANGLES = st.lists(st.floats(-4, 4), min_size=3, max_size=3)
 
@@ -16,7 +17,7 @@ ANGLES = st.lists(st.floats(-4, 4), min_size=3, max_size=3)
 @given(ANGLES)
 def test_matrices_are_those_of_the_rotation_module(vector: list[float]) -> None:
     rotation = matrix_from_axis_angle(np.array(vector))
-    np.testing.assert_allclose(_matrix(*quat_from_matrix(rotation)), rotation, atol=1e-9)
+    np.testing.assert_allclose(to_matrix(quat_from_matrix(rotation)), rotation, atol=1e-9)
 
 
 def test_projection_agrees_with_the_camera_and_survives_points_behind_it() -> None:

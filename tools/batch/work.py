@@ -56,7 +56,7 @@ def _models(body: str | None, model: str) -> Any:
 
 
 def _track(video: Video, settings: Settings, work: Path, summary: dict[str, Any]) -> Iterator[Event]:
-    from kinestream.geometry.camera import Camera
+    from kinestream.geometry.calibration import load_camera
     from kinestream.pipeline import Tracker
     from kinestream.tools.sinks import JsonLinesSink, NpzSink, OverlayVideoSink, Sink
 
@@ -67,7 +67,7 @@ def _track(video: Video, settings: Settings, work: Path, summary: dict[str, Any]
             Tracker(
                 video.path,
                 policy="every",
-                camera=Camera.load(settings.intrinsics) if settings.intrinsics else None,
+                camera=load_camera(settings.intrinsics) if settings.intrinsics else None,
                 fov_deg=settings.fov_deg,
                 filter=settings.filter_name,
                 max_people=settings.max_people,

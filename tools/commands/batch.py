@@ -75,7 +75,7 @@ def batch(
     from filelock import FileLock, Timeout
 
     from kinestream.filtering import filter_factory
-    from kinestream.geometry.camera import Camera
+    from kinestream.geometry.calibration import load_camera
     from kinestream.regress.shipped import MODELS
     from kinestream.tools.batch.coordinator import Batch
     from kinestream.tools.batch.results import LOCK, ResultFolder
@@ -97,7 +97,7 @@ def batch(
         )
         filter_factory(filter_name)  # a missing file is told before any work
         if intrinsics:
-            Camera.load(intrinsics)
+            load_camera(intrinsics)
         videos = find_videos(inputs, results=out)
         out.mkdir(parents=True, exist_ok=True)
         try:

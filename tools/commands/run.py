@@ -138,7 +138,7 @@ def run(
     Stops at the end of a file, or with Ctrl-C. Exit code 1 when the source fails.
     """
     from kinestream.capture import CameraMode, open_source
-    from kinestream.geometry.camera import Camera
+    from kinestream.geometry.calibration import load_camera
     from kinestream.pipeline import Tracker
     from kinestream.stream import Publisher, check_recordable
     from kinestream.tools.commands.status import StatusLine, summary
@@ -150,7 +150,7 @@ def run(
         stop_on_signals()
         use_few_threads()
         width, height = (int(side) for side in (size or "1280x720").split("x"))
-        camera = Camera.load(intrinsics) if intrinsics else None
+        camera = load_camera(intrinsics) if intrinsics else None
         publisher = None
         if stream_format != "native" and not publish:
             raise ValueError(f"--no-publish: nothing would leave as --format {stream_format}; leave one out")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kinestream.body.model import BodyModel
 from kinestream.geometry.camera import Camera
-from kinestream.kernels.raster.overlay import overlay_meshes
+from kinestream.kernels.raster.overlay import PART_COLOURS, overlay_meshes
 from kinestream.tools.part_fitting.scenes import Bodies
 
 CASES: Final = 8
@@ -23,24 +23,16 @@ _FIT_RGB: Final = (240, 150, 110)
 Picture = NDArray[np.uint8]
 
 
-def part_colours() -> Picture:
-    """Colours (16,3) RGB of the labels of a part map; background is dark."""
-    hue = np.arange(15) * 7 % 15 * 12
-    hsv = np.stack([hue, np.full(15, 150), np.full(15, 235)], 1).astype(np.uint8)
-    colours = cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0]
-    return np.concatenate([np.full((1, 3), 30, np.uint8), colours]).astype(np.uint8)
-
-
 def write_strip(
     path: Path, body: BodyModel, camera: Camera, part_map: Tensor, bodies: dict[str, Bodies]
 ) -> None:
     """Write a PNG of the first cases, one a column; `bodies` holds "start", "fit" and "truth"."""
     with torch.no_grad():
         vertices = {name: value.posed(body).vertices_m.numpy() for name, value in bodies.items()}
-    faces, colours = body.faces.numpy(), part_colours()
+    faces = body.faces.numpy()
     columns = []
     for i in range(min(CASES, len(part_map))):
-        picture = colours[part_map[i].numpy()]
+        picture = PART_COLOURS[part_map[i].numpy()]
         rows = [picture]
         for name in ("start", "fit"):
             rows.append(

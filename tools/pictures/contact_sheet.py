@@ -18,12 +18,12 @@ import numpy.typing as npt
 import torch
 
 from kinestream.body.model import BodyModel
-from kinestream.body.skeleton import JOINT_NAMES, NUM_BETAS, NUM_JOINTS, NUM_PARTS
+from kinestream.body.skeleton import JOINT_NAMES, NUM_BETAS, NUM_JOINTS
 from kinestream.geometry.camera import Camera
 from kinestream.geometry.rotation import matrix_from_axis_angle
 from kinestream.kernels.raster import Target, cpu, plain_mesh
 from kinestream.kernels.raster.normals import vertex_normals
-from kinestream.kernels.raster.overlay import overlay_meshes
+from kinestream.kernels.raster.overlay import PART_COLOURS, overlay_meshes
 
 CELL_PX: Final = 256
 _DISTANCE_M: Final = 4.2
@@ -152,18 +152,10 @@ def _part_picture(
     target = Target(CELL_PX, CELL_PX)
     light = np.clip(0.35 - 0.65 * vertex_normals(vertices, faces)[:, 2:], 0.3, 1)
     cpu.draw(target, plain_mesh(vertices, faces, light=light, part=labels.astype(np.uint8)), K)
-    picture = part_colours()[target.part]
+    picture = PART_COLOURS[target.part][..., ::-1]
     shown = target.part > 0
     image[shown] = (picture * np.clip(target.colour, 0, 1) ** 0.5).astype(np.uint8)[shown]
     return image
-
-
-def part_colours() -> npt.NDArray[np.uint8]:
-    """One colour (BGR) per value of a part map, (16, 3) uint8; 0 is the background, black."""
-    hue = (np.arange(NUM_PARTS) * 67 % 180).astype(np.uint8)
-    hsv = np.stack([hue, np.full_like(hue, 170), np.full_like(hue, 235)], -1)[None]
-    colours: npt.NDArray[np.uint8] = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0].astype(np.uint8)
-    return np.concatenate([np.zeros((1, 3), np.uint8), colours])
 
 
 def tile(cells: list[npt.NDArray[np.uint8]], *, columns: int) -> npt.NDArray[np.uint8]:

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kinestream.body.skeleton import KEYPOINT_EDGES
-from kinestream.tools.pictures.contact_sheet import part_colours, tile
+from kinestream.kernels.raster.overlay import PART_COLOURS
+from kinestream.tools.pictures.contact_sheet import tile
 from kinestream.trainer.scenes.assets import data_folder
 from kinestream.trainer.scenes.config import SceneConfig
 from kinestream.trainer.scenes.generator import SceneGenerator
@@ -33,7 +34,7 @@ _Picture = npt.NDArray[np.uint8]
 
 def draw_parts(image: _Picture, part_map: npt.NDArray[np.uint8]) -> _Picture:
     """Picture (BGR) with the part map blended over it."""
-    colours = part_colours()[part_map].astype(np.float32)
+    colours = PART_COLOURS[part_map][..., ::-1].astype(np.float32)
     share = (part_map > 0)[..., None] * _PART_OPACITY
     return (image * (1 - share) + colours * share).astype(np.uint8)
 

@@ -20,10 +20,9 @@ F triangles, S <= 10 shape components; the extra names, where present, must be t
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import numpy as np
-import numpy.typing as npt
 
 from kinestream.body.npz import BodyFileError, read_npz
 from kinestream.body.skeleton import (
@@ -36,6 +35,7 @@ from kinestream.body.skeleton import (
     PARENTS,
     PART_NAMES,
 )
+from kinestream.kernels.array_types import AnyArray, Float32Array, Int64Array
 
 __all__ = ["BODY_FORMAT", "BodyArrays", "BodyFileError", "check_body_arrays", "load_body_arrays"]
 
@@ -63,22 +63,19 @@ _REBUILD: Final = "Build it again with `python -m kinestream.tools.body_builder`
 _SUM_TOLERANCE: Final = 0.01
 """How far the sum of a row may be from 1: float16 storage stays well below."""
 
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True, repr=False, eq=False)
 class BodyArrays:
     """The arrays of one body: float32 or int64, read-only, skinning weights normalised. Metres."""
 
-    v_template: Floats  # (V, 3)
-    shapedirs: Floats  # (V, 3, S)
-    posedirs: Floats | None  # (V, 3, 207)
-    joint_regressor: Floats  # (24, V)
-    skin_weights: Floats  # (V, 24)
-    faces: Ints  # (F, 3)
-    part_labels: Ints  # (V,)
-    keypoint_regressor: Floats  # (23, V)
+    v_template: Float32Array  # (V, 3)
+    shapedirs: Float32Array  # (V, 3, S)
+    posedirs: Float32Array | None  # (V, 3, 207)
+    joint_regressor: Float32Array  # (24, V)
+    skin_weights: Float32Array  # (V, 24)
+    faces: Int64Array  # (F, 3)
+    part_labels: Int64Array  # (V,)
+    keypoint_regressor: Float32Array  # (23, V)
 
     def __repr__(self) -> str:
         """Show the shapes, not the numbers."""
@@ -100,9 +97,7 @@ def load_body_arrays(path: str | Path) -> BodyArrays:
     )
 
 
-def check_body_arrays(
-    raw: Mapping[str, npt.NDArray[Any]], *, path: str | Path, advice: str = _REBUILD
-) -> BodyArrays:
+def check_body_arrays(raw: Mapping[str, AnyArray], *, path: str | Path, advice: str = _REBUILD) -> BodyArrays:
     """Check arrays in the file layout above and return them as :class:`BodyArrays`.
 
     ``path`` and ``advice``, what to do about a bad file, are only for the :class:`BodyFileError` raised.
@@ -134,7 +129,7 @@ def check_body_arrays(
 class _Checker:
     """Turns raw arrays into valid ones or says what is wrong with them."""
 
-    def __init__(self, raw: Mapping[str, npt.NDArray[Any]], path: str | Path, advice: str) -> None:
+    def __init__(self, raw: Mapping[str, AnyArray], path: str | Path, advice: str) -> None:
         self._raw = raw
         self._path = path
         self._advice = advice
@@ -142,7 +137,7 @@ class _Checker:
     def fail(self, key: str, found: str, expected: str) -> NoReturn:
         raise BodyFileError(self._path, key=key, found=found, expected=expected, advice=self._advice)
 
-    def floats(self, key: str, shape: tuple[int, ...]) -> Floats:
+    def floats(self, key: str, shape: tuple[int, ...]) -> Float32Array:
         with np.errstate(over="ignore"):
             array = self._array(key, "f", "floating-point numbers", shape).astype(np.float32)
         bad = array.size - int(np.isfinite(array).sum())
@@ -152,7 +147,7 @@ class _Checker:
 
     def weights(
         self, key: str, shape: tuple[int, int], *, signed: bool = False, normalise: bool = False
-    ) -> Floats:
+    ) -> Float32Array:
         array = self.floats(key, shape)
         if not signed and array.size and array.min() < 0:
             self.fail(key, f"negative values, down to {array.min():.3g}", "values of at least 0")
@@ -162,7 +157,7 @@ class _Checker:
             self.fail(key, f"a sum of {sums[row]:.4g} in row {row}", "rows that sum to 1")
         return _frozen((array / sums[:, None]).astype(np.float32)) if normalise else array
 
-    def indices(self, key: str, shape: tuple[int, ...], limit: int) -> Ints:
+    def indices(self, key: str, shape: tuple[int, ...], limit: int) -> Int64Array:
         array = self._array(key, "iu", "integers", shape).astype(np.int64)
         if array.size == 0:
             self.fail(key, "no entries", "at least one")
@@ -184,7 +179,7 @@ class _Checker:
             if found != names:
                 self.fail(key, f"{', '.join(found)}", f"{', '.join(names)}")
 
-    def _array(self, key: str, kinds: str, meaning: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    def _array(self, key: str, kinds: str, meaning: str, shape: tuple[int, ...]) -> AnyArray:
         if key not in self._raw:
             self.fail(key, "nothing", f"an array of shape {_shape_text(shape)}")
         array = self._raw[key]
@@ -198,13 +193,13 @@ class _Checker:
         return array
 
 
-def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _frozen(array: AnyArray) -> AnyArray:
     array = np.ascontiguousarray(array)
     array.setflags(write=False)
     return array
 
 
-def _shape_of(array: npt.NDArray[Any] | None) -> str:
+def _shape_of(array: AnyArray | None) -> str:
     return "None" if array is None else str(array.shape)
 
 

@@ -18,9 +18,7 @@ from torch import Tensor
 
 from kinestream.body.model import BodyModel
 from kinestream.body.skeleton import NUM_JOINTS, NUM_KEYPOINTS, PARENTS
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from kinestream.kernels.array_types import Float64Array, Int64Array
 
 _PARENTS = np.array(PARENTS)
 
@@ -36,13 +34,13 @@ class CompiledKinematics:
     def __init__(
         self,
         *,
-        joint_template: Floats,
-        joint_shapedirs: Floats,
-        template: Floats,
-        shapedirs: Floats,
-        posedirs: Floats | None,
-        skin_weights: Floats,
-        keypoint_regressor: Floats,
+        joint_template: Float64Array,
+        joint_shapedirs: Float64Array,
+        template: Float64Array,
+        shapedirs: Float64Array,
+        posedirs: Float64Array | None,
+        skin_weights: Float64Array,
+        keypoint_regressor: Float64Array,
     ) -> None:
         """Collapse the arrays of the M vertices on which keypoints depend; see :meth:`from_model`.
 
@@ -67,7 +65,7 @@ class CompiledKinematics:
         self._pairs = np.stack([keypoint, joint], axis=1)
         self._pair_mass = share.sum(axis=1)
         self._starts, self._features, self._correctives = _sparse_correctives(share, posedirs)
-        self._betas: Floats = np.full(joint_shapedirs.shape[2], np.nan)
+        self._betas: Float64Array = np.full(joint_shapedirs.shape[2], np.nan)
         self.set_shape(np.zeros_like(self._betas))
         self.pose(np.tile(np.eye(3), (NUM_JOINTS, 1, 1)), np.zeros(3))
 
@@ -102,7 +100,9 @@ class CompiledKinematics:
             rest = self._rest_template + (self._rest_shapedirs @ given).reshape(-1, 3)
             self._rest_joints, self._rest_pairs = rest[:NUM_JOINTS], rest[NUM_JOINTS:]
 
-    def pose(self, rotations: npt.ArrayLike, translation_m: npt.ArrayLike) -> tuple[Floats, Floats]:
+    def pose(
+        self, rotations: npt.ArrayLike, translation_m: npt.ArrayLike
+    ) -> tuple[Float64Array, Float64Array]:
         """Return joints (24, 3) and keypoints (23, 3) in metres for the shape that is set.
 
         Args:
@@ -138,11 +138,13 @@ class CompiledKinematics:
         return joints, keypoints
 
 
-def _numpy(tensor: Tensor) -> Floats:
+def _numpy(tensor: Tensor) -> Float64Array:
     return np.asarray(tensor.detach().cpu().numpy(), np.float64)
 
 
-def _sparse_correctives(share: Floats, posedirs: Floats | None) -> tuple[Ints, Ints, Floats]:
+def _sparse_correctives(
+    share: Float64Array, posedirs: Float64Array | None
+) -> tuple[Int64Array, Int64Array, Float64Array]:
     """Collapse pose correctives to the pairs, keeping per pair the features that move it at all.
 
     Returns row starts (pairs + 1,), feature indices (n,) and displacements (n, 3) per feature.
@@ -158,17 +160,17 @@ def _sparse_correctives(share: Floats, posedirs: Floats | None) -> tuple[Ints, I
 
 @njit(cache=True)
 def _pose(
-    local: Floats,
-    offset: Floats,
-    rest_joints: Floats,
-    rest_pairs: Floats,
-    pairs: Ints,
-    pair_mass: Floats,
-    starts: Ints,
-    features: Ints,
-    correctives: Floats,
-    joints: Floats,
-    keypoints: Floats,
+    local: Float64Array,
+    offset: Float64Array,
+    rest_joints: Float64Array,
+    rest_pairs: Float64Array,
+    pairs: Int64Array,
+    pair_mass: Float64Array,
+    starts: Int64Array,
+    features: Int64Array,
+    correctives: Float64Array,
+    joints: Float64Array,
+    keypoints: Float64Array,
 ) -> None:
     """Fill ``joints`` and ``keypoints``; one pass down the tree, then one over the pairs."""
     turns = np.empty((NUM_JOINTS, 3, 3))

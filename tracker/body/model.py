@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +22,7 @@ from kinestream.body.npz import npz_keys, refuse_pickle
 from kinestream.body.skeleton import NUM_JOINTS, PARENTS
 from kinestream.body.smplx_adapter import load_smpl_family
 from kinestream.defaults import ASSETS
+from kinestream.kernels.array_types import Float32Array, Float64Array, Int64Array
 
 DEFAULT_BODY_PATH: Final = ASSETS / "body.npz"
 """The embedded free body."""
@@ -110,7 +110,7 @@ class BodyModel(nn.Module):
         if dtype not in (torch.float32, torch.float64):
             raise TypeError(f"dtype is {dtype}; a body model computes in torch.float32 or torch.float64")
 
-        def tensor(array: npt.NDArray[np.float32]) -> Tensor:
+        def tensor(array: Float32Array) -> Tensor:
             return torch.tensor(array, dtype=dtype)
 
         support = np.flatnonzero(arrays.keypoint_regressor.any(axis=0))
@@ -130,7 +130,7 @@ class BodyModel(nn.Module):
         for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
 
-        def points(chosen: slice | npt.NDArray[np.int64]) -> SkinnedPoints:
+        def points(chosen: slice | Int64Array) -> SkinnedPoints:
             return SkinnedPoints(
                 tensor(arrays.v_template[chosen]),
                 tensor(arrays.shapedirs[chosen]),
@@ -309,7 +309,7 @@ def _full_precision(like: Tensor) -> torch.autocast:
     return torch.autocast(like.device.type, enabled=False)
 
 
-def _rest_joints(arrays: BodyArrays) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _rest_joints(arrays: BodyArrays) -> tuple[Float64Array, Float64Array]:
     """Collapse the joint regressor to the joints of the template (24, 3) and their change (S, 72)."""
     regressor = arrays.joint_regressor.astype(np.float64)
     template = regressor @ arrays.v_template

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from numpy.lib import format as npy
+
+from kinestream.kernels.array_types import AnyArray
 
 MAX_ARRAY_BYTES: Final = 256 * 2**20
 """The largest array read: twice the pose correctives of SMPL-X in float64."""
@@ -51,9 +52,7 @@ def npz_keys(path: Path) -> frozenset[str]:
         return _keys(archive)
 
 
-def read_npz(
-    path: Path, *, required: Iterable[str], optional: Iterable[str] = ()
-) -> dict[str, npt.NDArray[Any]]:
+def read_npz(path: Path, *, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, AnyArray]:
     """Read the named arrays of the npz file ``path``, and no others.
 
     Numbers and fixed-width strings of any shape are read; object arrays (pickles) are refused.
@@ -114,7 +113,7 @@ def _keys(archive: zipfile.ZipFile) -> frozenset[str]:
     return frozenset(name[:-4] for name in archive.namelist() if name.endswith(".npy"))
 
 
-def _read_member(path: Path, archive: zipfile.ZipFile, key: str) -> npt.NDArray[Any]:
+def _read_member(path: Path, archive: zipfile.ZipFile, key: str) -> AnyArray:
     try:
         info = archive.getinfo(f"{key}.npy")
         with archive.open(info) as stream:

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from kinestream.body.arrays import NUM_POSE_FEATURES, BodyArrays, check_body_arrays
 from kinestream.body.npz import BodyFileError, read_npz, refuse_pickle
@@ -38,10 +37,9 @@ from kinestream.body.skeleton import (
     PARENTS,
     PART_OF_JOINT,
 )
+from kinestream.kernels.array_types import AnyArray
 
 SMPL_KEYS: Final = ("v_template", "shapedirs", "J_regressor", "weights", "kintree_table", "f")
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ def load_smpl_family(path: str | Path) -> BodyArrays:
     return check_body_arrays(check, path=path, advice=_GET_FILE)
 
 
-def _identify(raw: dict[str, Array], path: Path) -> _Family:
+def _identify(raw: dict[str, AnyArray], path: Path) -> _Family:
     """Tell the model by its number of joints, and hold the shapes that mapping relies on."""
 
     def fail(key: str, expected: str) -> BodyFileError:
@@ -146,7 +144,7 @@ def _identify(raw: dict[str, Array], path: Path) -> _Family:
     return family
 
 
-def _fold(raw: dict[str, Array], path: Path) -> tuple[Array, Array]:
+def _fold(raw: dict[str, AnyArray], path: Path) -> tuple[AnyArray, AnyArray]:
     """Reduce J joints to 24: return the joint regressor (24, V) and the skinning weights (V, 24)."""
     regressor, weights = raw["J_regressor"], raw["weights"]
     parents = raw["kintree_table"][0].astype(np.int64)
@@ -184,7 +182,7 @@ def _middle_fingers(joints: int) -> list[int]:
     return [names.index("left_middle1"), names.index("right_middle1")]
 
 
-def _shared_correctives(posedirs: Array) -> Array:
+def _shared_correctives(posedirs: AnyArray) -> AnyArray:
     """Keep the correctives of the joints 1..21; hands are rigid unless the model is SMPL itself."""
     if posedirs.shape[2] == NUM_POSE_FEATURES:
         return posedirs
@@ -194,15 +192,15 @@ def _shared_correctives(posedirs: Array) -> Array:
     return kept
 
 
-def _part_labels(weights: Array) -> Array:
+def _part_labels(weights: AnyArray) -> AnyArray:
     per_part = np.zeros((weights.shape[0], NUM_PARTS))
     for joint, part in enumerate(PART_OF_JOINT):
         per_part[:, part] += weights[:, joint]
-    labels: Array = per_part.argmax(axis=1)
+    labels: AnyArray = per_part.argmax(axis=1)
     return labels
 
 
-def _keypoint_regressor(joint_regressor: Array, family: _Family) -> Array:
+def _keypoint_regressor(joint_regressor: AnyArray, family: _Family) -> AnyArray:
     landmarks = _published("smplx.vertex_ids").vertex_ids[family.landmarks]
     regressor = np.zeros((NUM_KEYPOINTS, family.vertices))
     for row, name in zip(regressor, KEYPOINT_NAMES, strict=True):

@@ -19,7 +19,8 @@ from av.video.stream import VideoStream
 from kinestream.capture.clock import StreamClock
 from kinestream.capture.decoder import Decoder, Picture
 from kinestream.capture.errors import SourceLostError, SourceNotFoundError, UnreadableSourceError
-from kinestream.capture.frame import Image, SourceInfo
+from kinestream.capture.frame import SourceInfo
+from kinestream.kernels.array_types import RgbImage
 
 log = logging.getLogger(__name__)
 
@@ -176,13 +177,13 @@ class AvDecoder(Decoder):
         except (av.error.FFmpegError, ValueError) as error:
             log.debug("%s: nothing left in the decoder: %s", self.name, error)
 
-    def _upright_rgb(self, frame: VideoFrame) -> Image:
+    def _upright_rgb(self, frame: VideoFrame) -> RgbImage:
         rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
         plane = rgb.planes[0]  # kept alive by the array, which saves a copy of the whole picture
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
         image = np.ascontiguousarray(rows[: rgb.height, : 3 * rgb.width]).reshape(rgb.height, rgb.width, 3)
         turn = _TURNS.get(frame.rotation)
-        upright: Image = image if turn is None else cv2.rotate(image, turn)  # type: ignore[assignment]
+        upright: RgbImage = image if turn is None else cv2.rotate(image, turn)  # type: ignore[assignment]
         return upright
 
     def _time_ns(self, frame: VideoFrame) -> int:

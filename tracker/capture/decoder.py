@@ -4,14 +4,15 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import NamedTuple
 
-from kinestream.capture.frame import Image, SourceInfo
+from kinestream.capture.frame import SourceInfo
+from kinestream.kernels.array_types import RgbImage
 
 
 class Picture(NamedTuple):
     """A decoded picture: capture time on the source's clock, and pixels (H, W, 3) uint8 RGB, upright."""
 
     t_capture_ns: int
-    image_rgb: Image
+    image_rgb: RgbImage
 
 
 class Decoder(ABC):

@@ -2,12 +2,8 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
+from kinestream.kernels.array_types import RgbImage
 from kinestream.pose import Clock as Clock
-
-Image = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -24,7 +20,7 @@ class Frame:
     index: int
     t_capture_ns: int
     t_ready_ns: int
-    image_rgb: Image
+    image_rgb: RgbImage
 
     def __repr__(self) -> str:
         """Index, time and size."""

@@ -14,7 +14,8 @@ import cv2
 from kinestream.capture.av_source import AvDecoder
 from kinestream.capture.decoder import Decoder, Picture
 from kinestream.capture.errors import CaptureError, SourceLostError, SourceNotFoundError
-from kinestream.capture.frame import Image, SourceInfo
+from kinestream.capture.frame import SourceInfo
+from kinestream.kernels.array_types import RgbImage
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ class OpenCvDecoder(Decoder):
         ok, image = self._capture.retrieve()
         if not ok:
             raise SourceLostError(f"{self.name}: delivers no more pictures")
-        rgb: Image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        rgb: RgbImage = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         return Picture(stamp_ns if on_our_clock else now_ns, rgb)
 
     def close(self) -> None:

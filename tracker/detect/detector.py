@@ -7,13 +7,14 @@ from typing import Final, Protocol
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from kinestream.defaults import ASSETS
 from kinestream.detect.network import DetectorConfig, DetectorNetwork, DetectorOutput
 from kinestream.engines.engine import Engine, NetworkInput, compile_network
+from kinestream.geometry.boxes import cut, iou
 from kinestream.geometry.crop import halved
+from kinestream.kernels.array_types import Float32Array, Int64Array, RgbImage
 from kinestream.networks.weight_files import configured, fill, read_weights
 
 DETECTOR_FORMAT: Final = "kinestream.detector.v1"
@@ -27,8 +28,6 @@ MAX_PERSONS: Final = 32
 _PAD_GRAY: Final = 114
 _NEIGHBOURS: Final = np.ones((3, 3), np.uint8)
 
-Floats = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True, eq=False)
 class Detections:
@@ -39,8 +38,8 @@ class Detections:
         scores: (N,) 0..1, descending.
     """
 
-    boxes_xyxy_px: Floats
-    scores: Floats
+    boxes_xyxy_px: Float32Array
+    scores: Float32Array
 
     def __post_init__(self) -> None:
         if self.boxes_xyxy_px.shape != (len(self.scores), 4) or self.scores.ndim != 1:
@@ -61,7 +60,7 @@ class Detections:
 class Detector(Protocol):
     """Anything that finds people can stand in for :class:`PersonDetector`."""
 
-    def __call__(self, image_rgb: npt.NDArray[np.uint8]) -> Detections:
+    def __call__(self, image_rgb: RgbImage) -> Detections:
         """Find the people in an image (H, W, 3)."""
         ...
 
@@ -117,7 +116,7 @@ class PersonDetector:
             overlap_threshold=overlap_threshold,
         )
 
-    def __call__(self, image_rgb: npt.NDArray[np.uint8]) -> Detections:
+    def __call__(self, image_rgb: RgbImage) -> Detections:
         """Find the people in an image (H, W, 3); ``ValueError`` when it is none."""
         if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or not image_rgb.size:
             raise ValueError(f"expected an RGB image (H, W, 3), found {image_rgb.shape}")
@@ -126,8 +125,7 @@ class PersonDetector:
             output: DetectorOutput = self._network(torch.from_numpy(frame)[None].permute(0, 3, 1, 2))
             boxes, scores = peaks(output, self._score_threshold)
         boxes = (boxes + 0.5) / scale - 0.5
-        limit = np.array(image_rgb.shape[1::-1] * 2, np.float32) - 0.5
-        boxes = np.clip(boxes, -0.5, limit).astype(np.float32)
+        boxes = cut(boxes.astype(np.float32), image_rgb.shape[1], image_rgb.shape[0])
         kept = suppress(boxes, scores, self._overlap_threshold)[:MAX_PERSONS]
         return Detections(boxes[kept], scores[kept])
 
@@ -140,7 +138,7 @@ def _frame_input(config: DetectorConfig) -> NetworkInput:
     return NetworkInput(frame, (0, 2, 3), step=32, largest=config.frame_px)
 
 
-def letterbox(image: npt.NDArray[np.uint8], longer_px: int) -> tuple[npt.NDArray[np.uint8], float]:
+def letterbox(image: RgbImage, longer_px: int) -> tuple[RgbImage, float]:
     """The image scaled to the longer side, padded right and below to multiples of 32; and the scale."""
     height, width = image.shape[:2]
     scale = longer_px / max(height, width)
@@ -156,7 +154,7 @@ def letterbox(image: npt.NDArray[np.uint8], longer_px: int) -> tuple[npt.NDArray
     return frame, scale
 
 
-def peaks(output: DetectorOutput, threshold: float) -> tuple[Floats, Floats]:
+def peaks(output: DetectorOutput, threshold: float) -> tuple[Float32Array, Float32Array]:
     """Boxes (N, 4) and scores (N,) of the local maxima of one frame's centre map, best first."""
     logits = output.center_logit[0].float().numpy()
     with np.errstate(divide="ignore"):
@@ -168,22 +166,12 @@ def peaks(output: DetectorOutput, threshold: float) -> tuple[Floats, Floats]:
     return boxes[order], scores[order]
 
 
-def suppress(boxes_xyxy: Floats, scores: Floats, threshold: float) -> npt.NDArray[np.int64]:
+def suppress(boxes_xyxy: Float32Array, scores: Float32Array, threshold: float) -> Int64Array:
     """Indices of the boxes to keep, best first: none overlaps a better one by more than ``threshold``."""
     order = np.argsort(-scores, kind="stable")
-    overlap = box_overlap(boxes_xyxy, boxes_xyxy)
+    overlap = iou(boxes_xyxy, boxes_xyxy)
     kept: list[int] = []
     for index in order:
         if not kept or overlap[index, kept].max() <= threshold:
             kept.append(int(index))
     return np.array(kept, np.int64)
-
-
-def box_overlap(boxes_a: npt.ArrayLike, boxes_b: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Intersection over union (N, M) of boxes (N, 4) and (M, 4)."""
-    a, b = np.asarray(boxes_a, np.float64)[:, None], np.asarray(boxes_b, np.float64)[None]
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    shared = np.clip(sides, 0, None).prod(-1)
-    areas = [np.clip(boxes[..., 2:] - boxes[..., :2], 0, None).prod(-1) for boxes in (a, b)]
-    overlap: npt.NDArray[np.float64] = shared / np.maximum(areas[0] + areas[1] - shared, 1e-9)
-    return overlap

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
+from kinestream.kernels.array_types import Float32Array
 from kinestream.regress.observation import Observations
-
-FloatArray = npt.NDArray[np.float32]
 
 GROWTH_PER_S = (1.5, 1.0, 0.6)
 """How fast an unseen person becomes uncertain: standard deviations of z, root (rad), translation (m)."""
@@ -27,14 +25,14 @@ class PersonState:
         betas, betas_std: (10,) body shape.
     """
 
-    z: FloatArray
-    z_std: FloatArray
-    root_quat_wxyz: FloatArray
+    z: Float32Array
+    z_std: Float32Array
+    root_quat_wxyz: Float32Array
     root_std_rad: float
-    translation_m: FloatArray
-    translation_std_m: FloatArray
-    betas: FloatArray
-    betas_std: FloatArray
+    translation_m: Float32Array
+    translation_std_m: Float32Array
+    betas: Float32Array
+    betas_std: Float32Array
 
     @classmethod
     def from_observations(cls, observations: Observations, row: int) -> "PersonState":
@@ -85,7 +83,7 @@ FilterFactory = Callable[[], PoseFilter]
 MIN_STEP_S = 1e-3
 
 
-def grown(std: FloatArray, speed: float, lead_s: float) -> FloatArray:
+def grown(std: Float32Array, speed: float, lead_s: float) -> Float32Array:
     """Standard deviation after ``lead_s`` of motion at an unknown speed of this standard deviation."""
-    result: FloatArray = np.sqrt(np.square(std) + np.float32((speed * lead_s) ** 2))
+    result: Float32Array = np.sqrt(np.square(std) + np.float32((speed * lead_s) ** 2))
     return result

@@ -12,53 +12,17 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kinestream.filtering.base import FloatArray, PersonState
-
-Quat = tuple[float, float, float, float]
+from kinestream.filtering.base import PersonState
+from kinestream.geometry.quaternion import Quat, conjugate, exp, log, product, unit
+from kinestream.kernels.array_types import Float32Array
 
 
 class Mean(NamedTuple):
     """Where a person is: z (D,), root wxyz, translation_m (3,)."""
 
-    z: FloatArray
+    z: Float32Array
     root: Quat
-    translation_m: FloatArray
-
-
-def quat_multiply(left: Quat, right: Quat) -> Quat:
-    """Hamilton product."""
-    w, x, y, z = left
-    a, b, c, d = right
-    return (
-        w * a - x * b - y * c - z * d,
-        w * b + x * a + y * d - z * c,
-        w * c - x * d + y * a + z * b,
-        w * d + x * c - y * b + z * a,
-    )
-
-
-def quat_exp(x: float, y: float, z: float) -> Quat:
-    """Unit quaternion of a rotation vector (radians)."""
-    angle = math.sqrt(x * x + y * y + z * z)
-    scale = 0.5 - angle * angle / 48 if angle < 1e-4 else math.sin(angle / 2) / angle
-    return (math.cos(angle / 2), scale * x, scale * y, scale * z)
-
-
-def quat_log(quat: Quat) -> tuple[float, float, float]:
-    """Rotation vector (radians), at most half a turn long, of a unit quaternion; q and -q agree."""
-    w, x, y, z = quat
-    sine = math.sqrt(x * x + y * y + z * z)
-    if sine < 1e-9:
-        scale = 2.0 if w >= 0 else -2.0
-    else:
-        scale = math.copysign(2.0 * math.atan2(sine, abs(w)) / sine, w)
-    return (scale * x, scale * y, scale * z)
-
-
-def unit(quat: Quat) -> Quat:
-    """The quaternion at length one."""
-    length = math.sqrt(sum(part * part for part in quat))
-    return (quat[0] / length, quat[1] / length, quat[2] / length, quat[3] / length)
+    translation_m: Float32Array
 
 
 def rotation_columns(quat: Quat) -> tuple[float, float, float, float, float, float]:
@@ -76,7 +40,7 @@ def mean_of(state: PersonState) -> Mean:
     return Mean(state.z, unit((w, x, y, z)), state.translation_m)
 
 
-def std_of(state: PersonState, *, floor: float) -> FloatArray:
+def std_of(state: PersonState, *, floor: float) -> Float32Array:
     """Standard deviations (N,) of the error state, no smaller than ``floor``."""
     std = np.empty(len(state.z) + 6, np.float32)
     std[:-6] = state.z_std
@@ -95,12 +59,11 @@ def is_finite(state: PersonState) -> bool:
     return finite and float(np.abs(state.root_quat_wxyz).max()) > 1e-6
 
 
-def difference(target: Mean, origin: Mean) -> FloatArray:
+def difference(target: Mean, origin: Mean) -> Float32Array:
     """Error state (N,) that moves ``origin`` to ``target``."""
-    w, x, y, z = origin.root
     error = np.empty(len(origin.z) + 6, np.float32)
     error[:-6] = target.z - origin.z
-    error[-6:-3] = quat_log(quat_multiply((w, -x, -y, -z), target.root))
+    error[-6:-3] = log(product(conjugate(origin.root), target.root))
     error[-3:] = target.translation_m - origin.translation_m
     return error
 
@@ -108,11 +71,11 @@ def difference(target: Mean, origin: Mean) -> FloatArray:
 def move(mean: Mean, step: npt.NDArray[np.floating]) -> Mean:
     """The mean after an error state (N,)."""
     x, y, z = step[-6:-3].tolist()
-    root = unit(quat_multiply(mean.root, quat_exp(x, y, z)))
+    root = unit(product(mean.root, exp(x, y, z)))
     return Mean(mean.z + step[:-6], root, mean.translation_m + step[-3:])
 
 
-def state_of(mean: Mean, std: FloatArray, betas: FloatArray, betas_std: FloatArray) -> PersonState:
+def state_of(mean: Mean, std: Float32Array, betas: Float32Array, betas_std: Float32Array) -> PersonState:
     """The interchange type from mean, standard deviations (N,) and shape."""
     return PersonState(
         z=np.asarray(mean.z, np.float32),

@@ -7,10 +7,11 @@ from abc import abstractmethod
 
 import numpy as np
 
-from kinestream.filtering.base import FloatArray, PersonState, PoseFilter
+from kinestream.filtering.base import PersonState, PoseFilter
 from kinestream.filtering.error_state import Mean, difference, is_finite, mean_of, state_of, std_of
 from kinestream.filtering.gating import LONGEST_COAST_S, Gate, GateTimeout, LossLimits, Outcome
 from kinestream.filtering.shape import ShapeAverage
+from kinestream.kernels.array_types import Float32Array
 
 _logger = logging.getLogger(__name__)
 
@@ -87,20 +88,20 @@ class GatedFilter(PoseFilter):
         return self._loss.lost(self.predict(t_ns))
 
     @abstractmethod
-    def _start(self, mean: Mean, variance: FloatArray) -> None:
+    def _start(self, mean: Mean, variance: Float32Array) -> None:
         """Begin at an observation with variance (N,)."""
 
     @abstractmethod
-    def _predicted(self, lead_s: float) -> tuple[Mean, FloatArray]:
+    def _predicted(self, lead_s: float) -> tuple[Mean, Float32Array]:
         """Mean and variance (N,), by which to gate and fuse, ``lead_s`` after the last observation."""
 
     @abstractmethod
     def _fuse(
-        self, lead_s: float, innovation: FloatArray, scale: FloatArray, observed_variance: FloatArray
+        self, lead_s: float, innovation: Float32Array, scale: Float32Array, observed_variance: Float32Array
     ) -> None:
         """Take in an innovation (N,) and its standard deviation; `_predicted(lead_s)` was just called."""
 
-    def _published(self, lead_s: float) -> tuple[Mean, FloatArray]:
+    def _published(self, lead_s: float) -> tuple[Mean, Float32Array]:
         """Mean and standard deviation (N,) as told to users."""
         mean, variance = self._predicted(lead_s)
         return mean, np.sqrt(variance)

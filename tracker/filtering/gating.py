@@ -7,7 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from kinestream.filtering.base import FloatArray, PersonState
+from kinestream.filtering.base import PersonState
+from kinestream.kernels.array_types import Float32Array
 
 Outcome = Literal["started", "fused", "gated", "restarted", "stale", "invalid"]
 """What became of an observation.
@@ -37,7 +38,7 @@ class Gate:
     timeout_s: float = 0.5
     timeout_count: int = 3
 
-    def admits(self, normalised: FloatArray) -> bool:
+    def admits(self, normalised: Float32Array) -> bool:
         """Whether an innovation (N,), divided by its standard deviation, is believable."""
         square = normalised * normalised
         return (

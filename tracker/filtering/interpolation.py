@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from kinestream.filtering.base import FloatArray, PersonState, PoseFilter
+from kinestream.filtering.base import PersonState, PoseFilter
 from kinestream.filtering.error_state import difference, is_finite, mean_of, move
 from kinestream.filtering.unfiltered import hold
+from kinestream.kernels.array_types import Float32Array
 
 DELAY_S = 0.140
 
@@ -60,7 +61,7 @@ def between(before: tuple[int, PersonState], after: tuple[int, PersonState], t_n
     start, end = before[1], after[1]
     mean = move(mean_of(start), share * difference(mean_of(end), mean_of(start)))
 
-    def mixed(one: FloatArray, other: FloatArray) -> FloatArray:
+    def mixed(one: Float32Array, other: Float32Array) -> Float32Array:
         return np.asarray(one + share * (other - one), np.float32)
 
     return replace(

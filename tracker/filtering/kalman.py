@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kinestream.filtering.base import FloatArray
 from kinestream.filtering.error_state import Mean, move
 from kinestream.filtering.gated import GatedFilter
 from kinestream.filtering.gating import Gate, LossLimits
+from kinestream.kernels.array_types import Float32Array
 
 START_SPEED_STD = (2.0, 1.5, 1.0)
 """Standard deviation of the unknown first velocity: z per s, rad/s, m/s."""
@@ -53,7 +53,7 @@ class KalmanFilter(GatedFilter):
         self._settings = settings or KalmanSettings()
         super().__init__(gate=gate or Gate(), loss=loss or LossLimits())
 
-    def _start(self, mean: Mean, variance: FloatArray) -> None:
+    def _start(self, mean: Mean, variance: Float32Array) -> None:
         sizes = [len(variance) - 6, 3, 3]
         settings = self._settings
         densities = (settings.latent, settings.root, settings.translation)
@@ -63,14 +63,14 @@ class KalmanFilter(GatedFilter):
         self._pv = np.zeros_like(variance)
         self._vv = np.repeat(np.square(np.array(START_SPEED_STD, np.float32)), sizes)
 
-    def _predicted(self, lead_s: float) -> tuple[Mean, FloatArray]:
+    def _predicted(self, lead_s: float) -> tuple[Mean, Float32Array]:
         carried = np.float32(min(lead_s, LONGEST_FORECAST_S))
         lead = np.float32(lead_s)
         variance = self._pp + lead * (2 * self._pv + lead * (self._vv + lead / 3 * self._density))
         return move(self._mean, carried * self._velocity), variance
 
     def _fuse(
-        self, lead_s: float, innovation: FloatArray, scale: FloatArray, observed_variance: FloatArray
+        self, lead_s: float, innovation: Float32Array, scale: Float32Array, observed_variance: Float32Array
     ) -> None:
         mean, pp = self._predicted(lead_s)
         lead = np.float32(lead_s)

@@ -7,12 +7,11 @@ batched and differentiable, and a test holds the two together.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from kinestream.filtering.base import FloatArray
 from kinestream.filtering.error_state import Mean, move, rotation_columns
 from kinestream.filtering.gated import GatedFilter
 from kinestream.filtering.gating import Gate, LossLimits
+from kinestream.kernels.array_types import Float32Array
 from kinestream.latent.dynamics_weights import (
     INNOVATION_CLIP,
     LOG_CLIP,
@@ -57,7 +56,7 @@ class LearnedFilter(GatedFilter):
         self._hidden_size = len(self.weights.arrays["embed.bias"])
         super().__init__(gate=gate or Gate(), loss=loss or LossLimits())
 
-    def _start(self, mean: Mean, variance: FloatArray) -> None:
+    def _start(self, mean: Mean, variance: Float32Array) -> None:
         size = self.weights.latent
         if len(mean.z) != size:
             raise ValueError(
@@ -69,20 +68,20 @@ class LearnedFilter(GatedFilter):
         self._coefficients = np.zeros((len(self.weights.time_constants_s), size + 6), np.float32)
         self._variances = np.concatenate([variance[None], self.weights.arrays["initial_variance"]])
 
-    def _predicted(self, lead_s: float) -> tuple[Mean, FloatArray]:
+    def _predicted(self, lead_s: float) -> tuple[Mean, Float32Array]:
         constants = self.weights.time_constants_s
         reach = constants * -np.expm1(-np.float32(min(lead_s, LONGEST_FORECAST_S)) / constants)
         lead = np.float32(lead_s)
         variance = self._variances[0] + lead * (self._variances[1] + lead * self._variances[2])
         return move(self._mean, reach @ self._coefficients), variance
 
-    def _published(self, lead_s: float) -> tuple[Mean, FloatArray]:
+    def _published(self, lead_s: float) -> tuple[Mean, Float32Array]:
         mean, variance = self._predicted(lead_s)
         offset, slope = self.weights.arrays["std_scale"]
         return mean, np.sqrt(variance) * (offset + slope * np.float32(min(lead_s, CALIBRATED_LEAD_S)))
 
     def _fuse(
-        self, lead_s: float, innovation: FloatArray, scale: FloatArray, observed_variance: FloatArray
+        self, lead_s: float, innovation: Float32Array, scale: Float32Array, observed_variance: Float32Array
     ) -> None:
         arrays, count = self.weights.arrays, len(self.weights.time_constants_s)
         prior, spread = self._predicted(lead_s)
@@ -120,7 +119,7 @@ class LearnedFilter(GatedFilter):
         self._coefficients = (carried * speed + driven) * arrays["velocity_unit"]
         self._variances = np.concatenate([settled[None], arrays["initial_variance"]]) * growth
 
-    def _cell(self, features: FloatArray) -> FloatArray:
+    def _cell(self, features: Float32Array) -> Float32Array:
         """Embedding, gated recurrent unit and head; the gates are in torch's order (reset, update, new)."""
         w = self.weights.arrays
         embedded = _silu(w["embed.weight"] @ features + w["embed.bias"])
@@ -134,14 +133,14 @@ class LearnedFilter(GatedFilter):
         return np.asarray(w["head.weight"] @ mixed + w["head.bias"], np.float32)
 
 
-def _sigmoid(x: npt.NDArray[np.float32]) -> FloatArray:
+def _sigmoid(x: Float32Array) -> Float32Array:
     return np.asarray(np.float32(0.5) * np.tanh(np.float32(0.5) * x) + np.float32(0.5), np.float32)
 
 
-def _silu(x: FloatArray) -> FloatArray:
+def _silu(x: Float32Array) -> Float32Array:
     return x * _sigmoid(x)
 
 
-def _soft_limit(value: FloatArray, limit: float) -> FloatArray:
+def _soft_limit(value: Float32Array, limit: float) -> Float32Array:
     bound = np.float32(limit)
     return np.asarray(bound * np.tanh(value / bound), np.float32)

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from kinestream.filtering.base import MIN_STEP_S, FloatArray, PersonState, PoseFilter
+from kinestream.filtering.base import MIN_STEP_S, PersonState, PoseFilter
 from kinestream.filtering.shape import ShapeAverage
 from kinestream.filtering.unfiltered import hold
-
-Floats = npt.NDArray[np.floating]
+from kinestream.geometry import quaternion
+from kinestream.kernels.array_types import AnyArray, Float32Array
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ LONGEST_FORECAST_S = 0.1
 """How long a velocity is trusted."""
 
 
-def smoothing(cutoff_hz: npt.ArrayLike, step_s: float) -> Floats:
+def smoothing(cutoff_hz: npt.ArrayLike, step_s: float) -> AnyArray:
     """Weight of the new value in a first-order low-pass with this cut-off."""
-    result: Floats = 1.0 / (1.0 + 1.0 / (2.0 * math.pi * np.asarray(cutoff_hz) * step_s))
+    result: AnyArray = 1.0 / (1.0 + 1.0 / (2.0 * math.pi * np.asarray(cutoff_hz) * step_s))
     return result
 
 
@@ -58,12 +58,12 @@ class OneEuroSignal:
     def __init__(self, settings: OneEuroSettings, *, joint: bool = False) -> None:
         self.settings = settings
         self._joint = joint
-        self.value: Floats | None = None
-        self.velocity: Floats = np.zeros(0)
-        self.weight: Floats = np.ones(())
-        self._speed: Floats = np.zeros(0)
+        self.value: AnyArray | None = None
+        self.velocity: AnyArray = np.zeros(0)
+        self.weight: AnyArray = np.ones(())
+        self._speed: AnyArray = np.zeros(0)
 
-    def update(self, value: Floats, step_s: float) -> Floats:
+    def update(self, value: AnyArray, step_s: float) -> AnyArray:
         """Filtered value, ``step_s`` after the last."""
         if self.value is None:
             self.value = value
@@ -72,7 +72,7 @@ class OneEuroSignal:
             self.value = self.value + self.advance(value - self.value, step_s)
         return self.value
 
-    def advance(self, difference: Floats, step_s: float) -> Floats:
+    def advance(self, difference: AnyArray, step_s: float) -> AnyArray:
         """How far the filtered value moves when the new value lies this far from it."""
         settings = self.settings
         speed_weight = smoothing(settings.speed_cutoff_hz, step_s)
@@ -80,7 +80,7 @@ class OneEuroSignal:
         self._speed = self._speed + speed_weight * (difference / step_s - self._speed)
         magnitude = np.linalg.norm(self._speed) if self._joint else np.abs(self._speed)
         self.weight = smoothing(settings.min_cutoff_hz + settings.beta * magnitude, step_s)
-        moved: Floats = self.weight * difference
+        moved: AnyArray = self.weight * difference
         self.velocity = self.velocity + speed_weight * (moved / step_s - self.velocity)
         return moved
 
@@ -123,7 +123,8 @@ class OneEuroFilter(PoseFilter):
             root = observed.root_quat_wxyz
             last = observed
         else:
-            turn = _rotation_vector(last.root_quat_wxyz, observed.root_quat_wxyz)
+            opposite = quaternion.conjugate(last.root_quat_wxyz.tolist())
+            turn = np.array(quaternion.log(quaternion.product(observed.root_quat_wxyz.tolist(), opposite)))
             root = _turned(last.root_quat_wxyz, self._turn.advance(turn, step_s))
         self._shape.update(observed.betas, observed.betas_std)
         self._state = PersonState(
@@ -159,40 +160,15 @@ class OneEuroFilter(PoseFilter):
         return hold(moved, lead_s)
 
 
-def _blended_std(last: npt.ArrayLike, observed: npt.ArrayLike, weight: npt.ArrayLike) -> FloatArray:
+def _blended_std(last: npt.ArrayLike, observed: npt.ArrayLike, weight: npt.ArrayLike) -> Float32Array:
     """Standard deviation of ``(1 - weight) last + weight observed``, for errors that are much the same."""
     last, share = np.asarray(last), np.asarray(weight)
     return np.asarray(last + share * (np.asarray(observed) - last), np.float32)
 
 
-def _rotation_vector(start_wxyz: FloatArray, end_wxyz: FloatArray) -> Floats:
-    """Rotation vector (3,) in the camera frame that turns ``start`` into ``end``."""
-    (a, b, c, d), (w, x, y, z) = start_wxyz.tolist(), end_wxyz.tolist()
-    real = w * a + x * b + y * c + z * d
-    imaginary = np.array(
-        [-w * b + x * a - y * d + z * c, -w * c + x * d + y * a - z * b, -w * d - x * c + y * b + z * a]
-    )
-    length = float(np.linalg.norm(imaginary))
-    if length < 1e-12:
-        return np.zeros(3)
-    angle = 2 * math.atan2(length, abs(real))
-    return imaginary * math.copysign(angle / length, real)
-
-
-def _turned(quat_wxyz: FloatArray, vector: Floats) -> FloatArray:
+def _turned(quat_wxyz: Float32Array, vector: AnyArray) -> Float32Array:
     """The rotation after a further turn by a rotation vector (3,) of the camera frame."""
-    angle = float(np.linalg.norm(vector))
-    if angle < 1e-12:
-        return quat_wxyz
-    w = math.cos(angle / 2)
-    x, y, z = (math.sin(angle / 2) / angle * vector).tolist()
-    a, b, c, d = quat_wxyz.tolist()
-    turned = np.array(
-        [
-            w * a - x * b - y * c - z * d,
-            w * b + x * a + y * d - z * c,
-            w * c - x * d + y * a + z * b,
-            w * d + x * c - y * b + z * a,
-        ]
-    )
-    return np.asarray(turned / np.linalg.norm(turned), np.float32)
+    x, y, z = vector.tolist()
+    w, a, b, c = quat_wxyz.tolist()
+    turned = quaternion.product(quaternion.exp(x, y, z), (w, a, b, c))
+    return np.array(quaternion.unit(turned), np.float32)

@@ -13,6 +13,7 @@ import numpy as np
 import yaml
 
 from kinestream.geometry.camera import Camera
+from kinestream.kernels.array_types import Float64Array
 
 _MODELS = ("", "plumb_bob", "rational_polynomial")
 _HELP = "Calibrate with OpenCV or ROS camera_calibration, or pass a field of view instead."
@@ -91,7 +92,7 @@ def _find(calibration: dict[str, Any], *names: str) -> Any:
     return next((calibration[name] for name in names if name in calibration), None)
 
 
-def _numbers(path: Path, calibration: dict[str, Any], *names: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _numbers(path: Path, calibration: dict[str, Any], *names: str) -> Float64Array:
     value = _find(calibration, *names)
     if value is None:
         keys = ", ".join(map(str, calibration)) or "none"
@@ -99,7 +100,7 @@ def _numbers(path: Path, calibration: dict[str, Any], *names: str) -> np.ndarray
     return _flatten(path, names[0], value)
 
 
-def _flatten(path: Path, name: str, value: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _flatten(path: Path, name: str, value: Any) -> Float64Array:
     data = value.get("data") if isinstance(value, dict) else value
     try:
         numbers = np.asarray(data, np.float64).reshape(-1)

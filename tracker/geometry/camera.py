@@ -10,20 +10,19 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from kinestream.defaults import DEFAULT_FOV_DEG
+from kinestream.geometry.boxes import cut
+from kinestream.kernels.array_types import AnyArray, Float32Array, Float64Array
 
 if TYPE_CHECKING:  # who only listens to a stream has no use for torch, which takes seconds to load
     from torch import Tensor
 
-Array = TypeVar("Array", "Tensor", npt.NDArray[Any])
-FloatArray = npt.NDArray[np.float64]
-
+Array = TypeVar("Array", "Tensor", AnyArray)
 MIN_DEPTH_M = 1e-3
 """Points nearer to the image plane than this, or behind it, have no projection."""
 
@@ -93,15 +92,8 @@ class Camera:
         focal = extents[axis] / 2 / math.tan(math.radians(fov_deg) / 2)
         return cls(width_px, height_px, (focal, focal), ((width_px - 1) / 2, (height_px - 1) / 2))
 
-    @classmethod
-    def load(cls, path: str | Path) -> Camera:
-        """Read a calibration file of OpenCV, of ROS, or an echoed ``camera_info`` (see camera_file)."""
-        from kinestream.geometry.calibration import load_camera
-
-        return load_camera(path)
-
     @property
-    def K(self) -> FloatArray:
+    def K(self) -> Float64Array:
         """The 3x3 matrix of intrinsics."""
         (fx, fy), (cx, cy) = self.focal_px, self.center_px
         return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float64)
@@ -135,19 +127,14 @@ class Camera:
         points = torch.from_numpy(np.array(points_cam_m, np.float64))
         return project_points(points, torch.from_numpy(self.K), self.distortion).numpy()
 
-    def within_picture(
-        self, boxes_xyxy_px: npt.NDArray[np.float32], *, room: float = 0.0
-    ) -> npt.NDArray[np.float32]:
+    def within_picture(self, boxes_xyxy_px: Float32Array, *, room: float = 0.0) -> Float32Array:
         """Boxes (..., 4), left, top, right, bottom, cut to the picture's edges.
 
         With ``room``, a share of the longer side of what is within, as much more may lie outside.
         """
-        limit = np.array([self.width_px, self.height_px] * 2, np.float32) - np.float32(0.5)
-        inside = np.clip(boxes_xyxy_px, np.float32(-0.5), limit)
-        margin = np.float32(room) * (inside[..., 2:] - inside[..., :2]).max(-1, keepdims=True)
-        return np.asarray(np.clip(boxes_xyxy_px, inside - margin, inside + margin))
+        return cut(boxes_xyxy_px, self.width_px, self.height_px, room=room)
 
-    def unproject(self, points_px: npt.ArrayLike, depth_m: npt.ArrayLike = 1.0) -> FloatArray:
+    def unproject(self, points_px: npt.ArrayLike, depth_m: npt.ArrayLike = 1.0) -> Float64Array:
         """Pixels (..., 2) and depths (...) along z -> points (..., 3) in the camera frame."""
         pixels = np.asarray(points_px, np.float64)
         if pixels.shape[-1:] != (2,):
@@ -162,7 +149,7 @@ class Camera:
             undistorted = cv2.undistortPoints(flat, self.K, coefficients, criteria=criteria)
             plane = np.asarray(undistorted, np.float64).reshape(pixels.shape)
         rays = np.concatenate([plane, np.ones((*pixels.shape[:-1], 1))], -1)
-        scaled: FloatArray = rays * np.asarray(depth_m, np.float64)[..., None]
+        scaled: Float64Array = rays * np.asarray(depth_m, np.float64)[..., None]
         return scaled
 
     def __repr__(self) -> str:
@@ -219,7 +206,7 @@ def _distort(plane: Tensor, distortion: tuple[float, ...]) -> Tensor:
 
 def look_at(
     eye_m: npt.ArrayLike, target_m: npt.ArrayLike, *, up: npt.ArrayLike = (0.0, 1.0, 0.0)
-) -> tuple[FloatArray, FloatArray]:
+) -> tuple[Float64Array, Float64Array]:
     """Pose of a camera at ``eye_m`` that looks at ``target_m`` with ``up`` upwards in its picture.
 
     Returns the rotation (3, 3) and translation (3,) with ``x_cam = rotation @ x_world + translation``.

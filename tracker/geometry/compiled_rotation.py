@@ -4,17 +4,16 @@ Each function equals its namesake there within rounding (tested). Arrays are num
 """
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
-Floats = npt.NDArray[np.float64]
+from kinestream.kernels.array_types import Float32Array, Float64Array
 
 _SHORT = 1e-18
 _PARALLEL = 4 * np.finfo(np.float64).eps ** 2
 
 
 @njit(cache=True)
-def quat_from_matrix(rotations: Floats) -> npt.NDArray[np.float32]:
+def quat_from_matrix(rotations: Float64Array) -> Float32Array:
     """Unit quaternions (N, 4) wxyz, w >= 0, of rotations (N, 3, 3).
 
     By the largest component first (Shepperd 1978), so that no rotation divides by little.
@@ -46,7 +45,7 @@ def quat_from_matrix(rotations: Floats) -> npt.NDArray[np.float32]:
 
 
 @njit(cache=True)
-def matrix_from_sixd(sixd: Floats) -> Floats:
+def matrix_from_sixd(sixd: Float64Array) -> Float64Array:
     """Rotations (N, 3, 3) of 6D coordinates (N, 6); a fixed one where they determine none."""
     rotations = np.empty((sixd.shape[0], 3, 3))
     x, y, z = np.empty(3), np.empty(3), np.empty(3)
@@ -66,7 +65,7 @@ def matrix_from_sixd(sixd: Floats) -> Floats:
 
 
 @njit(cache=True)
-def _normalise(vector: Floats, fallback_axis: int, out: Floats) -> None:
+def _normalise(vector: Float64Array, fallback_axis: int, out: Float64Array) -> None:
     """Fill ``out`` (3,) with the direction of a vector, or with an axis where it has none."""
     scale = max(abs(vector[0]), abs(vector[1]), abs(vector[2]))
     if scale < _SHORT:
@@ -79,7 +78,7 @@ def _normalise(vector: Floats, fallback_axis: int, out: Floats) -> None:
 
 
 @njit(cache=True)
-def _cross(left: Floats, right: Floats, out: Floats) -> None:
+def _cross(left: Float64Array, right: Float64Array, out: Float64Array) -> None:
     """Fill ``out`` (3,) with the cross product."""
     out[0] = left[1] * right[2] - left[2] * right[1]
     out[1] = left[2] * right[0] - left[0] * right[2]

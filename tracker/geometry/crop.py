@@ -3,15 +3,13 @@
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from kinestream.geometry.camera import Camera
-
-FloatArray = npt.NDArray[np.float64]
+from kinestream.kernels.array_types import AnyArray, Float64Array
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class CropTransform:
         return self.crop_px / self.side_px
 
     @property
-    def matrix(self) -> FloatArray:
+    def matrix(self) -> Float64Array:
         """The affine map (2, 3) from full-image pixels to crop pixels."""
         cosine, sine = self.scale * math.cos(self.angle_rad), self.scale * math.sin(self.angle_rad)
         linear = np.array([[cosine, sine], [-sine, cosine]])
@@ -55,16 +53,16 @@ class CropTransform:
         return np.concatenate([linear, offset[:, None]], 1)
 
     @property
-    def inverse_matrix(self) -> FloatArray:
+    def inverse_matrix(self) -> Float64Array:
         """The affine map (2, 3) from crop pixels to full-image pixels."""
         linear = np.linalg.inv(self.matrix[:, :2])
         return np.concatenate([linear, (-linear @ self.matrix[:, 2])[:, None]], 1)
 
-    def to_crop(self, points_px: npt.ArrayLike) -> FloatArray:
+    def to_crop(self, points_px: npt.ArrayLike) -> Float64Array:
         """Full-image pixels (..., 2) -> crop pixels (..., 2)."""
         return _affine(self.matrix, points_px)
 
-    def to_full(self, points_px: npt.ArrayLike) -> FloatArray:
+    def to_full(self, points_px: npt.ArrayLike) -> Float64Array:
         """Crop pixels (..., 2) -> full-image pixels (..., 2)."""
         return _affine(self.inverse_matrix, points_px)
 
@@ -82,7 +80,7 @@ class CropTransform:
             center_px=(cx, cy),
         )
 
-    def extract(self, image: npt.NDArray[Any], *, border: int = 0) -> npt.NDArray[Any]:
+    def extract(self, image: AnyArray, *, border: int = 0) -> AnyArray:
         """The crop (crop_px, crop_px, C) of an image (H, W, C), ``border`` outside of the picture.
 
         Bilinear; a crop that shrinks the image by more than two is averaged over areas first, so
@@ -95,7 +93,7 @@ class CropTransform:
         return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderValue=(border,) * 4)
 
 
-def halved(image: npt.NDArray[Any], times: int = 1) -> npt.NDArray[Any]:
+def halved(image: AnyArray, times: int = 1) -> AnyArray:
     """The image halved ``times`` over, by means of 2x2 pixels; an odd last row or column is lost.
 
     Three to five times as fast as one reduction over areas by 4 or 6, values within 1/255.
@@ -106,17 +104,17 @@ def halved(image: npt.NDArray[Any], times: int = 1) -> npt.NDArray[Any]:
     return image
 
 
-def _affine(matrix: FloatArray, points_px: npt.ArrayLike) -> FloatArray:
+def _affine(matrix: Float64Array, points_px: npt.ArrayLike) -> Float64Array:
     points = np.asarray(points_px, np.float64)
     if points.shape[-1:] != (2,):
         raise ValueError(f"CropTransform: expected points (..., 2), found {points.shape}")
-    mapped: FloatArray = points @ matrix[:, :2].T + matrix[:, 2]
+    mapped: Float64Array = points @ matrix[:, :2].T + matrix[:, 2]
     return mapped
 
 
 def _shrunk(
-    image: npt.NDArray[Any], matrix: FloatArray, factor: int, crop_px: int
-) -> tuple[npt.NDArray[Any], FloatArray]:
+    image: AnyArray, matrix: Float64Array, factor: int, crop_px: int
+) -> tuple[AnyArray, Float64Array]:
     """The part of the image under the crop, reduced by a whole factor, and the crop map that goes with it."""
     height, width = (max(1, side // factor) for side in image.shape[:2])
     # x_full = factor * x_small + (factor - 1) / 2

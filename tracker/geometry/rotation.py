@@ -12,13 +12,14 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from kinestream.geometry.polar import polar_rotation
+from kinestream.geometry.quaternion import product
+from kinestream.kernels.array_types import AnyArray
 
-Array = TypeVar("Array", Tensor, npt.NDArray[Any])
+Array = TypeVar("Array", Tensor, AnyArray)
 
 _SMALL_ANGLE_SQ = {torch.float32: 1e-3, torch.float64: 1e-6}
 """Squared angle under which the series replaces the closed form (both agree to rounding there)."""
@@ -61,6 +62,11 @@ def quat_from_axis_angle(axis_angle: Array) -> Array:
 def axis_angle_from_quat(quat_wxyz: Array) -> Array:
     """Quaternions (..., 4), any length -> rotation vectors (..., 3), angle in [0, pi]; q and -q agree."""
     return _apply("axis_angle_from_quat", _axis_angle_from_quat, (quat_wxyz, (4,)))
+
+
+def quat_multiply(left_wxyz: Array, right_wxyz: Array) -> Array:
+    """Hamilton products (..., 4) of quaternions (..., 4): first the right rotation, then the left one."""
+    return _apply("quat_multiply", _quat_multiply, (left_wxyz, (4,)), (right_wxyz, (4,)))
 
 
 def matrix_from_sixd(sixd: Array) -> Array:
@@ -198,6 +204,10 @@ def _axis_angle_from_quat(quat: Tensor) -> Tensor:
 
 def _axis_angle_from_matrix(matrix: Tensor) -> Tensor:
     return _axis_angle_from_quat(_quat_from_matrix(matrix))
+
+
+def _quat_multiply(left: Tensor, right: Tensor) -> Tensor:
+    return torch.stack(product(left.unbind(-1), right.unbind(-1)), -1)
 
 
 def _matrix_from_quat(quat: Tensor) -> Tensor:

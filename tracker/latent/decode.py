@@ -9,37 +9,35 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor, nn
 
+from kinestream.kernels.array_types import Float32Array
 from kinestream.latent.coordinates import TangentCoordinates
 from kinestream.latent.couplings import AffineCoupling, InvertibleLinear, InvertiblePReLU
 from kinestream.latent.flow import PoseFlow, flow_fingerprint
 
-Floats = npt.NDArray[np.float32]
 
-
-def _array(tensor: Tensor) -> Floats:
+def _array(tensor: Tensor) -> Float32Array:
     return np.ascontiguousarray(tensor.detach().cpu().numpy(), dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class _Affine:
-    matrix: Floats  # (D, D), applied from the right
-    mean: Floats
+    matrix: Float32Array  # (D, D), applied from the right
+    mean: Float32Array
 
-    def __call__(self, y: Floats) -> Floats:
-        x: Floats = y @ self.matrix + self.mean
+    def __call__(self, y: Float32Array) -> Float32Array:
+        x: Float32Array = y @ self.matrix + self.mean
         return x
 
 
 @dataclass(frozen=True)
 class _Coupling:
-    weights: tuple[Floats, ...]  # three matrices, applied from the right
-    biases: tuple[Floats, ...]
+    weights: tuple[Float32Array, ...]  # three matrices, applied from the right
+    biases: tuple[Float32Array, ...]
     clamp: float
 
-    def __call__(self, y: Floats) -> Floats:
+    def __call__(self, y: Float32Array) -> Float32Array:
         kept = len(self.weights[0])
         hidden = _silu(y[:, :kept] @ self.weights[0] + self.biases[0])
         hidden = _silu(hidden @ self.weights[1] + self.biases[1])
@@ -51,16 +49,16 @@ class _Coupling:
 
 @dataclass(frozen=True)
 class _PReLU:
-    inverse_slope: Floats
+    inverse_slope: Float32Array
 
-    def __call__(self, y: Floats) -> Floats:
-        x: Floats = np.where(y > 0, y, y * self.inverse_slope)
+    def __call__(self, y: Float32Array) -> Float32Array:
+        x: Float32Array = np.where(y > 0, y, y * self.inverse_slope)
         return x
 
 
-def _silu(x: Floats) -> Floats:
+def _silu(x: Float32Array) -> Float32Array:
     half = x * np.float32(0.5)  # x sigmoid(x), by tanh since exp overflows
-    activated: Floats = half * np.tanh(half) + half
+    activated: Float32Array = half * np.tanh(half) + half
     return activated
 
 
@@ -92,7 +90,7 @@ class FlowDecoder:
             else:
                 raise TypeError(f"FlowDecoder knows no layer {type(layer).__name__}")
 
-    def decode(self, latent: Floats) -> Floats:
+    def decode(self, latent: Float32Array) -> Float32Array:
         """Latents (B, D) or (D,) to rotations (B, 21, 3, 3) or (21, 3, 3), float32."""
         y = np.asarray(latent, dtype=np.float32)
         if y.shape[-1:] != (self.dim,) or y.ndim > 2:
@@ -104,7 +102,7 @@ class FlowDecoder:
         return rotations.reshape(*np.shape(latent)[:-1], *rotations.shape[1:])
 
 
-def _rodrigues(vectors: Floats) -> Floats:
+def _rodrigues(vectors: Float32Array) -> Float32Array:
     """Rotation matrices (..., 3, 3) of rotation vectors (..., 3)."""
     squares = np.einsum("...i,...i->...", vectors, vectors)
     angle = np.sqrt(squares + np.float32(1e-12))
@@ -113,7 +111,7 @@ def _rodrigues(vectors: Floats) -> Floats:
     b = np.float32(2.0) * np.square(sine / angle)  # (1 - cos a) / a^2
     a = np.float32(2.0) * sine * np.cos(half) / angle  # sin a / a
     x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
-    rotations: Floats = b[..., None, None] * (vectors[..., :, None] * vectors[..., None, :])
+    rotations: Float32Array = b[..., None, None] * (vectors[..., :, None] * vectors[..., None, :])
     diagonal = np.float32(1.0) - b * squares
     for axis in range(3):
         rotations[..., axis, axis] += diagonal

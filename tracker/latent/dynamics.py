@@ -29,6 +29,7 @@ from kinestream.geometry.rotation import (
     axis_angle_from_quat,
     matrix_from_quat,
     quat_from_axis_angle,
+    quat_multiply,
     sixd_from_matrix,
 )
 from kinestream.latent.dynamics_weights import (
@@ -270,19 +271,6 @@ def soft_limit(value: Tensor, limit: float) -> Tensor:
     return limit * torch.tanh(value / limit)
 
 
-def quat_multiply(left: Tensor, right: Tensor) -> Tensor:
-    """Hamilton product (..., 4) of quaternions wxyz."""
-    w, x, y, z = left.unbind(-1)
-    a, b, c, d = right.unbind(-1)
-    product = [
-        w * a - x * b - y * c - z * d,
-        w * b + x * a + y * d - z * c,
-        w * c - x * d + y * a + z * b,
-        w * d + x * c - y * b + z * a,
-    ]
-    return torch.stack(product, -1)
-
-
 def move(pose: Pose, step: Tensor) -> Pose:
     """The pose plus an error state (B, N); the root turns in its own frame."""
     size = pose.z.shape[1]
@@ -293,7 +281,8 @@ def move(pose: Pose, step: Tensor) -> Pose:
 
 def difference(target: Pose, origin: Pose) -> Tensor:
     """The error state (B, N) that moves origin to target."""
-    inverse = origin.root_quat_wxyz * origin.root_quat_wxyz.new_tensor([1.0, -1.0, -1.0, -1.0])
+    w, vector = origin.root_quat_wxyz.tensor_split([1], -1)
+    inverse = torch.cat([w, -vector], -1)
     turn = axis_angle_from_quat(quat_multiply(inverse, target.root_quat_wxyz))
     return torch.cat([target.z - origin.z, turn, target.translation_m - origin.translation_m], 1)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from safetensors import safe_open
 
 from kinestream.defaults import ASSETS
+from kinestream.kernels.array_types import Float32Array
 
 DEFAULT_WEIGHTS: Final = ASSETS / "dynamics.safetensors"
 FORMAT: Final = "kinestream.latent_dynamics.v1"
@@ -39,8 +39,8 @@ class DynamicsWeights:
         flow_id: fingerprint of the flow in whose latent space they work.
     """
 
-    arrays: dict[str, npt.NDArray[np.float32]]
-    time_constants_s: npt.NDArray[np.float32]
+    arrays: dict[str, Float32Array]
+    time_constants_s: Float32Array
     latent: int
     flow_id: str
 

@@ -2,12 +2,8 @@
 
 from dataclasses import dataclass, fields
 
-import numpy as np
-import numpy.typing as npt
-
 from kinestream.body.skeleton import NUM_BETAS, NUM_KEYPOINTS
-
-FloatArray = npt.NDArray[np.float32]
+from kinestream.kernels.array_types import Float32Array
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -29,16 +25,16 @@ class Observations:
     Raises ``ValueError`` naming the field, the shape found and the shape expected.
     """
 
-    presence: FloatArray
-    keypoints_px: FloatArray
-    z: FloatArray
-    z_std: FloatArray
-    root_quat_wxyz: FloatArray
-    root_std_rad: FloatArray
-    translation_m: FloatArray
-    translation_std_m: FloatArray
-    betas: FloatArray
-    betas_std: FloatArray
+    presence: Float32Array
+    keypoints_px: Float32Array
+    z: Float32Array
+    z_std: Float32Array
+    root_quat_wxyz: Float32Array
+    root_std_rad: Float32Array
+    translation_m: Float32Array
+    translation_std_m: Float32Array
+    betas: Float32Array
+    betas_std: Float32Array
 
     def __post_init__(self) -> None:
         persons, latent = len(self.presence), self.z.shape[-1]

@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from kinestream.geometry.camera import Camera
 from kinestream.geometry.crop import CropTransform
-
-FloatArray = npt.NDArray[np.float64]
+from kinestream.kernels.array_types import Float64Array
 
 _PROBES = np.array([(-0.5, 0.0), (0.5, 0.0), (0.0, -0.5), (0.0, 0.5)])
 """Crop coordinates at which a distorted lens is sampled."""
@@ -31,12 +30,12 @@ class VirtualView:
         rotation: (B, 3, 3) virtual camera -> real camera.
     """
 
-    to_virtual: FloatArray
-    half_extent: FloatArray
-    rotation: FloatArray
+    to_virtual: Float64Array
+    half_extent: Float64Array
+    rotation: Float64Array
 
     @property
-    def log_extent(self) -> FloatArray:
+    def log_extent(self) -> Float64Array:
         """(B,) logarithm of the half extent."""
         return np.log(self.half_extent)
 
@@ -55,7 +54,7 @@ def virtual_view(intrinsics: npt.ArrayLike) -> VirtualView:
     return VirtualView(to_virtual, half_extent, rotation)
 
 
-def crop_intrinsics(crop: CropTransform, camera: Camera) -> FloatArray:
+def crop_intrinsics(crop: CropTransform, camera: Camera) -> Float64Array:
     """Intrinsics (4,) of the crop of a picture of ``camera``, in crop coordinates (-1..1)."""
     half_px = crop.crop_px / 2
     probes_px = crop.to_full((_PROBES + 1) * half_px - 0.5)
@@ -65,25 +64,25 @@ def crop_intrinsics(crop: CropTransform, camera: Camera) -> FloatArray:
     return np.array([fx, fy, -middle[0] * fx, -middle[1] * fy])
 
 
-def to_pixels(points: npt.ArrayLike, crop: CropTransform) -> FloatArray:
+def to_pixels(points: npt.ArrayLike, crop: CropTransform) -> Float64Array:
     """Crop coordinates (..., 2) in -1..1 -> pixels (..., 2) of the full image."""
     return crop.to_full((np.asarray(points, np.float64) + 1) * (crop.crop_px / 2) - 0.5)
 
 
-def _turn_towards(rays: FloatArray) -> FloatArray:
+def _turn_towards(rays: Float64Array) -> Float64Array:
     """Smallest rotations (B, 3, 3) that take the optical axis to the rays (B, 3), which point forward."""
     x, y, z = (rays / np.linalg.norm(rays, axis=-1, keepdims=True)).T
     shared = 1 / (1 + z)
     rows = [[1 - x * x * shared, -x * y * shared, x], [-x * y * shared, 1 - y * y * shared, y], [-x, -y, z]]
-    turns: FloatArray = np.array(rows).transpose(2, 0, 1)
+    turns: Float64Array = np.array(rows).transpose(2, 0, 1)
     return turns
 
 
-def _half_extent(to_plane: FloatArray) -> FloatArray:
+def _half_extent(to_plane: Float64Array) -> Float64Array:
     """Mean distance (B,) of the midpoints of opposite edges of the crop, halved, in the virtual plane."""
     edges = np.array([(-1, 0, 1), (1, 0, 1), (0, -1, 1), (0, 1, 1)], np.float64)
     mapped = edges @ to_plane.transpose(0, 2, 1)
     plane = mapped[..., :2] / np.maximum(mapped[..., 2:], 0.05)
     spans = np.linalg.norm(plane[:, [1, 3]] - plane[:, [0, 2]], axis=-1)
-    mean: FloatArray = spans.mean(-1) / 2
+    mean: Float64Array = spans.mean(-1) / 2
     return mean

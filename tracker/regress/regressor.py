@@ -14,6 +14,7 @@ from kinestream.engines.engine import Engine, NetworkInput, compile_network
 from kinestream.geometry.camera import Camera
 from kinestream.geometry.compiled_rotation import matrix_from_sixd, quat_from_matrix
 from kinestream.geometry.crop import CropTransform
+from kinestream.kernels.array_types import Float32Array, Float64Array, RgbImage
 from kinestream.networks.weight_files import configured, fill, read_weights
 from kinestream.regress.network import RegressorConfig, RegressorNetwork, RegressorOutput
 from kinestream.regress.observation import Observations
@@ -30,8 +31,6 @@ KEYPOINT_SUPPORT: Final = 0.4
 
 On 133 photos without people, boxes of the detector at score 0.3 passed presence 0.5 in 45 % of the photos by
 the presence head alone, and in 14 % with this support."""
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def load_network(model: str | Path | None = None) -> RegressorNetwork:
@@ -79,9 +78,7 @@ class Regressor:
         """Dimension D of the pose latent."""
         return self.config.latent_size
 
-    def __call__(
-        self, image_rgb: npt.NDArray[np.uint8], boxes_xyxy_px: npt.ArrayLike, camera: Camera
-    ) -> Observations:
+    def __call__(self, image_rgb: RgbImage, boxes_xyxy_px: npt.ArrayLike, camera: Camera) -> Observations:
         """Observe the persons in boxes (P, 4) of an image (H, W, 3) that ``camera`` took.
 
         Raises ``ValueError`` when image, boxes and camera do not fit together.
@@ -100,7 +97,7 @@ class Regressor:
             )
         return observations(output, crops, view)
 
-    def _crop_of(self, box: FloatArray) -> CropTransform:
+    def _crop_of(self, box: Float64Array) -> CropTransform:
         return CropTransform.around_box(box, crop_px=self.config.crop_px, margin=self.config.crop_margin)
 
 
@@ -133,7 +130,7 @@ def observations(output: RegressorOutput, crops: list[CropTransform], view: Virt
 def nobody(latent_size: int) -> Observations:
     """Observations of no person."""
 
-    def none(*shape: int) -> npt.NDArray[np.float32]:
+    def none(*shape: int) -> Float32Array:
         return np.zeros((0, *shape), np.float32)
 
     return Observations(
@@ -150,15 +147,15 @@ def nobody(latent_size: int) -> Observations:
     )
 
 
-def _presence(logits: FloatArray, confidence: FloatArray) -> FloatArray:
+def _presence(logits: Float64Array, confidence: Float64Array) -> Float64Array:
     """The presence head's probability (P,), lowered where hardly any keypoint is seen."""
-    support: FloatArray = np.minimum(confidence.mean(1) / KEYPOINT_SUPPORT, 1.0)
+    support: Float64Array = np.minimum(confidence.mean(1) / KEYPOINT_SUPPORT, 1.0)
     return _sigmoid(logits) * support
 
 
 def _translation(
-    code: FloatArray, std: FloatArray, extent: FloatArray, turn: FloatArray
-) -> tuple[FloatArray, FloatArray]:
+    code: Float64Array, std: Float64Array, extent: Float64Array, turn: Float64Array
+) -> tuple[Float64Array, Float64Array]:
     """Pelvis (P, 3) in the real camera and its standard deviation along the real axes, to first order."""
     depth = np.exp(np.clip(code[:, 2:], -4.0, 5.0)) / extent[:, None]
     plane = code[:, :2] * extent[:, None]
@@ -167,13 +164,11 @@ def _translation(
     sideways[:, 0, 0] = std[:, 0] * extent * depth[:, 0]
     sideways[:, 1, 1] = std[:, 1] * extent * depth[:, 0]
     sideways[:, :, 2] = rays * depth * std[:, 2:]  # an error of log depth moves along the ray
-    spread: FloatArray = np.linalg.norm(turn @ sideways, axis=-1)
+    spread: Float64Array = np.linalg.norm(turn @ sideways, axis=-1)
     return (turn @ (rays * depth)[..., None])[..., 0], spread
 
 
-def _checked_boxes(
-    image_rgb: npt.NDArray[np.uint8], boxes_xyxy_px: npt.ArrayLike, camera: Camera
-) -> FloatArray:
+def _checked_boxes(image_rgb: RgbImage, boxes_xyxy_px: npt.ArrayLike, camera: Camera) -> Float64Array:
     boxes = np.asarray(boxes_xyxy_px, np.float64).reshape(-1, 4)
     if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8:
         raise ValueError(f"expected an RGB image (H, W, 3) uint8, found {image_rgb.shape} {image_rgb.dtype}")
@@ -189,13 +184,13 @@ def _checked_boxes(
     return np.concatenate([center - half, center + half], 1)
 
 
-def _sigmoid(logits: FloatArray) -> FloatArray:
+def _sigmoid(logits: Float64Array) -> Float64Array:
     return 1.0 / (1.0 + np.exp(-np.clip(logits, -60.0, 60.0)))
 
 
-def _float64(values: Tensor) -> FloatArray:
+def _float64(values: Tensor) -> Float64Array:
     return values.detach().cpu().numpy().astype(np.float64)
 
 
-def _float32(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
+def _float32(values: npt.ArrayLike) -> Float32Array:
     return np.asarray(values, np.float32)

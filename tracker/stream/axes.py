@@ -22,25 +22,25 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from kinestream.geometry.quaternion import conjugates, from_matrix, multiply
+from kinestream.kernels.array_types import AnyArray, Float32Array, Float64Array
 from kinestream.pose import Person, PoseFrame
 
 Axes = Literal["camera", "ros", "unity", "blender"]
 Origin = Literal["camera", "hips"]
-Floats = npt.NDArray[np.float64]
 
 
 class _Convention(NamedTuple):
     wire_name: str
-    world: Floats
-    body: Floats
+    world: Float64Array
+    body: Float64Array
 
 
-def _rows(*rows: tuple[int, int, int]) -> Floats:
+def _rows(*rows: tuple[int, int, int]) -> Float64Array:
     return np.array(rows, np.float64)
 
 
@@ -94,15 +94,15 @@ class OutputFrame:
         return _CONVENTIONS[self.axes].wire_name
 
     @cached_property
-    def world(self) -> Floats:
+    def world(self) -> Float64Array:
         """C (3, 3), from the camera's axes to these, levelled."""
         cosine, sine = math.cos(self.tilt_rad), math.sin(self.tilt_rad)
         level = np.array([[1, 0, 0], [0, cosine, sine], [0, -sine, cosine]])
-        world: Floats = _CONVENTIONS[self.axes].world @ level
+        world: Float64Array = _CONVENTIONS[self.axes].world @ level
         return world
 
     @property
-    def body(self) -> Floats:
+    def body(self) -> Float64Array:
         """B (3, 3), from the body's rest axes to these."""
         return _CONVENTIONS[self.axes].body
 
@@ -118,27 +118,25 @@ class OutputFrame:
             return frame
         return dataclasses.replace(frame, persons=tuple(self._restored(person) for person in frame.persons))
 
-    def root_quat(self, quat_wxyz: npt.NDArray[Any]) -> Floats:
+    def root_quat(self, quat_wxyz: AnyArray) -> Float64Array:
         """R' of root rotations (..., 4)."""
         return multiply(self._turn, self.joint_quats(quat_wxyz))
 
-    def joint_quats(self, quats_wxyz: npt.NDArray[Any]) -> Floats:
+    def joint_quats(self, quats_wxyz: AnyArray) -> Float64Array:
         """L' of joint rotations (..., 4). A reflection turns the axis and the sense of rotation."""
         turned = np.array(quats_wxyz, np.float64)
         turned[..., 1:] = turned[..., 1:] @ self._axis_turn
         return turned
 
     @cached_property
-    def _turn(self) -> Floats:
+    def _turn(self) -> Float64Array:
         """The proper rotation C B^T as a quaternion."""
-        from kinestream.geometry.rotation import quat_from_matrix
-
-        return quat_from_matrix(self.world @ self.body.T)
+        return from_matrix(self.world @ self.body.T)
 
     @cached_property
-    def _axis_turn(self) -> Floats:
+    def _axis_turn(self) -> Float64Array:
         """What the vector part of a joint's quaternion is multiplied with, from the right."""
-        turn: Floats = (np.linalg.det(self.body) * self.body).T
+        turn: Float64Array = (np.linalg.det(self.body) * self.body).T
         return turn
 
     def _person(self, person: Person) -> Person:
@@ -161,7 +159,7 @@ class OutputFrame:
             for name in ("joints_cam_m", "keypoints_cam_m", "vertices_cam_m")
             if getattr(person, name) is not None
         }
-        root = multiply(self._turn * [1, -1, -1, -1], person.root_quat_wxyz)
+        root = multiply(conjugates(self._turn), person.root_quat_wxyz)
         return dataclasses.replace(
             person,
             root_quat_wxyz=self._restored_quats(root),
@@ -170,13 +168,13 @@ class OutputFrame:
             **points,
         )
 
-    def _restored_quats(self, quats_wxyz: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    def _restored_quats(self, quats_wxyz: AnyArray) -> Float32Array:
         turned = np.array(quats_wxyz, np.float64)
         turned[..., 1:] = turned[..., 1:] @ self._axis_turn.T
         return turned.astype(np.float32)
 
 
-def _with_arrays(person: Person, changes: dict[str, Floats]) -> Person:
+def _with_arrays(person: Person, changes: dict[str, Float64Array]) -> Person:
     """The person with other arrays of the same shapes, which need no check: that would take 0.2 ms."""
     changed = object.__new__(Person)
     changed.__dict__.update(person.__dict__)
@@ -185,26 +183,3 @@ def _with_arrays(person: Person, changes: dict[str, Floats]) -> Person:
         array.flags.writeable = False
         changed.__dict__[name] = array
     return changed
-
-
-def multiply(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> Floats:
-    """Products of quaternions (..., 4) in wxyz: first the other's rotation, then this one's."""
-    w, x, y, z = np.moveaxis(np.asarray(one, np.float64), -1, 0)
-    a, b, c, d = np.moveaxis(np.asarray(other, np.float64), -1, 0)
-    return np.stack(
-        [
-            w * a - x * b - y * c - z * d,
-            w * b + x * a + y * d - z * c,
-            w * c - x * d + y * a + z * b,
-            w * d + x * c - y * b + z * a,
-        ],
-        -1,
-    )
-
-
-def rotate(quat_wxyz: npt.NDArray[Any], vector: npt.NDArray[Any]) -> Floats:
-    """Vectors (..., 3) turned by unit quaternions (..., 4)."""
-    w, axis = quat_wxyz[..., :1], quat_wxyz[..., 1:]
-    twice = 2 * np.cross(axis, vector)
-    turned: Floats = vector + w * twice + np.cross(axis, twice)
-    return turned

@@ -14,8 +14,8 @@ import numpy as np
 
 from kinestream.body.skeleton import PARENTS
 from kinestream.geometry.camera import Camera
+from kinestream.geometry.quaternion import multiply
 from kinestream.pose import PoseFrame
-from kinestream.stream.axes import multiply
 
 CAMERA_FRAME: Final = "camera"
 """OpenCV axes: x right, y down, z forward."""

@@ -14,10 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final
 
-import numpy as np
-import numpy.typing as npt
-
 from kinestream.geometry.camera import Camera
+from kinestream.kernels.array_types import RgbImage
 from kinestream.stream import foxglove
 from kinestream.stream.message import SCHEMA_VERSION, HeartbeatMessage, Message, PoseMessage
 
@@ -51,7 +49,7 @@ class _Wire:
 
 @dataclass(frozen=True)
 class _Picture:
-    image_rgb: npt.NDArray[np.uint8]
+    image_rgb: RgbImage
     t_capture_ns: int
 
 
@@ -99,7 +97,7 @@ class Recorder:
         """Record a message, with its bytes as sent; ignored once the recording is closed or has failed."""
         self._put(_Wire(data, message))
 
-    def add_picture(self, image_rgb: npt.NDArray[np.uint8], t_capture_ns: int) -> None:
+    def add_picture(self, image_rgb: RgbImage, t_capture_ns: int) -> None:
         """Record a picture (H, W, 3), which must not change afterwards, beside the newest pose."""
         if self._closed or self.error is not None:
             return

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
-Boxes = npt.NDArray[np.floating]
+from kinestream.geometry.boxes import iou
+from kinestream.kernels.array_types import AnyArray, Float32Array, Float64Array
 
 CONFIDENT_KEYPOINT = 0.3
 """Keypoints below this confidence do not shape a box."""
@@ -22,7 +22,7 @@ AGREEING_IOU = 0.7
 BRIEF_NS = 250_000_000
 UPPER_KEYPOINTS = slice(0, 7)
 """Face and shoulders."""
-OUTLINE_PAD: FloatArray = np.array([-0.05, -0.05, 0.05, 0.016], np.float32)
+OUTLINE_PAD: Float32Array = np.array([-0.05, -0.05, 0.05, 0.016], np.float32)
 """From the keypoints' box to that of the body's outline, as shares of the longer side (means over poses)."""
 
 
@@ -72,16 +72,16 @@ class Track:
         stood_apart: whether it was ever seen where nobody else was, so that it is surely somebody else.
     """
 
-    box_xyxy_px: FloatArray
+    box_xyxy_px: Float32Array
     born_ns: int
     seen_ns: int
     score: float
     track_id: int = -1
-    keypoints_px: FloatArray | None = None
+    keypoints_px: Float32Array | None = None
     hits: int = 0
     misses: int = 0
     stood_apart: bool = False
-    _velocity_px: FloatArray = field(default_factory=lambda: np.zeros(4, np.float32))
+    _velocity_px: Float32Array = field(default_factory=lambda: np.zeros(4, np.float32))
 
     @property
     def shown(self) -> bool:
@@ -89,22 +89,22 @@ class Track:
         return self.track_id >= 0
 
     @property
-    def seen_box_px(self) -> FloatArray:
+    def seen_box_px(self) -> Float32Array:
         """The box (4,) of the last look that saw the person, else of the detection."""
         return self.box_xyxy_px if self.keypoints_px is None else box_of_keypoints(self.keypoints_px)
 
-    def box_at(self, t_ns: int) -> FloatArray:
+    def box_at(self, t_ns: int) -> Float32Array:
         """The box (4,) moved on with its velocity, for at most 0.2 s."""
         lead_s = min(max(t_ns - self.seen_ns, 0), 200_000_000) / 1e9
-        box: FloatArray = self.box_xyxy_px + np.float32(lead_s) * self._velocity_px
+        box: Float32Array = self.box_xyxy_px + np.float32(lead_s) * self._velocity_px
         return box
 
-    def move_to(self, box_xyxy_px: FloatArray) -> None:
+    def move_to(self, box_xyxy_px: Float32Array) -> None:
         """Look here next."""
         self.box_xyxy_px = box_xyxy_px
         self._velocity_px[:] = 0
 
-    def enclose(self, points_px: FloatArray) -> None:
+    def enclose(self, points_px: Float32Array) -> None:
         """Widen the box to the whole body, of which these points (N, 2) are the best guess.
 
         Without it, limbs that are not seen for sure would be cut off more and more from look to look.
@@ -114,7 +114,7 @@ class Track:
         low, high = np.minimum(box[:2], seen[:2]), np.maximum(box[2:], seen[2:])
         self.box_xyxy_px = np.concatenate([low, high])
 
-    def see(self, t_ns: int, keypoints_px: FloatArray, presence: float) -> None:
+    def see(self, t_ns: int, keypoints_px: Float32Array, presence: float) -> None:
         """Take in a look that saw the person."""
         box = box_of_keypoints(keypoints_px)
         step_s = (t_ns - self.seen_ns) / 1e9
@@ -146,13 +146,13 @@ class TrackList:
         """Forget everybody; ids are not used again."""
         self.tracks = []
 
-    def boxes_at(self, t_ns: int) -> FloatArray:
+    def boxes_at(self, t_ns: int) -> Float32Array:
         """Where to look for each track, (P, 4)."""
         return (
             np.stack([track.box_at(t_ns) for track in self.tracks]) if self.tracks else np.zeros((0, 4), "f")
         )
 
-    def update_detections(self, t_ns: int, boxes_xyxy_px: Boxes, scores: npt.NDArray[np.floating]) -> None:
+    def update_detections(self, t_ns: int, boxes_xyxy_px: AnyArray, scores: npt.NDArray[np.floating]) -> None:
         """Take in detections (N, 4) with scores (N,), best first: start tracks, correct lost ones.
 
         A track whose own box agrees with its detection keeps it: keypoints are steadier than detections.
@@ -207,7 +207,7 @@ class TrackList:
         return owners
 
     def _reunite(
-        self, t_ns: int, looked: Sequence[Track], points: FloatArray, owners: list[Track | None]
+        self, t_ns: int, looked: Sequence[Track], points: Float32Array, owners: list[Track | None]
     ) -> None:
         """Somebody new beside a track that just lost its person is that person, who moved fast."""
         lost = [track for track in looked if track.shown and not any(track is owner for owner in owners)]
@@ -221,10 +221,10 @@ class TrackList:
                 self.tracks.remove(owner)
                 owners[row] = nearest
 
-    def _same_place(self, box: FloatArray, other: FloatArray) -> bool:
+    def _same_place(self, box: Float32Array, other: Float32Array) -> bool:
         return _gap(box, other) < SAME_PLACE or _overlap(box, other) >= self.settings.match_iou
 
-    def _recall(self, t_ns: int, boxes: FloatArray, fresh: set[int]) -> None:
+    def _recall(self, t_ns: int, boxes: Float32Array, fresh: set[int]) -> None:
         """Give detections that match nobody to lost tracks nearby, by distance in body sizes."""
         lost = [track for track in self.tracks if track.shown and track.misses]
         for track in sorted(lost, key=lambda track: -track.seen_ns):
@@ -237,7 +237,7 @@ class TrackList:
                 track.move_to(boxes[nearest])
 
     def _doubles(
-        self, tracks: Sequence[Track], points: FloatArray, seen: Sequence[bool]
+        self, tracks: Sequence[Track], points: Float32Array, seen: Sequence[bool]
     ) -> list[tuple[int, int]]:
         """Rows (older, younger) of tracks that see the same body."""
         pairs: list[tuple[int, int]] = []
@@ -249,7 +249,7 @@ class TrackList:
             order = [i for i in order if i not in same]
         return pairs
 
-    def _is_same_body(self, one_px: FloatArray, other_px: FloatArray) -> bool:
+    def _is_same_body(self, one_px: Float32Array, other_px: Float32Array) -> bool:
         """By the whole body, or by head and shoulders where one look cuts off the rest."""
         limit = self.settings.same_body
         upper = body_distance(one_px, other_px, keypoints=UPPER_KEYPOINTS)
@@ -260,7 +260,7 @@ class TrackList:
         older: int,
         younger: int,
         looked: Sequence[Track],
-        points: FloatArray,
+        points: Float32Array,
         owners: list[Track | None],
     ) -> None:
         """Two looks saw one body: it is the older track's, by the better look.
@@ -308,20 +308,20 @@ class TrackList:
         )
 
 
-def box_of_keypoints(keypoints_px: FloatArray) -> FloatArray:
+def box_of_keypoints(keypoints_px: Float32Array) -> Float32Array:
     """Box (4,) of the person with these keypoints (23, 3), by the confident ones or all if few are."""
     sure = keypoints_px[:, 2] >= CONFIDENT_KEYPOINT
     return _padded(keypoints_px[sure if sure.sum() >= 4 else slice(None), :2])
 
 
-def _padded(points_px: FloatArray) -> FloatArray:
+def _padded(points_px: Float32Array) -> Float32Array:
     """Box (4,) of the outline of a body with these keypoints (N, 2)."""
     low, high = points_px.min(0), points_px.max(0)
-    box: FloatArray = np.concatenate([low, high]) + (high - low).max() * OUTLINE_PAD
+    box: Float32Array = np.concatenate([low, high]) + (high - low).max() * OUTLINE_PAD
     return box
 
 
-def body_distance(one_px: FloatArray, other_px: FloatArray, *, keypoints: slice = slice(None)) -> float:
+def body_distance(one_px: Float32Array, other_px: Float32Array, *, keypoints: slice = slice(None)) -> float:
     """Mean distance of two bodies (23, 3), weighted by both confidences, in units of the smaller body.
 
     By all or some ``keypoints``; one where none of them is sure in both.
@@ -336,41 +336,27 @@ def body_distance(one_px: FloatArray, other_px: FloatArray, *, keypoints: slice 
     return float((gaps * weight).sum()) / total / size
 
 
-def iou(one_xyxy: Boxes, other_xyxy: Boxes) -> FloatArray:
-    """Intersection over union of boxes (N, 4) and (M, 4), (N, M)."""
-    low = np.maximum(one_xyxy[:, None, :2], other_xyxy[None, :, :2])
-    high = np.minimum(one_xyxy[:, None, 2:], other_xyxy[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(-1)
-    union = _area(one_xyxy)[:, None] + _area(other_xyxy)[None] - shared
-    return np.asarray(shared / np.maximum(union, 1e-9), np.float32)
-
-
-def _overlap(box: FloatArray, other: FloatArray) -> float:
+def _overlap(box: Float32Array, other: Float32Array) -> float:
     """Intersection over union of two boxes (4,)."""
     return float(iou(box[None], other[None])[0, 0])
 
 
-def _gap(box: FloatArray, other: FloatArray) -> float:
+def _gap(box: Float32Array, other: Float32Array) -> float:
     """Mean distance of the sides of two boxes (4,), in units of the second one's longer side."""
     return float(np.abs(box - other).mean()) / max(1.0, _size(other))
 
 
-def _size(box: FloatArray) -> float:
+def _size(box: Float32Array) -> float:
     """Longer side of a box (4,)."""
     return max(float(box[2] - box[0]), float(box[3] - box[1]))
 
 
-def _area(boxes: Boxes) -> Boxes:
-    area: Boxes = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(-1)
-    return area
-
-
-def _center(box: FloatArray) -> FloatArray:
-    center: FloatArray = (box[:2] + box[2:]) / np.float32(2)
+def _center(box: Float32Array) -> Float32Array:
+    center: Float32Array = (box[:2] + box[2:]) / np.float32(2)
     return center
 
 
-def _best_pairs(score: FloatArray, least: float) -> list[tuple[int, int]]:
+def _best_pairs(score: Float64Array, least: float) -> list[tuple[int, int]]:
     """Pairs (row, column), best first, each row and column once, scores of at least ``least``."""
     pairs: list[tuple[int, int]] = []
     left = score.copy()

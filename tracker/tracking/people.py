@@ -3,17 +3,15 @@
 import threading
 
 import numpy as np
-import numpy.typing as npt
 
 from kinestream.detect.detector import Detections
 from kinestream.filtering import FilterFactory, PersonState, PoseFilter
 from kinestream.geometry.camera import Camera
+from kinestream.kernels.array_types import Float32Array
 from kinestream.pose import Person
 from kinestream.regress.observation import Observations
 from kinestream.tracking.association import Track, TrackList, TrackSettings
 from kinestream.tracking.poser import BodyPoser, PosedBody
-
-FloatArray = npt.NDArray[np.float32]
 
 MIN_VISIBLE_PX = 8.0
 """People of whom less is left within the picture count as gone."""
@@ -22,7 +20,7 @@ CUT_OFF_ROOM = 0.2
 """Of somebody who is cut off, so much outside of the picture is looked at, as a share of the visible box."""
 CLOSE_UP = 0.6
 """A detection this large, as a share of the picture's shorter side, is probably of somebody cut off."""
-OUTWARD: FloatArray = np.array([-1, -1, 1, 1], np.float32)
+OUTWARD: Float32Array = np.array([-1, -1, 1, 1], np.float32)
 
 
 class People:
@@ -46,7 +44,7 @@ class People:
         """Take in what the detector found at ``t_ns``."""
         self._tracks.update_detections(t_ns, found.boxes_xyxy_px, found.scores)
 
-    def boxes_at(self, t_ns: int, camera: Camera) -> FloatArray:
+    def boxes_at(self, t_ns: int, camera: Camera) -> Float32Array:
         """Where to look for each, (P, 4): within the picture, with room around those whom it cuts off."""
         wanted = self._tracks.boxes_at(t_ns)
         first = np.array([track.hits == 0 for track in self._tracks.tracks], np.bool_)
@@ -56,7 +54,7 @@ class People:
         wanted[close_up] += CUT_OFF_ROOM * side[close_up, None] * OUTWARD
         return camera.within_picture(wanted, room=CUT_OFF_ROOM)
 
-    def observe(self, t_ns: int, looks: Observations, boxes_xyxy_px: FloatArray, camera: Camera) -> None:
+    def observe(self, t_ns: int, looks: Observations, boxes_xyxy_px: Float32Array, camera: Camera) -> None:
         """Take in one look for each of `boxes_at`."""
         with self._lock:
             presence = _believable(looks, camera.within_picture(boxes_xyxy_px))
@@ -123,7 +121,7 @@ def _person(t_ns: int, track: Track, state: PersonState, posed: PosedBody, camer
     )
 
 
-def _believable(looks: Observations, boxes_xyxy_px: FloatArray) -> FloatArray:
+def _believable(looks: Observations, boxes_xyxy_px: Float32Array) -> Float32Array:
     """Presence (P,), zero where the look holds no usable numbers or hardly saw anything of the picture."""
     parts = (looks.z, looks.root_quat_wxyz, looks.translation_m, looks.betas, looks.keypoints_px)
     usable = looks.translation_m[:, 2] > MIN_DISTANCE_M

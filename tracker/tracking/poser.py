@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from kinestream.body.kinematics import CompiledKinematics
@@ -14,9 +13,8 @@ from kinestream.body.skeleton import NUM_JOINTS
 from kinestream.filtering import PersonState
 from kinestream.geometry.camera import MIN_DEPTH_M, Camera
 from kinestream.geometry.compiled_rotation import quat_from_matrix
-
-Floats = npt.NDArray[np.float64]
-FloatArray = npt.NDArray[np.float32]
+from kinestream.geometry.quaternion import to_matrix
+from kinestream.kernels.array_types import Float32Array, Float64Array
 
 _PROBES = 6
 """Random poses over which the sensitivity of the joints is averaged."""
@@ -29,7 +27,7 @@ class LatentDecoder(Protocol):
     dim: int
     flow_id: str
 
-    def decode(self, latent: FloatArray) -> FloatArray:
+    def decode(self, latent: Float32Array) -> Float32Array:
         """Local rotations of joints 1 to 21."""
         ...
 
@@ -46,13 +44,13 @@ class PosedBody:
         vertices_cam_m: (V, 3), None unless asked for.
     """
 
-    joint_quats_wxyz: FloatArray
-    joints_cam_m: FloatArray
-    joint_std_m: FloatArray
-    keypoints_cam_m: FloatArray
-    vertices_cam_m: FloatArray | None = None
+    joint_quats_wxyz: Float32Array
+    joints_cam_m: Float32Array
+    joint_std_m: Float32Array
+    keypoints_cam_m: Float32Array
+    vertices_cam_m: Float32Array | None = None
 
-    def keypoints_px(self, camera: Camera) -> FloatArray:
+    def keypoints_px(self, camera: Camera) -> Float32Array:
         """The keypoints in the picture, (23, 2); those behind the camera as if just before it."""
         points = self.keypoints_cam_m.astype(np.float64)
         points[:, 2] = np.maximum(points[:, 2], 2 * MIN_DEPTH_M)
@@ -91,16 +89,17 @@ class BodyPoser:
             )
         return bodies
 
-    def _rotations(self, states: Sequence[PersonState]) -> Floats:
+    def _rotations(self, states: Sequence[PersonState]) -> Float64Array:
         """Local rotations (P, 24, 3, 3), the first in the camera frame, hands straight."""
         local = np.empty((len(states), NUM_JOINTS, 3, 3))
         for rotations, state in zip(local, states, strict=True):
-            rotations[0] = _matrix(*state.root_quat_wxyz.tolist())
+            w, x, y, z = state.root_quat_wxyz.tolist()
+            rotations[0] = to_matrix((w, x, y, z))
         local[:, 1:22] = self._decoder.decode(np.stack([state.z for state in states]))
         local[:, 22:] = np.eye(3)
         return local
 
-    def _joint_std(self, state: PersonState, joints: Floats) -> FloatArray:
+    def _joint_std(self, state: PersonState, joints: Float64Array) -> Float32Array:
         """Standard deviation (24,) of the joints to first order: latent, turn about the pelvis, place."""
         lever2 = np.square(joints - joints[0]).sum(1)
         variance = (
@@ -110,7 +109,7 @@ class BodyPoser:
         )
         return np.asarray(np.sqrt(variance), np.float32)
 
-    def _sensitivity(self) -> Floats:
+    def _sensitivity(self) -> Float64Array:
         """Mean squared movement (24, D) of each joint, in m, per unit of each latent."""
         dim = self._decoder.dim
         centers = np.random.default_rng(0).normal(size=(_PROBES, dim)).astype(np.float32)
@@ -128,7 +127,7 @@ class BodyPoser:
             total += np.square((moved[1:] - moved[0]) / _PROBE_STEP).sum(-1).T
         return total / _PROBES
 
-    def _meshes(self, states: Sequence[PersonState], local: Floats) -> list[FloatArray | None]:
+    def _meshes(self, states: Sequence[PersonState], local: Float64Array) -> list[Float32Array | None]:
         with torch.inference_mode():
             output = self._body(
                 torch.from_numpy(np.stack([state.betas for state in states])),
@@ -136,12 +135,3 @@ class BodyPoser:
                 torch.from_numpy(np.stack([state.translation_m for state in states])),
             )
         return list(output.vertices_m.numpy())
-
-
-def _matrix(w: float, x: float, y: float, z: float) -> list[list[float]]:
-    """Rotation of a unit quaternion."""
-    return [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]

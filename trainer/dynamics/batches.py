@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kinestream.geometry.quaternion import multiply
 from kinestream.latent.dynamics import Pose, difference, move
-from kinestream.trainer.dynamics.clips import Floats, LatentClips, Trajectory, multiply, random_cameras
+from kinestream.trainer.dynamics.clips import Floats, LatentClips, Trajectory, random_cameras
 from kinestream.trainer.dynamics.noise import NoiseModel, bursts, frame_times, observe
 from kinestream.trainer.dynamics.recorded_observations import RecordedObservations
 

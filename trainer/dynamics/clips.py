@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from kinestream.geometry.quaternion import multiply, rotate
 from kinestream.geometry.rotation import quat_from_matrix
 from kinestream.latent.flow import PoseFlow
 from kinestream.trainer.data.motion.clip import MotionClip, mirror_rotations
@@ -148,27 +149,6 @@ def random_cameras(targets_m: Floats, rng: np.random.Generator) -> CameraPose:
     to_opencv = np.array([0.0, 1.0, 0.0, 0.0])  # half a turn about x: y down, z forward
     quat = multiply(np.broadcast_to(to_opencv, about_x.shape), multiply(about_x, about_y))
     return CameraPose(quat.astype(np.float32), targets_m, rng.uniform(2.0, 6.0, count).astype(np.float32))
-
-
-def multiply(left: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """Hamilton product (..., 4) of quaternions wxyz."""
-    w, x, y, z = np.moveaxis(left, -1, 0)
-    a, b, c, d = np.moveaxis(right, -1, 0)
-    product = [
-        w * a - x * b - y * c - z * d,
-        w * b + x * a + y * d - z * c,
-        w * c - x * d + y * a + z * b,
-        w * d + x * c - y * b + z * a,
-    ]
-    return np.stack(product, -1)
-
-
-def rotate(quat_wxyz: Floats, vectors: Floats) -> Floats:
-    """Vectors (..., 3) turned by unit quaternions (..., 4)."""
-    axis = np.broadcast_to(quat_wxyz[..., 1:], vectors.shape)
-    cross = 2 * np.cross(axis, vectors)
-    turned: Floats = vectors + quat_wxyz[..., :1] * cross + np.cross(axis, cross)
-    return turned
 
 
 def unit(values: Floats) -> Floats:

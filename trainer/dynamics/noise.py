@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from kinestream.trainer.dynamics.clips import Floats, Times, Trajectory, multiply, unit
+from kinestream.geometry.quaternion import multiply
+from kinestream.trainer.dynamics.clips import Floats, Times, Trajectory, unit
 
 WANDER_S = 0.6
 """Time constant with which the standard deviations wander."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kinestream.body.model import BodyModel
-from kinestream.tools.pictures.contact_sheet import CELL_PX, CELLS, part_colours, render_cell, tile
+from kinestream.tools.pictures.contact_sheet import CELL_PX, CELLS, render_cell, tile
 from kinestream.tools.pictures.demo_clip import find_motion, ground_truth, write_video
 from kinestream.tools.pictures.scene_sheet import crop_cells, draw_keypoints, draw_parts, frame_cell
 from kinestream.trainer.data.motion.clip import MotionClip
@@ -26,12 +26,6 @@ def test_body_cells_show_a_body_in_every_pose() -> None:
         assert 0.03 < drawn.mean() < 0.5
         shades = np.unique(parts.reshape(-1, 3), axis=0)
         assert len(shades) > len(np.unique(plain.reshape(-1, 3), axis=0)) / 4
-
-
-def test_every_part_has_its_colour() -> None:
-    colours = part_colours()
-    assert colours.shape == (16, 3) and (colours[0] == 0).all()
-    assert len(np.unique(colours, axis=0)) == 16
 
 
 def test_tiles_fill_the_last_row_with_white() -> None:

@@ -25,7 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kinestream.body.skeleton import KEYPOINT_NAMES
-from kinestream.detect.detector import Detector, PersonDetector, box_overlap
+from kinestream.detect.detector import Detector, PersonDetector
+from kinestream.geometry.boxes import iou
 from kinestream.geometry.camera import Camera
 from kinestream.models import Models
 from kinestream.pipeline import Tracker
@@ -152,7 +153,7 @@ def _percent(flags: Flags) -> float:
 def _found(truth: FloatArray, answers: npt.NDArray[np.floating]) -> Flags:
     """Which of the true boxes an answer overlaps enough; each answer counts once, best first."""
     found = np.zeros(len(truth), np.bool_)
-    overlap = box_overlap(truth, answers).copy() if len(truth) and len(answers) else np.zeros((0, 0))
+    overlap = iou(truth, answers).copy() if len(truth) and len(answers) else np.zeros((0, 0))
     while overlap.size and overlap.max() >= OVERLAP:
         row, column = np.unravel_index(overlap.argmax(), overlap.shape)
         overlap[row], overlap[:, column] = -1, -1

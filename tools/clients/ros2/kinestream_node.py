@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kinestream.body.skeleton import JOINT_NAMES, PARENTS
+from kinestream.geometry.quaternion import multiply, rotate
 from kinestream.pose import Person, PoseFrame
 from kinestream.stream import OutputFrame, PoseMessage, Subscriber
-from kinestream.stream.axes import multiply, rotate
 
 LINE_LIST = 5
 KEEP_S = 0.5

@@ -24,11 +24,12 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from kinestream.defaults import DEFAULT_ENDPOINT
+from kinestream.geometry.quaternion import conjugates, from_matrix, multiply, rotate, rotation_vectors
+from kinestream.kernels.array_types import AnyArray, Float64Array
 from kinestream.pose import Clock, Person, PoseFrame
-from kinestream.stream.axes import OutputFrame, multiply, rotate
+from kinestream.stream.axes import OutputFrame
 from kinestream.stream.base_publisher import BasePublisher
 from kinestream.stream.binding import Binding
 from kinestream.stream.message import PoseMessage
@@ -144,18 +145,18 @@ class SonicPublisher(BasePublisher):
 
     def _pack(self, person: Person) -> bytes:
         quat, joints = pelvis_frame(person, self._world)
-        fields: dict[str, npt.NDArray[Any]] = {
+        fields: dict[str, AnyArray] = {
             "frame_index": np.array([self._sent], "<i8"),
             "body_quat": quat[None].astype("<f4"),
             "smpl_joints": joints[None].astype("<f4"),
-            "smpl_pose": axis_angles(person.joint_quats_wxyz)[None].astype("<f4"),
+            "smpl_pose": rotation_vectors(person.joint_quats_wxyz)[None].astype("<f4"),
         }
         if self._version == 3:
             fields["joint_pos"] = fields["joint_vel"] = np.zeros((1, _ROBOT_JOINTS), "<f4")
         return pack(fields, self._version)
 
 
-def pack(fields: dict[str, npt.NDArray[Any]], version: int) -> bytes:
+def pack(fields: dict[str, AnyArray], version: int) -> bytes:
     """One message of little-endian arrays. Raises ``ValueError`` where their description is too long."""
     described = [
         {"name": name, "dtype": _TYPES[array.dtype.str[1:]], "shape": list(array.shape)}
@@ -170,25 +171,10 @@ def pack(fields: dict[str, npt.NDArray[Any]], version: int) -> bytes:
     return TOPIC + header.encode("ascii").ljust(HEADER_BYTES, b"\0") + arrays
 
 
-def pelvis_frame(
-    person: Person, world: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def pelvis_frame(person: Person, world: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Orientation (4,) of the pelvis (x forward, y left, z up) in ``world``, and the joints (24, 3) in it."""
-    from kinestream.geometry.rotation import quat_from_matrix
-
     body = OutputFrame("ros")
-    quat = multiply(quat_from_matrix(world @ body.body.T), body.joint_quats(person.root_quat_wxyz))
+    quat = multiply(from_matrix(world @ body.body.T), body.joint_quats(person.root_quat_wxyz))
     quat /= np.linalg.norm(quat)
     offsets = (person.joints_cam_m.astype(np.float64) - person.translation_m) @ world.T
-    return quat, rotate(quat * [1, -1, -1, -1], offsets)
-
-
-def axis_angles(quats_wxyz: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Rotation vectors (..., 3) in radians of quaternions (..., 4), angle at most pi."""
-    quats = np.asarray(quats_wxyz, np.float64)
-    quats = np.where(quats[..., :1] < 0, -quats, quats)
-    sine = np.linalg.norm(quats[..., 1:], axis=-1, keepdims=True)
-    tiny = sine < 1e-12
-    scale = np.where(tiny, 2.0, 2 * np.arctan2(sine, quats[..., :1]) / np.where(tiny, 1.0, sine))
-    vectors: npt.NDArray[np.float64] = scale * quats[..., 1:]
-    return vectors
+    return quat, rotate(conjugates(quat), offsets)

@@ -13,11 +13,12 @@ import time
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from kinestream.body.skeleton import FLOW_JOINT_NAMES, PARENTS
+from kinestream.geometry.quaternion import multiply, rotate
+from kinestream.kernels.array_types import Float64Array
 from kinestream.pose import Clock, Person, PoseFrame
-from kinestream.stream.axes import Origin, OutputFrame, multiply, rotate
+from kinestream.stream.axes import Origin, OutputFrame
 from kinestream.stream.base_publisher import BasePublisher
 from kinestream.stream.binding import InsecureBindError, is_loopback
 from kinestream.stream.message import PoseMessage
@@ -136,9 +137,7 @@ class VmcSender(BasePublisher):
             self._failed = True
 
 
-def bones(
-    person: Person, world: npt.NDArray[np.float64], origin: Origin
-) -> list[tuple[str, npt.NDArray[np.float64], list[float]]]:
+def bones(person: Person, world: Float64Array, origin: Origin) -> list[tuple[str, Float64Array, list[float]]]:
     """Name, local position (3,) and local rotation wxyz of every bone, parents first, in Unity's axes."""
     from kinestream.geometry.rotation import quat_from_matrix
 
