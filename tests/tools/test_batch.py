@@ -83,7 +83,7 @@ def test_a_killed_worker_costs_nothing_and_a_second_run_does_nothing(
     make_videos: MakeVideos, tmp_path: Path
 ) -> None:
     videos, results = make_videos(tmp_path / "videos"), tmp_path / "results"
-    settings = Settings(json=True, overlay=True)
+    settings = Settings(json=True, save_video=True)
     batch, killer = Batch(videos, settings, ResultFolder(results)), Killer()
     assert batch.left == 4
     with LocalWorkers(2, settings, results) as workers:
@@ -109,7 +109,7 @@ def test_on_ray_two_workers_one_killed(
     from kinestream.tools.batch.cluster import RayWorkers
 
     videos, results = make_videos(tmp_path / "videos"), tmp_path / "results"
-    settings = Settings(json=True, overlay=True)
+    settings = Settings(json=True, save_video=True)
     batch, killer = Batch(videos, settings, ResultFolder(results)), Killer()
     with RayWorkers(2, settings, results) as workers:
         assert workers.free == 2

@@ -205,7 +205,9 @@ def test_listen_prints_frames_and_a_summary(kinestream: Command, block_video: Vi
 
         thread = threading.Thread(target=publish)
         thread.start()
-        code, out, err = kinestream("listen", publisher.endpoint, "--json", "--count", 8, "--timeout", 10)
+        code, out, err = kinestream(
+            "listen", publisher.endpoint, "--json", "-", "--count", 8, "--timeout", 10
+        )
         stop.set()
         thread.join()
     assert code == 0

@@ -35,13 +35,13 @@ def run_demo(
         keypoints_px=np.stack([person.keypoints_px[:, :2] for person in people]) + np.float32([0, 2]),
         size_px=[320, 240],
         intrinsics=camera.K,
-        fps=30.0,
+        t_ns=np.arange(12) * 33_333_333,
     )
-    monkeypatch.setattr(demo, "CLIP", str(clip))
-    monkeypatch.setattr(demo, "TRUTH", str(truth))
+    monkeypatch.setattr(demo, "CLIP", clip)
+    monkeypatch.setattr(demo, "TRUTH", truth)
 
     def run(output: Path) -> str:
-        code, out, err = kinestream("demo", "--output", output, "--filter", "none")
+        code, out, err = kinestream("demo", "--out", output, "--filter", "none")
         assert code == 0, err
         return " ".join(out.split())
 

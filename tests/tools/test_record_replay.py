@@ -148,7 +148,7 @@ def test_tracking_goes_on_when_the_disk_is_full(
 ) -> None:
     path, limit = tmp_path / "full.mcap", 80_000
     process = start_kinestream(
-        "run", block_video(WALK * 4), "--no-publish", "--json", "-", "--record", path, "--record-video",
+        "run", block_video(WALK * 4), "--no-publish", "--json", "-", "--record", path, "--pictures",
         file_limit=limit,
     )  # fmt: skip
     out, err = process.communicate(timeout=240)
@@ -166,7 +166,7 @@ def test_a_file_is_recorded_with_its_pictures(
     kinestream: Command, block_video: Video, tmp_path: Path
 ) -> None:
     path = tmp_path / "walk.mcap"
-    code, _, err = kinestream("record", block_video(WALK), path, "--video")
+    code, _, err = kinestream("record", block_video(WALK), path, "--pictures")
     assert code == 0 and "15 frames" in err and "publishing" not in err
     poses = list(read_poses(path))
     assert [len(message.frame) for message in poses] == [2] * 15
@@ -209,7 +209,7 @@ def test_a_running_stream_is_recorded(kinestream: Command, tmp_path: Path, frame
     assert code == 0 and "10 frames, 0 missed" in err
     recorded = [message.data for message in read_messages(path)]
     assert recorded and set(recorded) <= set(sent)
-    assert kinestream("record", "tcp://127.0.0.1:9", tmp_path / "x.mcap", "--video")[0] == 2
+    assert kinestream("record", "tcp://127.0.0.1:9", tmp_path / "x.mcap", "--pictures")[0] == 2
 
 
 def test_a_replay_sends_the_same_bytes(kinestream: Command, recording: Path, free_address: str) -> None:

@@ -32,7 +32,7 @@ def test_run_writes_a_rerun_file_and_a_recording_opens_in_it(
         live,
         "--record",
         recording,
-        "--record-video",
+        "--pictures",
         "--filter",
         "none",
     )

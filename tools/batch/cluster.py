@@ -9,9 +9,10 @@ from typing import Any
 
 from kinestream.tools.batch.events import Died, Event, Progress
 from kinestream.tools.batch.videos import Settings, Video
-from kinestream.tools.batch.work import cores, process, use_threads
+from kinestream.tools.batch.work import process
 from kinestream.tools.batch.workers import Workers
 from kinestream.tools.extras import optional_module
+from kinestream.tools.process import cores, use_threads
 
 LOCAL = "local"
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from kinestream.tools.batch.events import Died, Event, Progress
 from kinestream.tools.batch.videos import Settings, Video
-from kinestream.tools.batch.work import cores, process, use_threads
+from kinestream.tools.batch.work import process
 from kinestream.tools.batch.workers import Workers
+from kinestream.tools.process import cores, use_threads
 
 JOIN_S = 5.0
 

@@ -40,14 +40,14 @@ class Settings:
     """What is made of every video of a batch; a result made with other settings counts as missing.
 
     Attributes:
-        npz, json, overlay: which files are written.
-        filter_name, model, max_people, fov_deg, intrinsics, body: as the options of ``kinestream run``.
+        npz, json, save_video: which files are written.
+        filter, model, max_people, fov_deg, intrinsics, body: as the options of ``kinestream run``.
     """
 
     npz: bool = True
     json: bool = False
-    overlay: bool = False
-    filter_name: str = DEFAULT_FILTER
+    save_video: bool = False
+    filter: str = DEFAULT_FILTER
     model: str = DEFAULT_MODEL
     max_people: int = DEFAULT_MAX_PEOPLE
     fov_deg: float = DEFAULT_FOV_DEG

@@ -4,7 +4,6 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,20 +32,6 @@ def process(video: Video, settings: Settings, results: Path) -> Iterator[Event]:
         yield Broken(video.name, str(error))
 
 
-def use_threads(count: int) -> None:
-    """Limit this process's number crunching, so that workers do not crowd each other out."""
-    import cv2
-    import torch
-
-    torch.set_num_threads(count)
-    cv2.setNumThreads(count)
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @cache
 def _models(body: str | None, model: str) -> Any:
     """Loaded once per worker."""
@@ -56,47 +41,33 @@ def _models(body: str | None, model: str) -> Any:
 
 
 def _track(video: Video, settings: Settings, work: Path, summary: dict[str, Any]) -> Iterator[Event]:
-    from kinestream.geometry.calibration import load_camera
-    from kinestream.pipeline import Tracker
-    from kinestream.tools.sinks import JsonLinesSink, NpzSink, OverlayVideoSink, Sink
+    from kinestream.tools.session import Outputs, Session
 
     started_s, told_s = time.monotonic(), -PROGRESS_S
     seen: set[int] = set()
-    with ExitStack() as stack:
-        tracker = stack.enter_context(
-            Tracker(
-                video.path,
-                policy="every",
-                camera=load_camera(settings.intrinsics) if settings.intrinsics else None,
-                fov_deg=settings.fov_deg,
-                filter=settings.filter_name,
-                max_people=settings.max_people,
-                vertices=settings.overlay,
-                models=_models(settings.body, settings.model),
-            )
-        )
-        assert tracker.source is not None
-        info = tracker.source.info
-        sinks: list[Sink] = []
-        if settings.npz:
-            sinks.append(stack.enter_context(NpzSink(work / "poses.npz")))
-        if settings.json:
-            sinks.append(stack.enter_context(JsonLinesSink(work / "poses.jsonl")))
-        if settings.overlay:
-            sinks.append(
-                stack.enter_context(OverlayVideoSink(work / "overlay.mp4", tracker.faces, fps=info.fps))
-            )
-        frames = with_people = 0
-        for frame, poses in tracker.frames():
-            for sink in sinks:
-                sink.write(frame, poses)
+    frames = with_people = 0
+    files = {"npz": "poses.npz", "json": "poses.jsonl", "save_video": "overlay.mp4"}
+    with Session(
+        video.path,
+        outputs=Outputs(**{kind: work / name for kind, name in files.items() if getattr(settings, kind)}),
+        policy="every",
+        intrinsics=settings.intrinsics,
+        fov_deg=settings.fov_deg,
+        filter=settings.filter,
+        max_people=settings.max_people,
+        models=_models(settings.body, settings.model),
+    ) as session:
+        assert session.tracker.source is not None
+        for _, poses in session.frames():
+            session.check()  # a video without one of its files is no result
             frames += 1
             with_people += bool(poses.persons)
             seen.update(person.track_id for person in poses)
             if time.monotonic() - told_s > PROGRESS_S:
                 told_s = time.monotonic()
-                yield Progress(video.name, frames, info.frame_count, os.getpid())
-        corrupt = tracker.source.corrupt
+                yield Progress(video.name, frames, session.tracker.source.info.frame_count, os.getpid())
+        corrupt = session.tracker.source.corrupt
+    session.check()
     summary.update(
         frames=frames,
         frames_with_people=with_people,

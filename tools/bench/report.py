@@ -6,40 +6,37 @@ kinestream bench report --out docs/benchmarks
 import base64
 import html
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from kinestream.tools.bench.accuracy.published import PUBLISHED
+from kinestream.defaults import DEFAULT_FILTER
+from kinestream.tools.extras import optional_module
 
 Json = dict[str, Any]
+PERCENTILES = ("p50", "p95", "p99")
 
 
-@dataclass(frozen=True)
-class Heading:
+class Heading(NamedTuple):
     """A section begins."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(NamedTuple):
     """A paragraph."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Grid:
+class Grid(NamedTuple):
     """A table."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """A PNG in the folder."""
 
     name: str
@@ -51,7 +48,8 @@ Block = Heading | Text | Grid | Picture
 
 def write(folder: Path) -> Path:
     """Write the three files; returns the page. Raises ``ValueError`` where there is nothing to report."""
-    reports = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in _files(folder)}
+    paths = sorted(path for path in folder.glob("*.json") if path.name != "report.json")
+    reports = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
     if not reports:
         raise ValueError(f"{folder}: no benchmark reports; kinestream bench clip --out {folder} makes one")
     blocks = list(_blocks(dict(reports), folder))
@@ -61,7 +59,7 @@ def write(folder: Path) -> Path:
     return folder / "report.html"
 
 
-def as_markdown(blocks: Sequence[Block]) -> str:
+def as_markdown(blocks: Iterable[Block]) -> str:
     """The page for a code host."""
     parts = ["# Benchmarks"]
     for block in blocks:
@@ -78,8 +76,12 @@ def as_markdown(blocks: Sequence[Block]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def as_html(blocks: Sequence[Block], folder: Path) -> str:
+def as_html(blocks: Iterable[Block], folder: Path) -> str:
     """The page for a browser, pictures inside."""
+
+    def row(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
     parts = []
     for block in blocks:
         match block:
@@ -89,38 +91,36 @@ def as_html(blocks: Sequence[Block], folder: Path) -> str:
                 parts.append(f"<p>{html.escape(text)}</p>")
             case Picture(name, caption):
                 data = base64.b64encode((folder / name).read_bytes()).decode()
+                said = html.escape(caption)
                 parts.append(
-                    f'<figure><img alt="{html.escape(caption)}" src="data:image/png;base64,{data}">'
-                    f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+                    f'<figure><img alt="{said}" src="data:image/png;base64,{data}">'
+                    f"<figcaption>{said}</figcaption></figure>"
                 )
             case Grid(columns, rows):
-                head = "".join(f"<th>{html.escape(cell)}</th>" for cell in columns)
-                body = "".join(
-                    "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-                    for row in rows
-                )
-                parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+                lines = [row(columns, "th"), *(row(cells, "td") for cells in rows)]
+                parts.append(f"<table>{''.join(lines)}</table>")
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Kinestream benchmarks</title>'
         f"<style>{_STYLE}</style><h1>Kinestream benchmarks</h1>{''.join(parts)}</html>\n"
     )
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.json") if path.name != "report.json")
-
-
 def _blocks(reports: dict[str, Json], folder: Path) -> Iterator[Block]:
     yield Text(
         "Every figure of a section was measured by its command on the machine named there. Nothing here was "
-        "measured on a GPU unless the section names one."
+        "measured on a GPU unless the section names one. What others published stands in docs/published.md."
     )
-    if "speed" in reports:
-        yield from _speed(reports.pop("speed"))
-    if "clip" in reports:
-        yield from _clip(reports.pop("clip"), folder)
+    for name, section in (("speed", _speed), ("clip", _clip)):
+        if name in reports:
+            yield from section(reports.pop(name), folder)
     for name in sorted(name for name in reports if name.startswith("accuracy")):
-        yield from _accuracy(reports.pop(name))
+        report = reports.pop(name)
+        yield Heading(f"Accuracy of {report['weights']}")
+        yield Text("Protocols in tools/bench/accuracy/sets.py, one set a table.")
+        yield _environment(report)
+        for group, figures in report["results"].items():
+            numbers = {key: value for key, value in figures.items() if isinstance(value, int | float)}
+            yield Grid((group, "value"), [[key, f"{value:.4g}"] for key, value in numbers.items()])
     if "filter" in reports:
         yield from _filter(reports.pop("filter"), folder)
     for name, report in reports.items():
@@ -128,62 +128,44 @@ def _blocks(reports: dict[str, Json], folder: Path) -> Iterator[Block]:
         if rows:
             yield Heading(name.replace("_", " ").capitalize())
             yield _environment(report)
-            yield Grid(("what", "p50 ms", "p95 ms", "p99 ms"), rows)
-    yield Heading("Published figures of others")
-    yield Text(
-        "As published by the sources named, not measured here and not comparable with the sections above: "
-        "each table is one protocol."
-    )
-    for table in PUBLISHED:
-        yield Text(f"{table.title}. {table.protocol}")
-        yield Grid(
-            ("method", *table.columns, "source"), [[m, *values, source] for m, values, source in table.rows]
-        )
+            yield Grid(("what", *(f"{key} ms" for key in PERCENTILES)), rows)
 
 
 def _environment(report: Json) -> Text:
     found = report.get("environment", {})
     packages = ", ".join(f"{name} {version}" for name, version in found.get("packages", {}).items())
-    gpu = found.get("gpu") or "no GPU"
     return Text(
-        f"Machine: {found.get('cpu')}, {found.get('cpu_count')} cores, {gpu}, {found.get('system')}; "
-        f"Python {found.get('python')}, {packages}."
+        f"Machine: {found.get('cpu')}, {found.get('cpu_count')} cores, {found.get('gpu') or 'no GPU'}, "
+        f"{found.get('system')}; Python {found.get('python')}, {packages}."
     )
 
 
-def _speed(report: Json) -> Iterator[Block]:
+def _speed(report: Json, folder: Path) -> Iterator[Block]:
     yield Heading("Speed")
     yield Text(
         f"Video file to socket, contestants in turn, medians of {report['runs']} runs; other tools in the "
         f"same run. Load average: {report.get('load_average_1min')}."
     )
     yield _environment(report)
-    rows = []
-    for name, row in report["medians"].items():
-        if "cpu_ms_per_frame" in row and name != "idle":
-            age = row.get("capture_to_publish_ms", {}).get("p95")
-            rows.append([
-                name.replace("_", " "), f"{row['cpu_ms_per_frame']:.1f}", f"{row['fps']:.1f}",
-                f"{age:.1f}" if name == "paced" and age is not None else "",
-            ])  # fmt: skip
     yield Text(
         "every: all frames as fast as they go; paced: at the clip's own speed, as if live; large: every, "
         "with --model large; four people: another clip. Processor time is that of all threads, "
         "decoding included."
     )
+    medians = report["medians"]
+    rows = []
+    for name, row in medians.items():
+        if "cpu_ms_per_frame" in row and name != "idle":
+            age = row.get("capture_to_publish_ms", {}).get("p95") if name == "paced" else None
+            figures = (row["cpu_ms_per_frame"], row["fps"], age)
+            rows.append([name.replace("_", " "), *map(_shown, figures)])
     yield Grid(("contestant", "CPU ms per frame", "frames/s", "capture to publish p95 ms"), rows)
-    stages = report["medians"].get("every", {}).get("stage_ms", {})
+    stages = medians.get("every", {}).get("stage_ms", {})
     if stages:
-        keys = ("p50", "p95", "p99")
-        yield Grid(
-            ("stage", *(f"{key} ms" for key in keys)),
-            [[name, *(f"{times[key]:.1f}" for key in keys)] for name, times in stages.items()],
-        )
+        yield _grid("stage", stages, {key: f"{key} ms" for key in PERCENTILES})
 
 
 def _clip(report: Json, folder: Path) -> Iterator[Block]:
-    from kinestream.tools.bench.report_plots import clip_plots
-
     yield Heading("The embedded clip, all filters")
     yield Text(
         "kinestream bench clip: the whole tracker on the rendered clip that ships with it, 24 joints against "
@@ -193,70 +175,96 @@ def _clip(report: Json, folder: Path) -> Iterator[Block]:
         "at the edge of what is searched."
     )
     yield _environment(report)
+    rows = {
+        name: {**row, **row["frame_ms"], "tracked": f"{row['tracked']}/{row['frames']}"}
+        for name, row in report["filters"].items()
+    }
     columns = {
-        "mpjpe_mm": "MPJPE mm", "camera_mpjpe_mm": "in the camera mm",
+        "tracked": "tracked", "mpjpe_mm": "MPJPE mm", "camera_mpjpe_mm": "in the camera mm",
         "acceleration_error_m_s2": "acceleration error m/s²", "jitter_100m_s3": "jitter 100 m/s³",
-        "lag_ms": "lag ms",
+        "lag_ms": "lag ms", "p50": "frame p50 ms", "p95": "p95 ms", "p99": "p99 ms",
     }  # fmt: skip
-    yield Grid(
-        ("filter", "tracked", *columns.values(), "frame p50 ms", "p95 ms", "p99 ms"),
-        [
-            [
-                name, f"{row['tracked']}/{row['frames']}", *(_shown(row[key]) for key in columns),
-                *(f"{row['frame_ms'][key]:.1f}" for key in ("p50", "p95", "p99")),
-            ]
-            for name, row in report["filters"].items()
-        ],
-    )  # fmt: skip
+    yield _grid("filter", rows, columns)
     if "limbs" in report:
         yield Text(
             "Twelve limb joints between the hips, aligned by the best similarity of every frame, same run:"
         )
-        yield Grid(
-            ("tracker", "frames", "PA-MPJPE mm", "jitter 100 m/s³", "lag ms"),
-            [
-                [
-                    name if name[0].isupper() else f"Kinestream, {name}", str(row["tracked"]),
-                    *(_shown(row[key]) for key in ("pa_mpjpe_mm", "jitter_100m_s3", "lag_ms")),
-                ]
-                for name, row in report["limbs"].items()
-            ],
-        )  # fmt: skip
-    for name, caption in clip_plots(report, folder):
-        yield Picture(name, caption)
+        limbs = {
+            name if name[0].isupper() else f"Kinestream, {name}": {**row, "tracked": str(row["tracked"])}
+            for name, row in report["limbs"].items()
+        }
+        columns = {"tracked": "frames", "pa_mpjpe_mm": "PA-MPJPE mm", "jitter_100m_s3": "jitter 100 m/s³"}
+        yield _grid("tracker", limbs, {**columns, "lag_ms": "lag ms"})
+    yield from _clip_plots(report, folder)
 
 
-def _accuracy(report: Json) -> Iterator[Block]:
-    yield Heading(f"Accuracy of {report['weights']}")
-    yield Text("Protocols in tools/bench/accuracy/sets.py, one set a table.")
-    yield _environment(report)
-    for name, row in report["results"].items():
-        shown = [(k, v) for k, v in row.items() if isinstance(v, int | float)]
-        yield Grid((name, "value"), [[key, f"{value:.4g}"] for key, value in shown])
+def _clip_plots(report: Json, folder: Path) -> Iterator[Picture]:
+    """Write the pictures of the embedded clip. Needs the extra ``bench`` (matplotlib)."""
+    optional_module("matplotlib", extra="bench", purpose="the report").use("Agg")
+    plt = optional_module("matplotlib.pyplot", extra="bench", purpose="the report")
+    filters = report["filters"]
+
+    def save(name: str, caption: str) -> Picture:
+        figure.savefig(folder / name, dpi=110)
+        plt.close(figure)
+        return Picture(name, caption)
+
+    figure, axis = plt.subplots(figsize=(8, 3.4), layout="constrained")
+    for name, row in filters.items():
+        errors = [float("nan") if error is None else error for error in row["error_over_time_mm"]]
+        axis.plot(row["times_s"], errors, label=name, lw=1.3)
+    axis.set(xlabel="time (s)", ylabel="error around the pelvis (mm)", ylim=(0, None))
+    axis.legend(frameon=False, ncols=len(filters))
+    yield save("clip_error.png", "Error over time on the embedded clip")
+
+    figure, axis = plt.subplots(figsize=(8, 3.0), layout="constrained")
+    name = DEFAULT_FILTER if DEFAULT_FILTER in filters else next(iter(filters))
+    axis.hist(filters[name]["all_frame_ms"], bins=60, color="#1f77b4")
+    for key, style in zip(PERCENTILES, ("-", "--", ":"), strict=True):
+        axis.axvline(filters[name]["frame_ms"][key], color="#333333", ls=style, lw=1, label=key)
+    axis.set(xlabel="time of a frame, picture to poses (ms)", ylabel="frames")
+    axis.legend(frameon=False)
+    yield save("clip_latency.png", f"Time of a frame, filter {name}")
+
+    figure, axis = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    for name, row in filters.items():
+        if row["lag_ms"] is not None:
+            at = (row["lag_ms"], row["jitter_100m_s3"])
+            axis.plot(*at, "o")
+            axis.annotate(name, at, textcoords="offset points", xytext=(6, 4))
+    axis.axhline(report["true_jitter_100m_s3"], color="#999999", ls=":", lw=1)
+    axis.set(xlabel="added lag (ms)", ylabel="jitter (100 m/s³)", yscale="log")
+    yield save("clip_jitter_lag.png", "Jitter and lag on the embedded clip; dotted: truth")
 
 
 def _filter(report: Json, folder: Path) -> Iterator[Block]:
     yield Heading("Filters on held-out motion capture")
     yield _environment(report)
+    columns = {
+        "mpjpe_mm": "MPJPE mm", "acceleration_error_m_s2": "acceleration error m/s²",
+        "jitter_100m_s3": "jitter 100 m/s³", "lag_ms": "lag ms", "update_us_p50": "µs median",
+    }  # fmt: skip
     for condition, text, picture in (
         ("realistic, 30 Hz", "Simulated observations; protocol in the model card.", "filter_frontier.png"),
         ("recorded, 30 Hz", "What the regressor said of rendered people.", "filter_frontier_recorded.png"),
     ):
-        rows = report["tables"].get(condition, {})
+        rows = report["tables"].get(condition)
         if not rows:
             continue
         yield Text(f"{condition[0].upper()}{condition[1:]}. {text}")
-        columns = ("mpjpe_mm", "acceleration_error_m_s2", "jitter_100m_s3", "lag_ms", "update_us_p50")
-        yield Grid(
-            ("filter", "MPJPE mm", "acceleration error m/s²", "jitter 100 m/s³", "lag ms", "µs median"),
-            [[n, *(_shown(r.get(c)) for c in columns)] for n, r in rows.items()],
-        )
+        yield _grid("filter", rows, columns)
         if (folder / picture).is_file():
             yield Picture(picture, f"Jitter and lag of every filter over its settings, {condition}")
 
 
-def _shown(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f}"
+def _grid(first: str, rows: Mapping[str, Json], columns: Mapping[str, str]) -> Grid:
+    """Named rows of figures; ``columns`` maps their keys to headings."""
+    cells = [[name, *(_shown(row.get(key)) for key in columns)] for name, row in rows.items()]
+    return Grid((first, *columns.values()), cells)
+
+
+def _shown(value: float | str | None) -> str:
+    return value if isinstance(value, str) else "" if value is None else f"{value:.1f}"
 
 
 def _latencies(report: Any, prefix: str = "") -> Iterator[list[str]]:
@@ -264,13 +272,12 @@ def _latencies(report: Any, prefix: str = "") -> Iterator[list[str]]:
     if not isinstance(report, dict):
         return
     if "p50_ms" in report:
-        yield [prefix, *(f"{report[key]:.3f}" for key in ("p50_ms", "p95_ms", "p99_ms"))]
+        yield [prefix, *(f"{report[f'{key}_ms']:.3f}" for key in PERCENTILES)]
         return
     for name, inner in report.items():
-        if name not in ("environment", "latency", "results"):
-            yield from _latencies(inner, f"{prefix}, {name}" if prefix else name)
-        elif name != "environment":
-            yield from _latencies(inner, prefix)
+        named = name not in ("latency", "results")
+        where = ", ".join(filter(None, (prefix, name))) if named else prefix
+        yield from _latencies(inner, where) if name != "environment" else ()
 
 
 _STYLE = (

@@ -1,24 +1,27 @@
-"""What every benchmark shares: paired timing, percentiles, the environment, the report file.
+"""What every benchmark shares: paired timing, percentiles, tables, the environment, the report file.
 
 Contestants are timed in turn within each repeat, so that a busy machine slows all of them alike.
 """
 
 import json
+import math
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
+from rich.table import Table
 
 _PACKAGES: Final = ("torch", "numpy", "numba", "smplx", "opencv-python-headless")
 _DIGITS: Final = 4  # of a millisecond
+_TIMES: Final = ("p50_ms", "p95_ms", "p99_ms", "mean_ms", "cpu_p50_ms")
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,51 @@ def median_latency(runs: Sequence[Latency]) -> Latency:
     """Return the median over several runs, of each percentile by itself."""
     if not runs:
         raise ValueError("found no runs, expected at least one")
-
-    middle = {
-        name: _rounded(statistics.median(getattr(run, name) for run in runs))
-        for name in ("p50_ms", "p95_ms", "p99_ms", "mean_ms", "cpu_p50_ms")
-    }
+    middle = {name: _rounded(statistics.median(vars(run)[name] for run in runs)) for name in _TIMES}
     return Latency(**middle, repeats=runs[0].repeats)
+
+
+def table(
+    rows: Mapping[str, Mapping[str, Any]], columns: Mapping[str, str], *, first: str = "", title: str = ""
+) -> Table:
+    """Named rows of figures as a table: ``columns`` maps keys of the rows to headings, in order."""
+    shown = Table(first, *columns.values(), title=title)
+    for name, row in rows.items():
+        shown.add_row(name, *(figure(row.get(key)) for key in columns))
+    return shown
+
+
+def latency_table(results: Mapping[str, Any], *, title: str = "") -> Table:
+    """A row for each `Latency`, however deep it lies."""
+    rows = {name: vars(latency) for name, latency in flattened(results).items()}
+    columns = {"p50_ms": "p50 ms", "p95_ms": "p95 ms", "p99_ms": "p99 ms", "cpu_p50_ms": "cpu p50 ms"}
+    return table(rows, columns, first="what", title=title)
+
+
+def flattened(results: Mapping[str, Any], prefix: str = "") -> dict[str, "Latency"]:
+    """Every `Latency` within maps of maps, by its keys."""
+    found: dict[str, Latency] = {}
+    for name, value in results.items():
+        where = f"{prefix}, {name}" if prefix else name
+        if isinstance(value, Latency):
+            found[where] = value
+        elif isinstance(value, Mapping):
+            found |= flattened(value, where)
+    return found
+
+
+def figure(value: Any) -> str:
+    """A figure as tables show it: three digits, or one behind the point; a dash for none."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 10 else f"{value:.1f}"
+    return str(value)
+
+
+def load_average() -> float | None:
+    """How many processes wanted a processor over the last minute, where the system says so."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 def environment() -> dict[str, Any]:
@@ -101,40 +143,44 @@ def environment() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in _PACKAGES if _installed(name)},
+        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
     }
 
 
 def write_report(path: Path, benchmark: str, content: Mapping[str, Any]) -> None:
     """Write a benchmark report as JSON: its name, the environment, then ``content``; dataclasses allowed."""
-    report = {"benchmark": benchmark, "environment": environment(), **content}
+    report = finite({"benchmark": benchmark, "environment": environment(), **content})
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=2, default=asdict) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def finite(value: Any) -> Any:
+    """The same content for JSON: maps for dataclasses, None for NaN and infinity, which it does not know."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return finite(asdict(value))
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _latency(times_ns: Sequence[tuple[int, int]]) -> Latency:
     wall_ms, cpu_ms = np.asarray(times_ns, dtype=np.float64).T / 1e6
     p50, p95, p99 = np.percentile(wall_ms, [50, 95, 99])
-    return Latency(
-        p50_ms=_rounded(p50),
-        p95_ms=_rounded(p95),
-        p99_ms=_rounded(p99),
-        mean_ms=_rounded(wall_ms.mean()),
-        cpu_p50_ms=_rounded(np.median(cpu_ms)),
-        repeats=len(times_ns),
-    )
+    times = map(_rounded, (p50, p95, p99, wall_ms.mean(), np.median(cpu_ms)))
+    return Latency(*times, repeats=len(times_ns))
 
 
 def _rounded(milliseconds: Any) -> float:
     return round(float(milliseconds), _DIGITS)
 
 
-def _installed(name: str) -> bool:
+def _version(name: str) -> str | None:
     try:
-        metadata.version(name)
+        return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return False
-    return True
+        return None
 
 
 def _cpu_name() -> str:

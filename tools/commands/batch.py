@@ -1,7 +1,7 @@
 """``kinestream batch VIDEOS... --out RESULTS``: many videos, each processed exactly once.
 
 kinestream batch videos/ --out results/                       npz of every video below videos/
-kinestream batch videos/ --out results/ --overlay --json      and pictures, and JSON lines
+kinestream batch videos/ --out results/ --save-video --json   and pictures, and JSON lines
 kinestream batch videos/ --out /shared/results --ray auto     on the Ray cluster that this computer is in
 """
 
@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from kinestream.defaults import DEFAULT_FILTER, DEFAULT_FOV_DEG, DEFAULT_MAX_PEOPLE, DEFAULT_MODEL
-from kinestream.tools.commands import tracking_options as tracking
+from kinestream.tools import options
 from kinestream.tools.commands.error_reporting import report_errors
-from kinestream.tools.commands.signals import stop_on_signals
+from kinestream.tools.process import cores, stop_on_signals
 
 if TYPE_CHECKING:
     from kinestream.tools.batch.coordinator import Batch
@@ -27,13 +27,20 @@ if TYPE_CHECKING:
 
 def batch(
     inputs: Annotated[list[Path], typer.Argument(help="Folders of videos, and videos.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")],
+    out: options.OutFolder,
     npz: Annotated[
-        bool, typer.Option("--npz/--no-npz", help="Write poses.npz.", rich_help_panel="Files")
+        bool, typer.Option("--npz/--no-npz", help="Write poses.npz.", rich_help_panel=options.FILES)
     ] = True,
-    json: Annotated[bool, typer.Option("--json", help="Write poses.jsonl.", rich_help_panel="Files")] = False,
-    overlay: Annotated[
-        bool, typer.Option("--overlay", help="Write overlay.mp4.", rich_help_panel="Files")
+    json: Annotated[
+        bool, typer.Option("--json", help="Write JSON lines, poses.jsonl.", rich_help_panel=options.FILES)
+    ] = False,
+    save_video: Annotated[
+        bool,
+        typer.Option(
+            "--save-video",
+            help="Write a video with the bodies drawn over it, overlay.mp4.",
+            rich_help_panel=options.FILES,
+        ),
     ] = False,
     workers: Annotated[
         int | None,
@@ -60,12 +67,12 @@ def batch(
             rich_help_panel="Workers",
         ),
     ] = False,
-    filter_name: tracking.Filter = DEFAULT_FILTER,
-    model: tracking.Model = DEFAULT_MODEL,
-    max_people: tracking.MaxPeople = DEFAULT_MAX_PEOPLE,
-    fov_deg: tracking.FovDeg = DEFAULT_FOV_DEG,
-    intrinsics: tracking.Intrinsics = None,
-    body: tracking.Body = None,
+    filter_name: options.Filter = DEFAULT_FILTER,
+    model: options.Model = DEFAULT_MODEL,
+    max_people: options.MaxPeople = DEFAULT_MAX_PEOPLE,
+    fov_deg: options.FovDeg = DEFAULT_FOV_DEG,
+    intrinsics: options.Intrinsics = None,
+    body: options.Body = None,
 ) -> None:
     """Track the people in many videos; go on where an earlier run stopped.
 
@@ -87,8 +94,8 @@ def batch(
         settings = Settings(
             npz=npz,
             json=json,
-            overlay=overlay,
-            filter_name=filter_name,
+            save_video=save_video,
+            filter=filter_name,
             model=model if model in MODELS else str(Path(model).resolve()),
             max_people=max_people,
             fov_deg=fov_deg,
@@ -123,8 +130,6 @@ def batch(
 
 
 def _workers(count: int | None, ray: str | None, settings: "Settings", out: Path) -> "Workers":
-    from kinestream.tools.batch.work import cores
-
     if ray is None:
         from kinestream.tools.batch.local import LocalWorkers
 

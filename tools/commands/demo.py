@@ -2,7 +2,6 @@
 
 import threading
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,71 +12,59 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from kinestream.defaults import ASSETS, DEFAULT_ENDPOINT, DEFAULT_ENGINE, DEFAULT_FILTER, DEFAULT_MODEL
+from kinestream.defaults import DEFAULT_ENDPOINT, DEFAULT_ENGINE, DEFAULT_FILTER, DEFAULT_MODEL
+from kinestream.tools import options
 from kinestream.tools.commands.error_reporting import report_errors
-from kinestream.tools.commands.tracking_options import Engine, Filter, Model
+from kinestream.tools.metrics.clip import CLIP, TRUTH, ClipTruth
 
 if TYPE_CHECKING:
     from kinestream.pose import PoseFrame
     from kinestream.stream import Publisher
 
-CLIP, TRUTH = "demo.mp4", "demo.npz"
+NEXT = """kinestream run 0                    your webcam
+kinestream run clip.mp4 --save-video overlay.mp4 --npz poses.npz
+kinestream listen                   in another terminal: what is on the stream
+kinestream doctor                   what this computer can do"""
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Video to write.")] = Path(
-        "kinestream-demo.mp4"
-    ),
-    filter_name: Filter = DEFAULT_FILTER,
-    model: Model = DEFAULT_MODEL,
-    engine: Engine = DEFAULT_ENGINE,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Video to write.")] = Path("kinestream-demo.mp4"),
+    filter_name: options.Filter = DEFAULT_FILTER,
+    model: options.Model = DEFAULT_MODEL,
+    engine: options.Engine = DEFAULT_ENGINE,
 ) -> None:
     """Track the embedded clip, publish it, subscribe to it, draw it, and measure the error.
 
     Needs no camera and no network.
     """
-    from kinestream.geometry.camera import Camera
-    from kinestream.pipeline import Tracker
-    from kinestream.tools.commands.status import StatusLine
-    from kinestream.tools.commands.threads import use_few_threads
-    from kinestream.tools.sinks import OverlayVideoSink
+    from kinestream.tools.process import use_threads
+    from kinestream.tools.session import Outputs, Session
+    from kinestream.tools.status import StatusLine
 
-    console = Console(highlight=False)
-    with report_errors(), ExitStack() as stack:
-        use_few_threads()
-        truth = dict(np.load(ASSETS / TRUTH))
-        (width, height), matrix = truth["size_px"].tolist(), truth["intrinsics"]
-        camera = Camera(width, height, (matrix[0, 0], matrix[1, 1]), (matrix[0, 2], matrix[1, 2]))
-        publisher = stack.enter_context(_publisher())
-        listener = stack.enter_context(Listener(publisher.endpoint))
-        started_s = time.perf_counter()
-        tracking = stack.enter_context(
-            Tracker(
-                ASSETS / CLIP,
-                camera=camera,
+    with report_errors():
+        use_threads()
+        truth = ClipTruth.load(TRUTH)
+        publisher = _publisher()
+        with Listener(publisher.endpoint) as listener:
+            started_s = time.perf_counter()
+            with Session(
+                CLIP,
+                outputs=Outputs(save_video=out),
+                publisher=publisher,
+                camera=truth.camera,
                 filter=filter_name,
                 engine=engine,
                 regressor=model,
-                vertices=True,
-                publisher=publisher,
-            )
-        )
-        fps = float(truth["fps"])
-        video = stack.enter_context(OverlayVideoSink(output, tracking.faces, fps=fps))
-        result = Measured(truth["joints_cam_m"], truth["keypoints_px"])
-        frames = tracking.frames()
-        with StatusLine(tracking, Console(stderr=True)) as status:
-            while True:
-                before_s = time.perf_counter()
-                pair = next(frames, None)
-                if pair is None:
-                    break
-                result.add(pair[1], time.perf_counter() - before_s, time.perf_counter() - started_s)
-                video.write(*pair)
-                status.update(pair[0].index)
-        stats = tracking.stats()
-        listener.wait_for(publisher.sequence)
-        console.print(_report(result, stats, listener, publisher.endpoint, output))
+            ) as session:
+                result = Measured(truth.joints_cam_m, truth.keypoints_px)
+                with StatusLine(session.tracker, Console(stderr=True)) as status:
+                    for frame, poses in session.frames():
+                        result.add(poses, session.frame_s, time.perf_counter() - started_s)
+                        status.update(frame.index)
+                stats = session.tracker.stats()
+                listener.wait_for(publisher.sequence)
+            session.check()
+            Console(highlight=False).print(_report(result, stats, listener, publisher.endpoint, out))
 
 
 @dataclass
@@ -157,14 +144,12 @@ def _publisher() -> "Publisher":
     from kinestream.stream import BindError, Publisher
 
     try:
-        return Publisher(DEFAULT_ENDPOINT, source=CLIP)
+        return Publisher(DEFAULT_ENDPOINT, source=CLIP.name)
     except BindError:
-        return Publisher("tcp://127.0.0.1:0", source=CLIP)
+        return Publisher("tcp://127.0.0.1:0", source=CLIP.name)
 
 
-def _report(
-    result: Measured, stats: dict[str, Any], listener: Listener, endpoint: str, output: Path
-) -> Table:
+def _report(result: Measured, stats: dict[str, Any], listener: Listener, endpoint: str, out: Path) -> Table:
     table = Table(box=None, show_header=False, title="Kinestream demo", title_justify="left")
     frames = len(result.frame_s)
     table.add_row("tracked", f"{len(result.absolute_mm)} of {frames} frames")
@@ -185,14 +170,8 @@ def _report(
     latency = stats["latency_ms"]
     table.add_row("latency", f"{latency['p50']:.1f} ms from picture to socket, p95 {latency['p95']:.1f} ms")
     table.add_row("stream", f"{listener.received} messages received on {endpoint}")
-    table.add_row("video", str(output))
-    table.add_row(
-        "next",
-        "kinestream run 0                    your webcam\n"
-        "kinestream run clip.mp4 --save-video overlay.mp4 --npz poses.npz\n"
-        "kinestream listen                   in another terminal: what is on the stream\n"
-        "kinestream doctor                   what this computer can do",
-    )
+    table.add_row("video", str(out))
+    table.add_row("next", NEXT)
     return table
 
 

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from kinestream.defaults import ASSETS, DEFAULT_ENDPOINT
 from kinestream.regress.shipped import MODELS
+from kinestream.tools.process import cores
 
 PACKAGES = ("av", "numba", "numpy", "opencv-python-headless", "pyzmq", "torch")
 WEIGHTS = (
@@ -58,7 +59,7 @@ def doctor() -> None:
 def checks() -> Iterator[Check]:
     """All lines of the report."""
     yield Check(
-        True, "system", f"{platform.platform()}, Python {sys.version.split()[0]}, {_cores()} CPU cores"
+        True, "system", f"{platform.platform()}, Python {sys.version.split()[0]}, {cores()} CPU cores"
     )
     yield _packages()
     yield _models()
@@ -68,10 +69,6 @@ def checks() -> Iterator[Check]:
     yield _engines()
     yield _port()
     yield _cache()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _packages() -> Check:

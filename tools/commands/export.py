@@ -1,7 +1,7 @@
 """``kinestream export FILE --to FORMAT``: recordings and archives for other programs.
 
 kinestream export walk.mcap --to bvh
-kinestream export poses.npz --to glb --to csv --output exported/
+kinestream export poses.npz --to glb --to csv --out exported/
 """
 
 from pathlib import Path
@@ -30,8 +30,8 @@ def export(
         list[str],
         typer.Option("--to", callback=_formats, help=f"{', '.join(FORMATS)}; may be given several times."),
     ],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder to write to; default: beside the file.")
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder to write to; default: beside the file.")
     ] = None,
     track: Annotated[
         list[int] | None, typer.Option(help="Only this track; may be given several times.")
@@ -70,7 +70,7 @@ def export(
                 f"[yellow]warning:[/] the joints in {file} are {1000 * worst_m:.0f} mm away from those of "
                 "this body; was another one tracked? Give it with --body"
             )
-        folder = output or file.parent
+        folder = out or file.parent
         folder.mkdir(parents=True, exist_ok=True)
         for format_name in to:
             for path in write(file, folder, format_name, chosen, model, Options(fps, max_gap)):

@@ -1,13 +1,13 @@
 """``kinestream listen``: what arrives on a stream, and how well.
 
 kinestream listen
-kinestream listen tcp://127.0.0.1:5556 --json | head -1
+kinestream listen tcp://127.0.0.1:5556 --json - | head -1
 kinestream listen tcp://tracker.local:5556 --keys robot
 """
 
-import json as json_module
 import time
 from collections import deque
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.text import Text
 
 from kinestream.defaults import DEFAULT_ENDPOINT
+from kinestream.tools import options
 from kinestream.tools.commands.error_reporting import report_errors
 
 if TYPE_CHECKING:
@@ -28,9 +29,7 @@ REFRESH_S = 0.25
 
 def listen(
     address: Annotated[str, typer.Argument(help="Where the tracker publishes.")] = DEFAULT_ENDPOINT,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print every frame as a line of JSON on standard output.")
-    ] = False,
+    json: options.Json = None,
     count: Annotated[int | None, typer.Option(min=1, help="Stop after this many frames.")] = None,
     keys: Annotated[
         Path | None, typer.Option(help="Folder of this listener's keys, for a publisher with keys.")
@@ -44,11 +43,13 @@ def listen(
     Stops with Ctrl-C. Exit code 1 when nothing comes within --timeout.
     """
     from kinestream.stream import Subscriber
-    from kinestream.tools.sinks import frame_as_dict
+    from kinestream.tools.sinks import JsonLinesSink
 
     console = Console(stderr=True, highlight=False)
     timeout_ms = None if timeout is None else 1000 * timeout
-    with report_errors(), Subscriber(address, timeout_ms=timeout_ms, keys=keys) as subscriber:
+    with report_errors(), ExitStack() as stack:
+        subscriber = stack.enter_context(Subscriber(address, timeout_ms=timeout_ms, keys=keys))
+        lines = stack.enter_context(JsonLinesSink(json)) if json is not None else None
         console.print(f"listening to {address}; Ctrl-C stops")
         arrivals = Arrivals()
         shown_s = 0.0
@@ -56,9 +57,9 @@ def listen(
             try:
                 for message in subscriber:
                     arrivals.take(message, time.monotonic_ns())
-                    if json:
-                        typer.echo(json_module.dumps(frame_as_dict(message.frame), separators=(",", ":")))
-                    elif console.is_terminal and time.monotonic() - shown_s > REFRESH_S:
+                    if lines is not None:
+                        lines.add(message.frame)
+                    if str(json) != "-" and console.is_terminal and time.monotonic() - shown_s > REFRESH_S:
                         shown_s = time.monotonic()
                         live.update(Text(arrivals.line(subscriber)), refresh=True)
                     if subscriber.received == count:

@@ -1,7 +1,7 @@
 """``kinestream record SOURCE FILE``: the stream as a file.
 
 kinestream record 0 walk.mcap                        webcam
-kinestream record clip.mp4 clip.mcap --video         file, with its pictures
+kinestream record clip.mp4 clip.mcap --pictures      file, with its pictures
 kinestream record tcp://127.0.0.1:5556 live.mcap     what a running tracker publishes
 """
 
@@ -12,10 +12,9 @@ import typer
 from rich.console import Console
 
 from kinestream.defaults import DEFAULT_FILTER, DEFAULT_FOV_DEG, DEFAULT_MODEL
+from kinestream.tools import options
 from kinestream.tools.commands.error_reporting import report_errors
-from kinestream.tools.commands.run import run
-from kinestream.tools.commands.signals import stop_on_signals
-from kinestream.tools.commands.tracking_options import Filter, FovDeg, Intrinsics, MaxFrames, Model, Policy
+from kinestream.tools.process import stop_on_signals, use_threads
 
 STREAMS = ("tcp://", "ipc://")
 
@@ -28,13 +27,13 @@ def record(
         ),
     ],
     file: Annotated[Path, typer.Argument(help="Recording to write (MCAP); must not exist.")],
-    video: Annotated[bool, typer.Option("--video", help="Record the pictures as well.")] = False,
-    max_frames: MaxFrames = None,
-    policy: Policy = None,
-    filter_name: Filter = DEFAULT_FILTER,
-    model: Model = DEFAULT_MODEL,
-    intrinsics: Intrinsics = None,
-    fov_deg: FovDeg = DEFAULT_FOV_DEG,
+    pictures: options.Pictures = False,
+    max_frames: options.MaxFrames = None,
+    policy: options.Policy = None,
+    filter_name: options.Filter = DEFAULT_FILTER,
+    model: options.Model = DEFAULT_MODEL,
+    intrinsics: options.Intrinsics = None,
+    fov_deg: options.FovDeg = DEFAULT_FOV_DEG,
     keys: Annotated[
         Path | None, typer.Option(help="Folder of a listener's keys, for a tracker with keys.")
     ] = None,
@@ -44,30 +43,36 @@ def record(
     The file is complete up to the last 0.2 s even when this program is killed. With more options:
     kinestream run SOURCE --record FILE.
     """
+    console = Console(stderr=True, highlight=False)
     if source.startswith(STREAMS):
-        if video:
-            raise typer.BadParameter("a stream of poses holds no pictures", param_hint="--video")
-        _record_stream(source, file, max_frames=max_frames, keys=keys)
+        if pictures:
+            raise typer.BadParameter("a stream of poses holds no pictures", param_hint="--pictures")
+        _record_stream(source, file, console, max_frames=max_frames, keys=keys)
         return
-    run(
-        source,
-        publish=False,
-        record=file,
-        record_video=video,
-        max_frames=max_frames,
-        policy=policy,
-        filter_name=filter_name,
-        model=model,
-        intrinsics=intrinsics,
-        fov_deg=fov_deg,
-    )
+    with report_errors():
+        from kinestream.tools.session import Outputs, Session
+
+        stop_on_signals()
+        use_threads()
+        with Session(
+            source,
+            outputs=Outputs(record=file, pictures=pictures),
+            policy=policy,  # type: ignore[arg-type]  # checked by the option
+            intrinsics=intrinsics,
+            tell=console.print,
+            fov_deg=fov_deg,
+            filter=filter_name,
+            regressor=model,
+        ) as session:
+            session.run(console, max_frames=max_frames)
 
 
-def _record_stream(address: str, file: Path, *, max_frames: int | None, keys: Path | None) -> None:
+def _record_stream(
+    address: str, file: Path, console: Console, *, max_frames: int | None, keys: Path | None
+) -> None:
     """Record what arrives, of every topic, byte for byte."""
     from kinestream.stream import Recorder, Subscriber
 
-    console = Console(stderr=True, highlight=False)
     with (
         report_errors(),
         Recorder(file, source=address) as recorder,

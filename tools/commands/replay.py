@@ -17,8 +17,8 @@ from rich.console import Console
 
 from kinestream.defaults import DEFAULT_ENDPOINT
 from kinestream.tools.commands.error_reporting import report_errors
-from kinestream.tools.commands.signals import stop_on_signals
-from kinestream.tools.commands.stream_options import Keys
+from kinestream.tools.commands.stream_options import Bind, Insecure, Keys
+from kinestream.tools.process import stop_on_signals
 
 if TYPE_CHECKING:
     from kinestream.stream import RecordedMessage
@@ -26,10 +26,8 @@ if TYPE_CHECKING:
 
 def replay(
     file: Annotated[Path, typer.Argument(help="Recording (MCAP) of kinestream record.")],
-    bind: Annotated[str, typer.Option(help="Address to publish on.")] = DEFAULT_ENDPOINT,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Allow an address that other computers reach.")
-    ] = False,
+    bind: Bind = DEFAULT_ENDPOINT,
+    insecure: Insecure = False,
     keys: Keys = None,
     speed: Annotated[
         float, typer.Option(min=0.01, max=1000, help="Play this many times as fast as recorded.")

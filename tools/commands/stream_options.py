@@ -1,11 +1,14 @@
-"""What `run` offers about the stream, and the outlet that follows from it."""
+"""What `run` offers about the stream, and the publisher that follows from it."""
 
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from kinestream.tools.options import one_of
 
 if TYPE_CHECKING:
     from kinestream.stream import BasePublisher
@@ -17,27 +20,31 @@ PANEL = "Stream"
 def _format(value: str) -> str:
     if value == "ros2":
         raise typer.BadParameter("run with the native format and start tools/clients/ros2/kinestream_node.py")
-    if value not in FORMATS:
-        raise typer.BadParameter(f"expected one of {', '.join(FORMATS)}, found {value!r}")
+    one_of(lambda: FORMATS)(value)
     return value
 
 
-def _axes(value: str) -> str:
+def _axes() -> Sequence[str]:
     from kinestream.stream.axes import AXES
 
-    if value not in AXES:
-        raise typer.BadParameter(f"expected one of {', '.join(AXES)}, found {value!r}")
-    return value
+    return tuple(AXES)
 
 
-def _origin(value: str | None) -> str | None:
+def _origins() -> Sequence[str]:
     from kinestream.stream.axes import ORIGINS
 
-    if value is not None and value not in ORIGINS:
-        raise typer.BadParameter(f"expected one of {', '.join(ORIGINS)}, found {value!r}")
-    return value
+    return tuple(ORIGINS)
 
 
+Bind = Annotated[str, typer.Option("--bind", help="Address to publish on.", rich_help_panel=PANEL)]
+Insecure = Annotated[
+    bool,
+    typer.Option(
+        "--insecure",
+        help="Allow an address that other computers reach, without keys: anybody can read the poses.",
+        rich_help_panel=PANEL,
+    ),
+]
 Format = Annotated[
     str,
     typer.Option(
@@ -63,7 +70,7 @@ Axes = Annotated[
     str,
     typer.Option(
         "--axes",
-        callback=_axes,
+        callback=one_of(_axes),
         help="camera (OpenCV), ros, unity or blender; native and jsonl.",
         rich_help_panel=PANEL,
     ),
@@ -82,7 +89,7 @@ OriginOption = Annotated[
     str | None,
     typer.Option(
         "--origin",
-        callback=_origin,
+        callback=one_of(_origins),
         help="Positions from the camera or from everybody's own hips.",
         rich_help_panel=PANEL,
     ),
@@ -97,7 +104,7 @@ Keys = Annotated[
 ]
 
 
-def open_outlet(
+def open_publisher(
     stream_format: str,
     *,
     bind: str,
@@ -111,22 +118,23 @@ def open_outlet(
     origin: str | None,
     rate_hz: float | None,
 ) -> "BasePublisher":
-    """The outlet for these options. Raises ``ValueError`` where they do not go together, ``BindError``."""
+    """The publisher for these options. Raises ``BindError``, and ``ValueError`` for options that conflict."""
     from kinestream.stream import OutputFrame, Publisher
     from kinestream.stream.adapters import JsonLinesPublisher, SonicPublisher, VmcSender
 
     tilt_rad = math.radians(tilt_deg)
-    if axes != "camera" and stream_format not in ("native", "jsonl"):
-        raise ValueError(f"--axes: {stream_format} has axes of its own; leave it out")
-    if origin is not None and stream_format.startswith("sonic"):
-        raise ValueError(f"--origin: {stream_format} sends joints relative to the hips; leave it out")
-    if min_score is not None and not stream_format.startswith("sonic"):
-        raise ValueError(f"--min-score: {stream_format} sends everybody; leave it out")
-    if keys is not None and stream_format in ("vmc", "jsonl"):
-        raise ValueError(f"--keys: {stream_format} cannot be encrypted; leave it out")
+    sonic = stream_format.startswith("sonic")
+    for conflict, option, reason in (
+        (axes != "camera" and stream_format not in ("native", "jsonl"), "axes", "has axes of its own"),
+        (origin is not None and sonic, "origin", "sends joints relative to the hips"),
+        (min_score is not None and not sonic, "min-score", "sends everybody"),
+        (keys is not None and stream_format in ("vmc", "jsonl"), "keys", "cannot be encrypted"),
+    ):
+        if conflict:
+            raise ValueError(f"--{option}: {stream_format} {reason}; leave it out")
     if stream_format == "vmc":
         return VmcSender(to, source=source, insecure=insecure, origin=origin or "hips", tilt_rad=tilt_rad)  # type: ignore[arg-type]
-    if stream_format.startswith("sonic"):
+    if sonic:
         from kinestream.stream.adapters.sonic import MIN_SCORE, RATE_HZ
 
         if rate_hz != RATE_HZ:

@@ -41,18 +41,27 @@ def limb_figures(times_s: Floats, found_m: Floats, true_m: Floats) -> dict[str, 
     }
 
 
+def run_mediapipe(python: Path, clip: Path, *options: str) -> dict[str, Any]:
+    """What `mediapipe_run.py` says of a clip, run by the interpreter of an environment with MediaPipe.
+
+    Raises ``RuntimeError`` with what it said where that fails.
+    """
+    command = [str(python), str(Path(__file__).with_name("mediapipe_run.py")), str(clip), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode or not done.stdout.strip():
+        raise RuntimeError(f"{python} could not run MediaPipe on {clip}: {done.stderr.strip()[-400:]}")
+    report: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return report
+
+
 def mediapipe_limbs(python: Path, clip: Path) -> Floats:
     """World landmarks of the limbs (T, 12, 3) by MediaPipe Pose in its video mode; NaN where it finds nobody.
 
-    Raises ``RuntimeError`` with what it said where that environment fails.
+    Raises ``RuntimeError`` as `run_mediapipe`.
     """
-    script = Path(__file__).with_name("mediapipe_run.py")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "landmarks.json"
-        command = [str(python), str(script), str(clip), "--landmarks", str(file)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{python} could not run MediaPipe on {clip}: {done.stderr.strip()[-400:]}")
+        run_mediapipe(python, clip, "--landmarks", str(file))
         return limbs_of(json.loads(file.read_text(encoding="utf-8")))
 
 

@@ -46,9 +46,13 @@ class SinkGroup(Sink):
 
     name = "sinks"
 
-    def __init__(self, sinks: Sequence[Sink]) -> None:
+    def __init__(self, sinks: Sequence[Sink] = ()) -> None:
         self._sinks = list(sinks)
         self.failures: list[str] = []
+
+    def add(self, sink: Sink) -> None:
+        """One more, closed with the others."""
+        self._sinks.append(sink)
 
     def write(self, frame: Frame, poses: PoseFrame) -> None:
         """Add one frame to each. Raises ``BrokenPipeError`` where the reader of a pipe is gone."""

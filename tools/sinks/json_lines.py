@@ -67,6 +67,10 @@ class JsonLinesSink(Sink):
 
     def write(self, frame: Frame, poses: PoseFrame) -> None:
         """Add one line."""
+        self.add(poses)
+
+    def add(self, poses: PoseFrame) -> None:
+        """Add one line, of poses whose picture is not at hand."""
         if self._file is None:
             return
         self._file.write(json.dumps(frame_as_dict(poses), separators=(",", ":")) + "\n")

@@ -15,8 +15,8 @@ from kinestream.geometry.camera import Camera
 from kinestream.latent.flow import FlowConfig, PoseFlow
 from kinestream.regress.observation import Observations
 from kinestream.regress.regressor import nobody
-from kinestream.tools.bench.accuracy.__main__ import run_datasets
 from kinestream.tools.bench.accuracy.datasets import human36m, posed_videos
+from kinestream.tools.bench.accuracy.evaluate import run_datasets
 from kinestream.trainer.data.annotated.annotated import AnnotationError
 from kinestream.trainer.data.annotated.emdb import load_emdb
 from kinestream.trainer.data.annotated.human36m import JOINT_COLUMNS, View36M

@@ -34,7 +34,7 @@ def test_the_report_has_every_engine_that_runs_here(weights: Path, tmp_path: Pat
     threads = torch.get_num_threads()
     try:
         engines.main(
-            weights, crops=None, count=5, threads=threads, repeats=2, report=tmp_path / "engines.json"
+            str(weights), crops=None, count=5, threads=threads, repeats=2, out=tmp_path / "engines.json"
         )
     finally:
         torch.set_num_threads(threads)

@@ -16,8 +16,8 @@ from kinestream.latent.decode import FlowDecoder
 from kinestream.latent.flow import FlowConfig, PoseFlow
 from kinestream.tools.bench.filter import runs as filter_runs
 from kinestream.tools.bench.filter import tuning as filter_tuning
-from kinestream.tools.bench.filter.__main__ import finite
 from kinestream.tools.bench.filter.checks import LEARNED, checks, half_rate_difference, lag_at_jitter
+from kinestream.tools.bench.timing import finite
 from kinestream.tools.metrics import motion as metrics
 from kinestream.trainer.data.motion.clip import MotionClip
 from kinestream.trainer.dynamics.clips import LatentClips

@@ -40,7 +40,7 @@ def test_without_a_gpu_it_says_so(
 ) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)
     with pytest.raises(typer.Exit) as ended:
-        gpu_engines.main(weights, crops=None, clip=None, repeats=2, report=None)
+        gpu_engines.main(str(weights), crops=None, clip=None, repeats=2, out=Path("unwritten.json"))
     assert ended.value.exit_code == 2
     assert "no CUDA device, nothing was measured" in capsys.readouterr().err
 
@@ -56,7 +56,7 @@ def test_all_figures_and_the_missed_bar(
     monkeypatch.setitem(gpu_engines.BARS, "crops_per_s", 1.0)
     path = tmp_path / "gpu.json"
     with pytest.raises(typer.Exit) as ended:
-        gpu_engines.main(weights, crops=None, clip=Path("clip.mp4"), repeats=4, report=path)
+        gpu_engines.main(str(weights), crops=None, clip=Path("clip.mp4"), repeats=4, out=path)
     assert ended.value.exit_code == 1
     report = json.loads(path.read_text())
     assert "not installed" in report["results"]["tensorrt"]["missing"]
@@ -72,7 +72,9 @@ def test_a_failed_pipeline_is_a_missed_bar(
     weights: Path, gpu: FakeGpu, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(typer.Exit):
-        gpu_engines.main(weights, crops=None, clip=tmp_path / "no.mp4", repeats=1, report=tmp_path / "r.json")
+        gpu_engines.main(
+            str(weights), crops=None, clip=tmp_path / "no.mp4", repeats=1, out=tmp_path / "r.json"
+        )
     report = json.loads((tmp_path / "r.json").read_text())
     assert "exit code" in report["results"]["cuda"]["pipeline"]["failed"]
     assert report["met"]["cuda"]["pipeline_fps"] is False and "MISSED" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Figures of recorded looks, on errors whose figures are known; and the recording in the filter benchmark."""
+"""Figures of recorded observations whose errors are known; and the recording in the filter benchmark."""
 
 import json
 from dataclasses import replace
@@ -14,8 +14,7 @@ from kinestream.filtering.unfiltered import Unfiltered
 from kinestream.latent.decode import FlowDecoder
 from kinestream.latent.flow import FlowConfig, PoseFlow
 from kinestream.tools.bench.filter.recorded import RECORDED, recorded_conditions
-from kinestream.tools.bench.filter.residual_statistics import statistics
-from kinestream.tools.bench.filter.residuals import main
+from kinestream.tools.bench.filter.residuals import main, statistics
 from kinestream.tools.bench.filter.runs import run, score
 from kinestream.trainer.dynamics.recorded_observations import RecordedObservations
 
@@ -91,9 +90,9 @@ def test_missed_frames_do_not_count() -> None:
 def test_the_command_writes_the_figures(tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(main)
-    looks, report = tmp_path / "looks.npz", tmp_path / "residuals.json"
-    recording(white=0.3).save(looks)
-    result = CliRunner().invoke(app, [str(looks), "--report", str(report)])
+    path, report = tmp_path / "recorded.npz", tmp_path / "residuals.json"
+    recording(white=0.3).save(path)
+    result = CliRunner().invoke(app, [str(path), "--out", str(report)])
     assert result.exit_code == 0, result.output
     content = json.loads(report.read_text())
     assert content["clips"] == CLIPS and content["missed_share"] == 0

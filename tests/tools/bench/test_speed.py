@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
 from kinestream.tools.bench.robustness import damage, soak
-from kinestream.tools.bench.speed import __main__ as speed
+from kinestream.tools.bench.speed import pipeline as speed
+from kinestream.tools.metrics.clip import CLIP
 
 
 def test_medians_go_into_maps_and_leave_the_rest() -> None:
@@ -23,10 +25,7 @@ def test_medians_go_into_maps_and_leave_the_rest() -> None:
 
 
 def test_a_tracked_clip_is_measured_and_its_stream_received() -> None:
-    import kinestream
-
-    clip = Path(kinestream.__file__).parent / "assets" / "demo.mp4"
-    run = speed.track(clip, "--policy", "every")
+    run = speed.track(CLIP, "--policy", "every")
     assert run["frames"] == run["published"] > 30 and run["dropped"] == run["corrupt"] == 0
     assert 0 < run["received"] <= run["published"]
     assert run["people_per_frame"] > 0.5 and run["first_pose_s"] > 0
@@ -38,14 +37,11 @@ def test_a_tracked_clip_is_measured_and_its_stream_received() -> None:
 
 
 def test_any_command_can_be_a_peer() -> None:
-    import kinestream
-
-    clip = Path(kinestream.__file__).parent / "assets" / "demo.mp4"
-    run = speed._peer_run(f"{sys.executable} -c 'import sys; open(sys.argv[1])' {{video}}", clip)
+    run = speed._peer_run(f"{sys.executable} -c 'import sys; open(sys.argv[1])' {{video}}", CLIP)
     assert run["cpu_ms_per_frame"] > 0 and run["frames"] > 30
     with pytest.raises(RuntimeError, match="exit code 3"):
-        speed._peer_run(f"{sys.executable} -c 'raise SystemExit(3)' {{video}}", clip)
-    with pytest.raises(SystemExit, match="expected NAME=COMMAND"):
+        speed._peer_run(f"{sys.executable} -c 'raise SystemExit(3)' {{video}}", CLIP)
+    with pytest.raises(typer.BadParameter, match="expected NAME=COMMAND"):
         speed._peer("no video in it")
 
 
@@ -58,9 +54,7 @@ def test_growth_compares_the_end_with_the_time_after_the_start() -> None:
 
 
 def test_a_clip_is_looped_with_times_that_run_on() -> None:
-    import kinestream
-
-    decoder = soak.LoopDecoder(Path(kinestream.__file__).parent / "assets" / "demo.mp4")
+    decoder = soak.LoopDecoder(CLIP)
     info = decoder.open()
     assert info.frame_count is not None and info.fps is not None
     times = [picture.t_capture_ns for _ in range(info.frame_count + 5) if (picture := decoder.next_picture())]
@@ -70,13 +64,10 @@ def test_a_clip_is_looped_with_times_that_run_on() -> None:
 
 
 def test_damage_is_seeded_and_every_file_is_accounted_for(tmp_path: Path) -> None:
-    import kinestream
-
-    clip = Path(kinestream.__file__).parent / "assets" / "demo.mp4"
-    data = clip.read_bytes()
+    data = CLIP.read_bytes()
     one, other = (damage.mutated(data, np.random.default_rng(3)) for _ in range(2))
     assert one == other and one[1] != data
-    report = damage.measure(clip, count=4, seed=1)
+    report = damage.measure(CLIP, count=4, seed=1)
     assert sum(report["outcomes"].values()) == sum(report["damage"].values()) == 4
     assert not {"crash", "hang", "unaccounted"} & report["outcomes"].keys()
     assert report["frames_read"] > 0

@@ -25,7 +25,10 @@ from rich.console import Console
 from kinestream.body.model import BodyModel
 from kinestream.latent.flow import PoseFlow
 from kinestream.regress.regressor import Regressor, load_network
+from kinestream.tools import options
 from kinestream.tools.bench.accuracy import sets
+from kinestream.tools.bench.report import Grid
+from kinestream.tools.bench.report import as_markdown as as_page
 from kinestream.tools.bench.timing import write_report
 
 _logger = logging.getLogger(__name__)
@@ -64,20 +67,12 @@ def command_of(
     name: str, *, data: Path, pool: Path, labels: Path, run: Path, more: Sequence[str]
 ) -> list[str]:
     """The training command of a setting."""
-    options = options_of(name)
-    command = [
-        sys.executable,
-        "-m",
-        "kinestream.trainer.train_regressor",
-        "--run",
-        str(run),
-        "--data",
-        str(data),
-    ]
-    command += ["--pool", str(pool), *more]
-    for option, value in options.items():
+    chosen = options_of(name)
+    command = [sys.executable, "-m", "kinestream.trainer.train_regressor"]
+    for option, value in {"run": run, "data": data, "pool": pool, **chosen}.items():
         command += [f"--{option}", str(value)]
-    if options["self"] > 0:
+    command += more
+    if chosen["self"] > 0:
         command += ["--labels", str(labels)]
         for clip in labelled_clips(data / "clips", labels):
             command += ["--unlabelled", str(clip)]
@@ -107,35 +102,32 @@ def measure(weights: Path, data: Path, pool: Path, *, limit: int | None) -> dict
 
 def as_markdown(results: dict[str, dict[str, dict[str, Any]]]) -> str:
     """The table, one training a row."""
-    lines = [
-        "| training | " + " | ".join(f"{group} {metric}" for group, metric in COLUMNS) + " |",
-        "| --- |" + " --- |" * len(COLUMNS),
+    rows = [
+        [name, *(f"{groups[group][metric]:.3g}" for group, metric in COLUMNS)]
+        for name, groups in results.items()
     ]
-    for name, groups in results.items():
-        values = [f"{groups[group][metric]:.3g}" for group, metric in COLUMNS]
-        lines.append(f"| {name} | " + " | ".join(values) + " |")
-    return "\n".join(lines) + "\n"
+    return as_page([Grid(["training", *map(" ".join, COLUMNS)], rows)]).partition("\n\n")[2]
 
 
 def main(
-    data: Annotated[Path, typer.Option(envvar="KINESTREAM_DATA", help="data folder")],
-    pool: Annotated[Path, typer.Option(help="crop pool with train/ and val/")],
-    labels: Annotated[Path, typer.Option(help="label files of DATA/clips")],
+    data: options.Data,
+    pool: Annotated[Path, typer.Option(help="Crop pool with train/ and val/.")],
+    labels: Annotated[Path, typer.Option(help="Label files of DATA/clips.")],
     shared: Annotated[
         list[str] | None,
-        typer.Argument(help="further options of kinestream.trainer.train_regressor, for all"),
+        typer.Argument(help="Further options of kinestream.trainer.train_regressor, for all."),
     ] = None,
     *,
-    out: Annotated[Path, typer.Option(help="folder for the runs and the tables")],
-    steps: Annotated[int, typer.Option(help="of each training")] = 3000,
-    batch_size: int = 32,
-    crop_px: int = 128,
-    seed: int = 0,
-    threads: int = 1,
-    device: str = "cpu",
-    init: Annotated[Path | None, typer.Option(help="weights from which all start")] = None,
-    lifter: Annotated[Path | None, typer.Option(help="lifter from which all start")] = None,
-    limit: Annotated[int | None, typer.Option(help="at most so many pictures per set")] = None,
+    out: options.OutFolder,
+    steps: Annotated[int, typer.Option(help="Of each training.")] = 3000,
+    batch_size: Annotated[int, typer.Option(help="Of each training.")] = 32,
+    crop_px: Annotated[int, typer.Option(help="Side of the crops.")] = 128,
+    seed: options.Seed = 0,
+    threads: options.Threads = 1,
+    device: Annotated[str, typer.Option(help="Where to train.")] = "cpu",
+    init: Annotated[Path | None, typer.Option(help="Weights from which all start.")] = None,
+    lifter: Annotated[Path | None, typer.Option(help="Lifter from which all start.")] = None,
+    limit: options.Limit = None,
 ) -> None:
     """Train and measure all settings."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")

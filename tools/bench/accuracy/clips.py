@@ -1,12 +1,11 @@
 """Accuracy of the whole tracker on video, and of the detector.
 
 * ``overlay``: real clips with machine labels (``tools/teacher/pseudo_label.py``). For every person labelled
-  in a
-  frame, the nearest tracked body of that frame: mean distance of its projected limb joints to the labels that
-  are visible (12 joints, visibility from 0.5), over the height of the label's box. ``on_person_percent`` is
-  the share of labelled people with less than 8 %; a person without any body counts as missed. The labels are
-  a model's answers, not the truth; hips lie elsewhere by convention. ``confirmed_...`` are the same of those
-  labels that the model repeats in the mirrored picture, as training asks of its labels.
+  in a frame, the nearest tracked body of that frame: mean distance of its projected limb joints to the
+  visible labels (12 joints, visibility from 0.5), over the height of the label's box. ``on_person_percent``
+  is the share of labelled people with less than 8 %; a person without any body counts as missed. The labels
+  are a model's answers, not the truth; hips lie elsewhere by convention. ``confirmed_...`` are the same of
+  those labels that the model repeats in the mirrored picture, as training asks of its labels.
 * ``detector``: recall and precision at an overlap (intersection over union) of 0.5 against the boxes of the
   same labels, and the share of photos without people in which something is found. Precision is a lower bound:
   people without a label count as false.
@@ -31,6 +30,7 @@ from kinestream.geometry.camera import Camera
 from kinestream.models import Models
 from kinestream.pipeline import Tracker
 from kinestream.pose import Person, PoseFrame
+from kinestream.tools.metrics.clip import ClipTruth
 from kinestream.tools.metrics.motion import acceleration_error
 from kinestream.trainer.data.photos.lspet import LIMB_JOINTS
 from kinestream.trainer.data.photos.pseudo import LANDMARK_OF_KEYPOINT, MAX_FLIP_ERROR
@@ -177,14 +177,10 @@ def false_alarms(folder: Path, detector: Detector, *, limit: int | None) -> dict
 
 def rendered_clip(video: Path, truth: Path, models: Models) -> dict[str, Any]:
     """Errors of the tracked body on a rendered clip, whose ``truth`` is as in ``tracker/assets/demo.npz``."""
-    with np.load(truth, allow_pickle=False) as content:
-        joints = content["joints_cam_m"].astype(np.float64)
-        times_s = content["t_ns"].astype(np.float64) * 1e-9
-        intrinsics, (width, height) = content["intrinsics"], content["size_px"].tolist()
-    focal, centre = intrinsics[[0, 1], [0, 1]], intrinsics[:2, 2]
-    camera = Camera(width, height, (float(focal[0]), float(focal[1])), (float(centre[0]), float(centre[1])))
+    known = ClipTruth.load(truth)
+    joints = known.joints_cam_m.astype(np.float64)
     rows, estimates = [], []
-    with Tracker(video, policy="every", camera=camera, models=models) as tracker:
+    with Tracker(video, policy="every", camera=known.camera, models=models) as tracker:
         for frame in tracker:
             if frame.persons and frame.frame_index < len(joints):
                 best = max(frame.persons, key=lambda person: person.score)
@@ -192,7 +188,7 @@ def rendered_clip(video: Path, truth: Path, models: Models) -> dict[str, Any]:
                 estimates.append(best.joints_cam_m.astype(np.float64))
     if len(rows) < 3:
         raise ValueError(f"{video}: the body was found in {len(rows)} frames only; nothing to compare")
-    guess, true, times = np.array(estimates), joints[rows], times_s[rows]
+    guess, true, times = np.array(estimates), joints[rows], known.times_s[rows]
     return {
         "frames": len(rows),
         "found_percent": 100 * len(rows) / len(joints),

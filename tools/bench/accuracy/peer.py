@@ -1,5 +1,4 @@
-"""MediaPipe Pose on the sets of `kinestream.tools.bench.accuracy.sets`, from files
- of ``tools/teacher/pseudo_label.py``.
+"""MediaPipe Pose on the sets of `kinestream.tools.bench.accuracy.sets`, from label files of the teacher.
 
 The protocol is the same where it can be: LSP-Extended counts a photo without a person as wrong; the error on
 bodypose3d is that of the world landmarks after a similarity, on the frames in which somebody was found.

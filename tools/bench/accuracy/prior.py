@@ -1,6 +1,6 @@
 """Pose priors side by side on held-out subjects.
 
-    python -m kinestream.tools.bench.accuracy.prior MOCAP [--photos LSPET_FOLDER]
+    python -m kinestream.tools.bench.accuracy.prior --mocap MOCAP [--photos LSPET_FOLDER]
 
 MOCAP is a mocap folder or cache. One table: negative log-likelihood, reconstruction, completion of hidden
 joints, plausibility of samples, size and speed; and, with photos, fits to the 14 keypoints of LSP-Extended.
@@ -19,7 +19,6 @@ import numpy as np
 import torch
 import typer
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from kinestream.body.skeleton import FLOW_JOINT_NAMES, NUM_FLOW_JOINTS
@@ -28,8 +27,9 @@ from kinestream.latent.coordinates import TangentCoordinates
 from kinestream.latent.decode import FlowDecoder
 from kinestream.latent.flow import DEFAULT_WEIGHTS, LIGHT_WEIGHTS, PoseFlow
 from kinestream.latent.prior.completion import complete_pose
+from kinestream.tools import options
 from kinestream.tools.bench.accuracy.prior_fit import fit_photos
-from kinestream.tools.bench.timing import measure, write_report
+from kinestream.tools.bench.timing import measure, table, write_report
 from kinestream.trainer.baselines.gmm import PoseMixture
 from kinestream.trainer.baselines.vae import PoseVAE, complete_by_latents, train_vae
 from kinestream.trainer.data.motion.augment import LIMB_GROUPS, perturb
@@ -103,14 +103,8 @@ def contestants(poses: Tensor, *, vae_steps: int, mixture_poses: int) -> list[Co
         training, _ = draw_batch(poses, factor, batch, 0)
         for components, name in ((1, "Gaussian"), (8, "GMM, 8 components")):
             mixture = PoseMixture.fit(coordinates, training, components)
-            made.append(
-                Contestant(
-                    name + label,
-                    mixture.log_prob,
-                    mixture.complete,
-                    mixture.sample,
-                )
-            )
+            parts = (mixture.log_prob, mixture.complete, mixture.sample)
+            made.append(Contestant(name + label, *parts))
         vae = train_vae(poses, TrainConfig(steps=vae_steps, batch=256, **augmentation))  # type: ignore[arg-type]
         made.append(_latent("VAE, VPoser-style" + label, vae, None, partial(complete_by_latents, vae)))
     for name, path in (("flow, light", LIGHT_WEIGHTS), ("flow, main", DEFAULT_WEIGHTS)):
@@ -134,7 +128,7 @@ def _latent(
     )
 
 
-def judge(
+def evaluate(
     contestant: Contestant, poses: Tensor, val_poses: Tensor, *, noise_rad: float, count: int
 ) -> dict[str, float | None]:
     """All figures of one prior; None where it does not define one."""
@@ -167,7 +161,7 @@ def judge(
 
 
 def real_row(poses: Tensor, val_poses: Tensor) -> dict[str, float | None]:
-    """The same judgements of held-out real poses, where they make sense."""
+    """The same figures of held-out real poses, where they make sense."""
     generator = torch.Generator().manual_seed(0)
     few = poses[torch.randperm(len(poses), generator=generator)[:40000]]
     some = val_poses[torch.randperm(len(val_poses), generator=generator)[:2000]]
@@ -186,45 +180,39 @@ def decode_speed(path: Path) -> dict[str, Any]:
 
 
 def main(
-    mocap: Annotated[
-        Path, typer.Argument(help="Mocap folder, or a cache made by kinestream.trainer.prepare.mocap.")
-    ],
+    mocap: options.Mocap,
     photos: Annotated[
         Path | None, typer.Option(help="LSP-Extended folder: images/, labels.json, val.txt.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Report to write.")] = Path("docs/benchmarks/prior.json"),
     work: Annotated[Path, typer.Option(help="Where a cache of MOCAP may be kept.")] = Path("."),
     count: Annotated[int, typer.Option(help="Poses to complete.")] = 128,
     vae_steps: Annotated[int, typer.Option(help="Training steps of the VAE.")] = 2500,
     mixture_poses: Annotated[int, typer.Option(help="Training poses of the mixtures.")] = 40000,
+    out: options.Report = Path("docs/benchmarks/prior.json"),
 ) -> None:
-    """Compare pose priors on MOCAP's held-out subjects and write docs/benchmarks/prior.json."""
+    """Compare pose priors on MOCAP's held-out subjects."""
     torch.set_num_threads(1)
     console = Console()
     config = TrainConfig()
     poses, val_poses = load_training_poses(mocap, config, work)
     rows: dict[str, dict[str, float | None]] = {"real, held-out": real_row(poses, val_poses)}
     for contestant in contestants(poses, vae_steps=vae_steps, mixture_poses=mixture_poses):
-        rows[contestant.name] = judge(contestant, poses, val_poses, noise_rad=config.noise_rad, count=count)
+        rows[contestant.name] = evaluate(
+            contestant, poses, val_poses, noise_rad=config.noise_rad, count=count
+        )
         console.print(contestant.name, {k: v and round(v, 3) for k, v in rows[contestant.name].items()})
+    flows = {"flow, main": DEFAULT_WEIGHTS, "flow, light": LIGHT_WEIGHTS}
     report: dict[str, Any] = {
         "noise_rad": config.noise_rad, "train_poses": len(poses), "val_poses": len(val_poses),
         "completed_poses": count, "table": rows,
-        "run_time": {path.stem: decode_speed(path) for path in (DEFAULT_WEIGHTS, LIGHT_WEIGHTS)},
+        "run_time": {path.stem: decode_speed(path) for path in flows.values()},
     }  # fmt: skip
     if photos is not None:
-        report["fits"] = {
-            "flow, main": fit_photos(PoseFlow.load(), photos),
-            "flow, light": fit_photos(PoseFlow.load(LIGHT_WEIGHTS), photos),
-        }
+        report["fits"] = {name: fit_photos(PoseFlow.load(path), photos) for name, path in flows.items()}
         console.print(report["fits"])
     write_report(out, "prior", report)
     columns = ("nll", "completion_mm", "sample_to_real_deg", "real_to_sample_deg", "limit_violation_share")
-    table = Table("prior", *columns)
-    for name, row in rows.items():
-        values = [row.get(column) for column in columns]
-        table.add_row(name, *("–" if value is None else f"{value:.3f}" for value in values))
-    console.print(table)
+    console.print(table(rows, dict(zip(columns, columns, strict=True)), first="prior"))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def fit_labels(flow: PoseFlow, folder: Path, *, count: int = 200) -> tuple[Fit, 
 
 
 def fit_photos(flow: PoseFlow, folder: Path, *, count: int = 200) -> dict[str, Any]:
-    """Judge fits: mean reprojection error in parts of the person's size, plausibility by the main flow."""
+    """Evaluate fits: mean reprojection error in parts of the person's size, plausibility by the main flow."""
     fit, seconds = fit_labels(flow, folder, count=count)
     close = fit.mean_error < 0.05
     plausible = plausibility(PoseFlow.load(), fit.rotations[:, 1:22]) >= 0.01

@@ -10,7 +10,6 @@ peak of a fresh process over one step (Linux only).
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import subprocess
@@ -19,22 +18,22 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import torch
 import typer
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from kinestream.body.model import BodyModel
 from kinestream.geometry.rotation import matrix_from_axis_angle
 from kinestream.kernels.alignment import alignment_loss
-from kinestream.tools.bench.timing import measure_paired, write_report
+from kinestream.tools import options
+from kinestream.tools.bench.timing import latency_table, measure_paired, write_report
 from kinestream.tools.part_fitting.scenes import perturbed, place_people, render_parts, square_camera
 
 TARGET_SPEEDUP: Final = 10.0
-"""Over the reference face at B = 8, 6,899 vertices and 64 x 64 maps."""
+"""Over the reference backend at B = 8, 6,899 vertices and 64 x 64 maps."""
 
 MEMORY_MAPS: Final = (64, 128, 256, 512)
 MEMORY_COPIES: Final = (1, 4, 16)
@@ -63,10 +62,16 @@ def scene(batch: int, size_px: int, *, copies: int = 1) -> dict[str, Tensor]:
     }
 
 
-def fused(given: dict[str, Tensor], face: str) -> Tensor:
-    """The loss (B,) by one of its faces."""
-    options: dict[str, Any] = {"camera": given["camera"], "sigma_px": float(given["sigma_px"]), "face": face}
-    return alignment_loss(given["vertices"], given["part_ids"], given["part_map"], **options).total
+def fused(given: dict[str, Tensor], backend: str) -> Tensor:
+    """The loss (B,) by one of its backends."""
+    return alignment_loss(
+        given["vertices"],
+        given["part_ids"],
+        given["part_map"],
+        camera=given["camera"],
+        sigma_px=float(given["sigma_px"]),
+        backend=backend,  # type: ignore[arg-type]
+    ).total
 
 
 def chamfer_cdist(given: dict[str, Tensor]) -> Tensor:
@@ -124,8 +129,8 @@ def latencies(batch: int, size_px: int, repeats: int, *, chamfer: bool) -> dict[
     """Time all contestants on one and on two threads, and their processor time on one."""
     given = scene(batch, size_px)
     losses: dict[str, Callable[[dict[str, Tensor]], Tensor]] = {
-        "reference": partial(fused, face="reference"),
-        "cpu": partial(fused, face="cpu"),
+        "reference": partial(fused, backend="reference"),
+        "cpu": partial(fused, backend="cpu"),
     }
     if chamfer:
         losses["torch.cdist chamfer"] = chamfer_cdist
@@ -138,24 +143,13 @@ def latencies(batch: int, size_px: int, repeats: int, *, chamfer: bool) -> dict[
     processor_ms = {
         name: _processor_ms(partial(step, given, loss, 1), repeats) for name, loss in losses.items()
     }
-    peers = [name for name in losses if name != "cpu"]
-    return {
-        "latency": clock,
-        "processor_ms": processor_ms,
-        "speedup": {
-            **{
-                f"over {peer}, {threads}": round(
-                    clock[f"{peer}, {threads}"].p50_ms / clock[f"cpu, {threads}"].p50_ms, 1
-                )
-                for peer in peers
-                for threads in ("1 thread", "2 threads")
-            },
-            **{
-                f"over {peer}, processor time": round(processor_ms[peer] / processor_ms["cpu"], 1)
-                for peer in peers
-            },
-        },
-    }
+    speedup: dict[str, float] = {}
+    for peer in [name for name in losses if name != "cpu"]:
+        for threads in ("1 thread", "2 threads"):
+            ratio = clock[f"{peer}, {threads}"].p50_ms / clock[f"cpu, {threads}"].p50_ms
+            speedup[f"over {peer}, {threads}"] = round(ratio, 1)
+        speedup[f"over {peer}, processor time"] = round(processor_ms[peer] / processor_ms["cpu"], 1)
+    return {"latency": clock, "processor_ms": processor_ms, "speedup": speedup}
 
 
 def _processor_ms(call: Callable[[], object], repeats: int) -> float:
@@ -169,12 +163,12 @@ def _processor_ms(call: Callable[[], object], repeats: int) -> float:
 
 
 def gpu_latencies(batch: int, size_px: int, repeats: int) -> dict[str, Any]:
-    """Time the Triton face on a CUDA device, and the rate at which it compares pixels with vertices."""
+    """Time the Triton backend on a CUDA device, and the rate at which it compares pixels with vertices."""
     given = {name: value.cuda() for name, value in scene(batch, size_px).items()}
     calls = {
-        "reference": partial(step, given, partial(fused, face="reference"), 1),
+        "reference": partial(step, given, partial(fused, backend="reference"), 1),
         "torch.cdist chamfer": partial(step, given, chamfer_cdist, 1),
-        "gpu": partial(step, given, partial(fused, face="gpu"), 1),
+        "gpu": partial(step, given, partial(fused, backend="gpu"), 1),
     }
     results = measure_paired(calls, repeats=repeats, warmup=5, synchronize=torch.cuda.synchronize)
     pixels = torch.stack([(given["part_map"] == part + 1).sum() for part in range(_PARTS)])
@@ -184,11 +178,11 @@ def gpu_latencies(batch: int, size_px: int, repeats: int) -> dict[str, Any]:
 
 
 def differences(batch: int, size_px: int) -> dict[str, float]:
-    """Largest relative distance of loss and gradient from the reference face, by contestant."""
+    """Largest relative distance of loss and gradient from the reference backend, by contestant."""
     given = scene(batch, size_px)
-    expected = step(given, partial(fused, face="reference"), 1)
+    expected = step(given, partial(fused, backend="reference"), 1)
     found = {
-        "cpu": step(given, partial(fused, face="cpu"), 1),
+        "cpu": step(given, partial(fused, backend="cpu"), 1),
         "torch.cdist chamfer": step(given, chamfer_cdist, 1),
     }
     return {name: float((value - expected).norm() / expected.norm()) for name, value in found.items()}
@@ -196,7 +190,7 @@ def differences(batch: int, size_px: int) -> dict[str, float]:
 
 def peak_growth_mib(contestant: str, size_px: int, copies: int) -> float:
     """Growth of the peak memory of this process over one step with one person."""
-    loss = chamfer_cdist if contestant == "cdist" else partial(fused, face=contestant)
+    loss = chamfer_cdist if contestant == "cdist" else partial(fused, backend=contestant)
     step(scene(1, 16), loss, 1)  # compile and load before
     given = scene(1, size_px, copies=copies)
     Path("/proc/self/clear_refs").write_text("5")  # the peak is now what is in use
@@ -235,7 +229,7 @@ def memory() -> list[dict[str, Any]]:
 
 
 def bytes_per_element(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Least-squares fit of the CPU face's memory: bytes per vertex and per pixel, and the largest misfit."""
+    """Least-squares fit of the CPU backend's memory: bytes per vertex and pixel, and the largest misfit."""
     sizes = torch.tensor([[1.0, row["vertices"], row["pixels"]] for row in rows], dtype=torch.float64)
     found = torch.tensor([row["cpu_mib"] * 2**20 for row in rows], dtype=torch.float64)
     fit = torch.linalg.lstsq(sizes, found[:, None]).solution[:, 0]
@@ -247,29 +241,22 @@ def bytes_per_element(rows: list[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def main(
-    repeats: Annotated[int, typer.Option(help="Timed steps of each contestant.", min=1)] = 20,
-    output: Annotated[Path, typer.Option(help="Report to write.")] = Path("docs/benchmarks/alignment.json"),
-) -> None:
+def main(repeats: options.Repeats = 20, out: options.Report = Path("docs/benchmarks/alignment.json")) -> None:
     """Time the alignment loss and measure its memory."""
     console = Console()
     content: dict[str, Any] = {"target_speedup": TARGET_SPEEDUP, "relative_difference": differences(8, 64)}
     for batch, size_px, chamfer in ((8, 64, True), (8, 128, False), (1, 64, True)):
         title = f"B={batch}, 6899 vertices, {size_px} x {size_px}"
-        results = content[title] = latencies(batch, size_px, repeats, chamfer=chamfer)
-        table = Table("contestant", "p50 ms", "p95 ms", "p99 ms", title=f"Forward and backward, {title}")
-        for name, latency in results["latency"].items():
-            row = (latency.p50_ms, latency.p95_ms, latency.p99_ms)
-            table.add_row(name, *(f"{value:.2f}" for value in row))
-        console.print(table, results["processor_ms"], results["speedup"])
+        found = content[title] = latencies(batch, size_px, repeats, chamfer=chamfer)
+        console.print(latency_table(found["latency"], title=f"Forward and backward, {title}"))
+        console.print(found["processor_ms"], found["speedup"])
     if torch.cuda.is_available():
         content["gpu, B=8, 64 x 64"] = gpu_latencies(8, 64, repeats)
     content["peak_memory_growth"] = memory()
-    content["cpu_face_bytes"] = bytes_per_element(content["peak_memory_growth"])
-    console.print_json(json.dumps(content["peak_memory_growth"]))
-    console.print(content["cpu_face_bytes"], content["relative_difference"])
-    write_report(output, "alignment", content)
-    console.print(f"report: {output}")
+    content["cpu_backend_bytes"] = bytes_per_element(content["peak_memory_growth"])
+    keys = ("peak_memory_growth", "cpu_backend_bytes", "relative_difference")
+    console.print({key: content[key] for key in keys}, f"report: {out}")
+    write_report(out, "alignment", content)
 
 
 if __name__ == "__main__":

@@ -11,19 +11,19 @@ the results differ.
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import torch
 import typer
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from kinestream.body.kinematics import CompiledKinematics
 from kinestream.body.model import BodyModel
 from kinestream.geometry.rotation import matrix_from_axis_angle
-from kinestream.tools.bench.timing import Latency, measure_paired, median_latency, write_report
+from kinestream.tools import options
+from kinestream.tools.bench.timing import Latency, latency_table, measure_paired, median_latency, write_report
 
 TARGETS_MS: Final = {"vertices, B=1": 2.5, "joints and keypoints, hot path": 0.15}
 """Upper limits of the median."""
@@ -125,9 +125,9 @@ def differences_m(body: BodyModel) -> dict[str, float]:
 
 
 def main(
-    runs: Annotated[int, typer.Option(help="Runs of which the median is reported.", min=1)] = 5,
-    repeats: Annotated[int, typer.Option(help="Timed calls per run.", min=1)] = 200,
-    output: Annotated[Path, typer.Option(help="Report to write.")] = Path("docs/benchmarks/body.json"),
+    runs: options.Runs = 5,
+    repeats: options.Repeats = 200,
+    out: options.Report = Path("docs/benchmarks/body.json"),
 ) -> None:
     """Time the body model against smplx on one thread."""
     torch.set_num_threads(1)
@@ -138,21 +138,9 @@ def main(
             timed = [measure_paired(calls, repeats=repeats) for _ in range(runs)]
             results[title] = {name: median_latency([run[name] for run in timed]) for name in calls}
         accuracy = differences_m(body)
-    write_report(
-        output,
-        "body",
-        {"runs": runs, "targets_p50_ms": TARGETS_MS, "latency": results, "largest_difference_m": accuracy},
-    )
-    table = Table("work", "by", "p50 ms", "p95 ms", "p99 ms", "cpu p50 ms", title="Body model, one thread")
-    for title, entrants in results.items():
-        for name, latency in entrants.items():
-            row = (latency.p50_ms, latency.p95_ms, latency.p99_ms, latency.cpu_p50_ms)
-            table.add_row(title, name, *(f"{value:.3f}" for value in row))
-    console = Console()
-    console.print(table)
-    for what, value in accuracy.items():
-        console.print(f"largest difference, {what}: {value:.1e} m")
-    console.print(f"report: {output}")
+    content = {"runs": runs, "targets_p50_ms": TARGETS_MS, "latency": results}
+    write_report(out, "body", content | {"largest_difference_m": accuracy})
+    Console().print(latency_table(results, title="Body model, one thread"), accuracy, f"report: {out}")
 
 
 if __name__ == "__main__":

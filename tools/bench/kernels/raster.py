@@ -3,33 +3,36 @@
     python -m kinestream.tools.bench.kernels.raster [--data DATA --mocap CACHE]
         [--out docs/benchmarks/raster.json]
 
-One thread, one process: a scene's time is that of one core. The compiled face is timed beside the plain one
-on a picture so small that the plain one ends.
+One thread, one process: a scene's time is that of one core. The compiled backend is timed beside the plain
+one on a picture so small that the plain one ends.
 """
 
-import argparse
 import itertools
-import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
+import typer
 from rich.console import Console
-from rich.table import Table
 
 from kinestream.body.model import BodyModel
 from kinestream.geometry.camera import Camera
 from kinestream.kernels.raster import Mesh, Target, cpu, gpu, plain_mesh, reference
 from kinestream.kernels.raster.normals import vertex_normals
 from kinestream.kernels.raster.overlay import overlay_meshes
-from kinestream.tools.bench.timing import Latency, measure, measure_paired, write_report
-
-DEFAULT_OUT: Final = Path("docs/benchmarks/raster.json")
-_SCENES_LEFT_OUT: Final = "run with --data and --mocap to time the scenes"
+from kinestream.tools import options
+from kinestream.tools.bench.timing import (
+    Latency,
+    latency_table,
+    load_average,
+    measure,
+    measure_paired,
+    write_report,
+)
+from kinestream.tools.process import use_threads
 
 
 def body_mesh(model: BodyModel, depth_m: float) -> Mesh:
@@ -42,56 +45,40 @@ def body_mesh(model: BodyModel, depth_m: float) -> Mesh:
     return plain_mesh(vertices, model.faces.numpy().astype(np.int32))
 
 
-def faces_of_a_body() -> dict[str, Latency]:
-    """Both faces drawing and resolving the same body at 48 x 48 pixels."""
-    mesh, camera = body_mesh(BodyModel.load(), 3.0), Camera.from_fov(48, 48, fov_deg=40)
-    background = np.zeros((48, 48, 3), np.uint8)
+def drawing(backend: Any, mesh: Mesh, side_px: int, *, samples: int = 1, fov_deg: float = 45) -> Any:
+    """A call that draws and resolves a mesh with ``samples`` squared samples a pixel."""
+    target, background = Target(side_px, side_px, samples=samples), np.zeros((side_px, side_px, 3), np.uint8)
+    camera = Camera.from_fov(side_px, side_px, fov_deg=fov_deg)
 
-    def picture(face: Any) -> Callable[[], None]:
-        target = Target(48, 48)
+    def call() -> None:
+        target.clear()
+        backend.draw(target, mesh, camera.K)
+        backend.resolve(target, background)
 
-        def call() -> None:
-            target.clear()
-            face.draw(target, mesh, camera.K)
-            face.resolve(target, background)
-
-        return call
-
-    calls = {"reference_body_48px": picture(reference), "cpu_body_48px": picture(cpu)}
-    return measure_paired(calls, repeats=3, warmup=1)
+    return call
 
 
-def compiled_face() -> dict[str, Latency]:
-    """The compiled face at the sizes that are used."""
-    model = BodyModel.load()
-    mesh = body_mesh(model, 3.0)
-    results = {}
+def rasteriser() -> dict[str, Latency]:
+    """Both backends at 48 x 48 pixels, then the compiled one at the sizes that are used."""
+    mesh = body_mesh(BodyModel.load(), 3.0)
+    small = {
+        f"{name}_body_48px": drawing(backend, mesh, 48, fov_deg=40)
+        for name, backend in (("reference", reference), ("cpu", cpu))
+    }
+    results = measure_paired(small, repeats=3, warmup=1)
     for side, samples in ((256, 1), (256, 2), (512, 2)):
-        target, camera = Target(side, side, samples=samples), Camera.from_fov(side, side, fov_deg=45)
-        background = np.zeros((side, side, 3), np.uint8)
-
-        def call(
-            target: Target = target, K: npt.NDArray[Any] = camera.K, below: npt.NDArray[Any] = background
-        ) -> None:
-            target.clear()
-            cpu.draw(target, mesh, K)
-            cpu.resolve(target, below)
-
+        call = drawing(cpu, mesh, side, samples=samples)
         results[f"cpu_body_{side}px_{samples}x{samples}"] = measure(call, repeats=100)
-    vertices, faces = mesh.vertices_m, mesh.faces
-    results["vertex_normals"] = measure(lambda: vertex_normals(vertices, faces))
+    results["vertex_normals"] = measure(partial(vertex_normals, mesh.vertices_m, mesh.faces))
     for width, height in ((640, 480), (1280, 720)):
         image, camera = np.zeros((height, width, 3), np.uint8), Camera.from_fov(width, height)
-
-        def overlay(image: npt.NDArray[Any] = image, K: npt.NDArray[Any] = camera.K) -> None:
-            overlay_meshes(image, [vertices], faces, K)
-
-        results[f"overlay_{width}x{height}_1_person"] = measure(overlay, repeats=60, warmup=5)
+        call = partial(overlay_meshes, image, [mesh.vertices_m], mesh.faces, camera.K)
+        results[f"overlay_{width}x{height}_1_person"] = measure(call, repeats=60, warmup=5)
     return results
 
 
 def scenes(data: Path, mocap: Path, crops: int) -> dict[str, Latency]:
-    """Labelled crops with everything on, one person, and as many as the config' default crowd has."""
+    """Labelled crops with everything on, one person, and as many as the default crowd has."""
     from kinestream.trainer.scenes.config import SceneConfig
     from kinestream.trainer.scenes.generator import SceneGenerator
     from kinestream.trainer.scenes.poses import ClipPoses
@@ -105,23 +92,21 @@ def scenes(data: Path, mocap: Path, crops: int) -> dict[str, Latency]:
     return measure_paired(calls, repeats=crops, warmup=20)
 
 
-def main() -> None:
-    """Entry point of `python -m kinestream.tools.bench.kernels.raster`."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data", type=Path, default=None, help="data folder")
-    parser.add_argument(
-        "--mocap", type=Path, default=None, help="cache of `python -m kinestream.trainer.prepare.mocap`"
-    )
-    parser.add_argument("--crops", type=int, default=300)
-    parser.add_argument("--out", type=Path, default=DEFAULT_OUT)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    results = {**faces_of_a_body(), **compiled_face()}
-    throughput: dict[str, Any] = {"note": _SCENES_LEFT_OUT}
-    if arguments.data is not None and arguments.mocap is not None:
-        timed = scenes(arguments.data, arguments.mocap, arguments.crops)
-        results.update(timed)
+def main(
+    data: Annotated[Path | None, typer.Option(envvar="KINESTREAM_DATA", help="Data folder.")] = None,
+    mocap: Annotated[
+        Path | None, typer.Option(help="Cache of kinestream.trainer.prepare.mocap; with --data: time scenes.")
+    ] = None,
+    crops: Annotated[int, typer.Option(min=1, help="Timed crops of scenes.")] = 300,
+    out: options.Report = Path("docs/benchmarks/raster.json"),
+) -> None:
+    """Time the rasteriser, the overlay and, with data, the synthetic scenes on one thread."""
+    use_threads(1)
+    results = rasteriser()
+    throughput: dict[str, Any] = {"note": "run with --data and --mocap to time the scenes"}
+    if data is not None and mocap is not None:
+        timed = scenes(data, mocap, crops)
+        results |= timed
         throughput = {
             name: {
                 "per_second_wall": round(1000 / value.mean_ms, 1),
@@ -129,23 +114,10 @@ def main() -> None:
             }
             for name, value in timed.items()
         }
-    console, table = Console(), Table("what", "p50 ms", "p95 ms", "p99 ms", "cpu p50 ms")
-    for name, value in results.items():
-        numbers = (value.p50_ms, value.p95_ms, value.p99_ms, value.cpu_p50_ms)
-        table.add_row(name, *(f"{number:.3f}" for number in numbers))
-    console.print(table)
-    console.print(throughput)
-    write_report(
-        arguments.out,
-        "raster",
-        {
-            "gpu": gpu.unavailable() or "available",
-            "load_average_1min": round(os.getloadavg()[0], 2),
-            "results": results,
-            "crops": throughput,
-        },
-    )
+    Console().print(latency_table(results), throughput)
+    content = {"gpu": gpu.unavailable() or "available", "load_average_1min": load_average()}
+    write_report(out, "raster", content | {"results": results, "crops": throughput})
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -8,7 +8,6 @@ is searched for people and published. Allowed outcomes: frames, or a ``CaptureEr
 none. Each frame must be accounted for as processed, dropped or corrupt.
 """
 
-import argparse
 import collections
 import shlex
 import subprocess
@@ -16,14 +15,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
+import typer
 from rich.console import Console
 
+from kinestream.tools import options
 from kinestream.tools.bench.timing import write_report
 
-DEFAULT_OUT: Final = Path("docs/benchmarks/damage.json")
 READER: Final = "kinestream.tools.bench.robustness.damage_run"
 """The module that reads the files, in a process of its own."""
 LIMIT_S: Final = 60.0
@@ -119,19 +119,18 @@ def measure(clip: Path, *, count: int, seed: int, tracker: bool = False) -> dict
     }
 
 
-def main() -> None:
-    """Damage, read, write the report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("clip", type=Path)
-    parser.add_argument("--tracker", action="store_true", help="the whole tracker, not capture alone")
-    parser.add_argument("--count", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=DEFAULT_OUT)
-    options = parser.parse_args()
-    report = measure(options.clip, count=options.count, seed=options.seed, tracker=options.tracker)
-    write_report(options.out, "damage", report)
+def main(
+    clip: options.Clip,
+    tracker: Annotated[bool, typer.Option("--tracker", help="The whole tracker, not capture alone.")] = False,
+    count: Annotated[int, typer.Option(min=1, help="Damaged files.")] = 200,
+    seed: options.Seed = 0,
+    out: options.Report = Path("docs/benchmarks/damage.json"),
+) -> None:
+    """Damage copies of a video in many ways, read each to its end, count what becomes of them."""
+    report = measure(clip, count=count, seed=seed, tracker=tracker)
+    write_report(out, "damage", report)
     Console(highlight=False).print(report)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

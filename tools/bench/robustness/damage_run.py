@@ -5,12 +5,13 @@
 Two lines a file: ``reading PATH``, then ``frames COUNT CORRUPT ACCOUNTED`` or ``refused ERROR``.
 """
 
-import argparse
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 
 from kinestream.capture import CaptureError, Frame, FrameSource, open_source
@@ -18,16 +19,15 @@ from kinestream.capture import CaptureError, Frame, FrameSource, open_source
 Read = Callable[[FrameSource], Iterator[Frame]]
 
 
-def main() -> None:
+def main(
+    files: Annotated[list[Path], typer.Argument(help="Videos.")],
+    tracker: Annotated[bool, typer.Option("--tracker", help="Track people in every frame, publish.")] = False,
+) -> None:
     """Read, count, tell."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("files", type=Path, nargs="+")
-    parser.add_argument("--tracker", action="store_true", help="look for people in every frame and publish")
-    options = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True)
     with ExitStack() as stack:
-        read = tracked(stack) if options.tracker else iter
-        for path in options.files:
+        read = tracked(stack) if tracker else iter
+        for path in files:
             console.print("reading", path)
             try:
                 with open_source(path, policy="every") as source:
@@ -50,9 +50,9 @@ def tracked(stack: ExitStack) -> Read:
     from kinestream.models import Models
     from kinestream.pipeline import Tracker
     from kinestream.stream import Publisher
-    from kinestream.tools.commands.threads import use_few_threads
+    from kinestream.tools.process import use_threads
 
-    use_few_threads()
+    use_threads()
     models = Models.load()
     publisher = stack.enter_context(Publisher("tcp://127.0.0.1:0"))
 
@@ -72,4 +72,4 @@ def tracked(stack: ExitStack) -> Read:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

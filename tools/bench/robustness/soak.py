@@ -7,13 +7,13 @@ Memory must not grow: the figure is the median of the last tenth over that of th
 fills caches).
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+import typer
 from rich.console import Console
 
 from kinestream.capture import Decoder, FrameSource, SourceInfo
@@ -21,10 +21,10 @@ from kinestream.capture.av_source import AvDecoder
 from kinestream.capture.decoder import Picture
 from kinestream.pipeline import Tracker
 from kinestream.stream import Publisher
+from kinestream.tools import options
 from kinestream.tools.bench.timing import write_report
-from kinestream.tools.commands.threads import use_few_threads
+from kinestream.tools.process import use_threads
 
-DEFAULT_OUT: Final = Path("docs/benchmarks/soak.json")
 SAMPLE_S: Final = 5.0
 PAGE_BYTES: Final = 4096
 
@@ -117,19 +117,17 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * PAGE_BYTES
 
 
-def main() -> None:
-    """Soak and write the report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("clip", type=Path)
-    parser.add_argument("--minutes", type=float, default=20.0)
-    parser.add_argument("--out", type=Path, default=DEFAULT_OUT)
-    options = parser.parse_args()
-    use_few_threads()
-    report = soak(options.clip, minutes=options.minutes)
-    write_report(options.out, "soak", report)
-    shown = {name: value for name, value in report.items() if name != "samples"}
-    Console(highlight=False).print(shown)
+def main(
+    clip: options.Clip,
+    minutes: Annotated[float, typer.Option(min=1, help="How long.")] = 20.0,
+    out: options.Report = Path("docs/benchmarks/soak.json"),
+) -> None:
+    """Track a clip again and again as if it were live: memory, drops and latency over a long time."""
+    use_threads()
+    report = soak(clip, minutes=minutes)
+    write_report(out, "soak", report)
+    Console(highlight=False).print({name: value for name, value in report.items() if name != "samples"})
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

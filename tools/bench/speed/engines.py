@@ -1,7 +1,7 @@
 """Latency, accuracy against torch, start-up and memory of every engine that can run here.
 
-    python -m kinestream.tools.bench.speed.engines [--weights FILE] [--threads 1] [--crops FOLDER]
-        [--report FILE.json]
+    python -m kinestream.tools.bench.speed.engines [--model medium] [--crops FOLDER]
+        [--out FILE.json]
 
 Drift is the largest difference from torch over the largest value of each output, on pictures from a folder
 or on noise. Calls of the engines alternate, so that a busy machine slows all of them alike. Starts happen in
@@ -27,27 +27,22 @@ from typing import Annotated, Any
 import torch
 import typer
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
+from kinestream.defaults import DEFAULT_MODEL
 from kinestream.engines.engine import ENGINES, MAX_BATCH, Engine, compile_network, drift, why_not
-from kinestream.regress.network import RegressorNetwork
 from kinestream.regress.regressor import load_network, network_inputs
-from kinestream.regress.shipped import DEFAULT_WEIGHTS
+from kinestream.regress.shipped import weights_of
+from kinestream.tools import options
+from kinestream.tools.bench import timing
 from kinestream.tools.bench.speed.crops import arguments_of, noise_crops, picture_crops
-from kinestream.tools.bench.timing import Latency, measure_paired, write_report
 
 BATCHES = (1, 4, 16)
 
 
-def inference_network(weights: Path) -> RegressorNetwork:
-    """The regressor's network as the tracker hands it to engines."""
-    return load_network(weights)
-
-
 def compiled(name: str, weights: Path, *, max_batch: int = MAX_BATCH) -> tuple[Engine, float]:
     """The regressor's network in an engine, and the seconds that this took, weights read."""
-    network = inference_network(weights)
+    network = load_network(weights)
     inputs = network_inputs(network.config)
     started_s = time.perf_counter()
     engine = compile_network(network, inputs, engine=name, max_batch=max_batch)
@@ -102,7 +97,7 @@ def run(weights: Path, *, crops: Tensor, threads: int, repeats: int) -> dict[str
     for batch in BATCHES:
         arguments = arguments_of(crops[:1].expand(batch, -1, -1, -1).contiguous())
         calls = {name: partial(engine, *arguments) for name, engine in engines.items()}
-        for name, latency in measure_paired(calls, repeats=repeats, warmup=5).items():
+        for name, latency in timing.measure_paired(calls, repeats=repeats, warmup=5).items():
             per_s = round(1000 * batch / latency.p50_ms, 1)
             results[name][f"batch_{batch}"] = {"latency": latency, "crops_per_s": per_s}
     for name, worst in drifts(engines, crops).items():
@@ -122,47 +117,33 @@ def drifts(engines: dict[str, Engine], crops: Tensor) -> dict[str, float]:
 
 
 def main(
-    weights: Annotated[Path, typer.Option(help="regressor weights")] = DEFAULT_WEIGHTS,
-    crops: Annotated[Path | None, typer.Option(help="folder of pictures of people; else noise")] = None,
-    count: Annotated[int, typer.Option(help="crops that are compared", min=1)] = 256,
-    threads: int = 1,
-    repeats: int = 100,
-    report: Annotated[Path | None, typer.Option(help="write JSON here")] = None,
+    model: options.Model = DEFAULT_MODEL,
+    crops: options.Crops = None,
+    count: Annotated[int, typer.Option(help="Crops that are compared.", min=1)] = 256,
+    threads: options.Threads = 1,
+    repeats: options.Repeats = 100,
+    out: options.Report = Path("docs/benchmarks/engines.json"),
 ) -> None:
-    """Print a table, and write a report if asked for."""
+    """Latency, difference from torch, start-up and memory of every engine that can run here."""
     torch.set_num_threads(threads)
+    weights = weights_of(model)
     crop_px = load_network(weights).config.crop_px
+    source = "noise" if crops is None else "pictures"
     pictures = noise_crops(count, crop_px) if crops is None else picture_crops(crops, count, crop_px)
     results = run(weights, crops=pictures, threads=threads, repeats=repeats)
     console = Console()
-    console.print(latencies(results))
-    console.print(summary(results, f"{len(pictures)} {'noise' if crops is None else 'pictures'}"))
-    if report is not None:
-        content = {"weights": weights.name, "threads": threads, "crops": len(pictures)}
-        content |= {"crops_of": "noise" if crops is None else "pictures", "results": results}
-        write_report(report, "engines", content)
-
-
-def latencies(results: dict[str, dict[str, Any]]) -> Table:
-    """Latency and throughput by engine and batch."""
-    table = Table("engine", "batch", "p50 ms", "p95 ms", "p99 ms", "cpu p50 ms", "crops/s")
-    for name, found in results.items():
-        for batch in BATCHES:
-            time_of: Latency = found[f"batch_{batch}"]["latency"]
-            shown = (time_of.p50_ms, time_of.p95_ms, time_of.p99_ms, time_of.cpu_p50_ms)
-            per_s = f"{found[f'batch_{batch}']['crops_per_s']:.0f}"
-            table.add_row(name, str(batch), *(f"{value:.2f}" for value in shown), per_s)
-    return table
-
-
-def summary(results: dict[str, dict[str, Any]], compared: str) -> Table:
-    """Drift, start-up and memory by engine."""
-    table = Table("engine", f"drift ({compared})", "first start s", "start s", "memory MB")
-    for name, found in results.items():
-        first, second = found["first"], found["second"]
-        seconds = (f"{first['start_s']:.2f}", f"{second['start_s']:.2f}")
-        table.add_row(name, f"{found['drift']:.1e}", *seconds, f"{second['peak_rss_mb']:.0f}")
-    return table
+    console.print(timing.latency_table(results))
+    figures = {
+        name: {"drift": f"{found['drift']:.1e}", "first_s": found["first"]["start_s"], **found["second"]}
+        for name, found in results.items()
+    }
+    columns = {
+        "drift": f"drift ({len(pictures)} {source})", "first_s": "first start s", "start_s": "start s",
+        "peak_rss_mb": "memory MB",
+    }  # fmt: skip
+    console.print(timing.table(figures, columns, first="engine"))
+    content = {"weights": weights.name, "threads": threads, "crops": len(pictures), "crops_of": source}
+    timing.write_report(out, "engines", content | {"results": results})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The whole measurement of the engines on an NVIDIA GPU, in less than ten minutes.
 
     python -m kinestream.tools.bench.speed.gpu_engines [--crops FOLDER] [--clip 1080P.mp4]
-        [--report FILE.json]
+        [--out FILE.json]
 
 For ``tensorrt`` and ``cuda``: build and start, difference from torch in float32 on the CPU over 256 crops,
 time of the device for one crop, crops a second at batch 64 with copies, and, with a clip, the whole pipeline
@@ -21,11 +21,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from kinestream.defaults import DEFAULT_MODEL
 from kinestream.engines.cuda_graphs import GraphEngine
 from kinestream.engines.engine import EngineError, TorchEngine, drift, why_not
 from kinestream.regress.regressor import load_network
-from kinestream.regress.shipped import DEFAULT_WEIGHTS
-from kinestream.tools.bench.speed import __main__ as speed
+from kinestream.regress.shipped import weights_of
+from kinestream.tools import options
+from kinestream.tools.bench.speed import pipeline as speed
 from kinestream.tools.bench.speed.crops import arguments_of, noise_crops, picture_crops
 from kinestream.tools.bench.speed.engines import compiled, own_cache
 from kinestream.tools.bench.timing import measure, write_report
@@ -115,27 +117,27 @@ def bars(found: dict[str, Any]) -> dict[str, bool]:
 
 
 def main(
-    weights: Annotated[Path, typer.Option(help="regressor weights")] = DEFAULT_WEIGHTS,
-    crops: Annotated[Path | None, typer.Option(help="folder of pictures of people; else noise")] = None,
-    clip: Annotated[Path | None, typer.Option(help="video of 1080 lines for the whole pipeline")] = None,
-    repeats: int = 200,
-    report: Annotated[Path | None, typer.Option(help="write JSON here")] = None,
+    model: options.Model = DEFAULT_MODEL,
+    crops: options.Crops = None,
+    clip: Annotated[Path | None, typer.Option(help="Video of 1080 lines for the whole pipeline.")] = None,
+    repeats: options.Repeats = 200,
+    out: options.Report = Path("docs/benchmarks/gpu_engines.json"),
 ) -> None:
-    """Measure, print tables, write a report if asked for."""
+    """Measure the engines on an NVIDIA GPU; exit code 1 where a bar is missed, 2 without a GPU."""
     reason = why_not("cuda")
     if reason is not None:
         sys.stderr.write(f"no CUDA device, nothing was measured ({reason})\n")
         raise typer.Exit(2)
     started_s = time.perf_counter()
+    weights = weights_of(model)
     crop_px = load_network(weights).config.crop_px
     pictures = noise_crops(COMPARED, crop_px) if crops is None else picture_crops(crops, COMPARED, crop_px)
     results = run(weights, pictures, clip, repeats=repeats)
     verdicts = {name: bars(found) for name, found in results.items() if "missing" not in found}
     Console().print(table(results, verdicts))
-    if report is not None:
-        content = {"weights": weights.name, "crops_of": "noise" if crops is None else "pictures"}
-        content |= {"clip": clip.name if clip else None, "took_s": round(time.perf_counter() - started_s, 1)}
-        write_report(report, "gpu_engines", content | {"bars": BARS, "met": verdicts, "results": results})
+    content = {"weights": weights.name, "crops_of": "noise" if crops is None else "pictures"}
+    content |= {"clip": clip.name if clip else None, "took_s": round(time.perf_counter() - started_s, 1)}
+    write_report(out, "gpu_engines", content | {"bars": BARS, "met": verdicts, "results": results})
     if not verdicts or not all(met for verdict in verdicts.values() for met in verdict.values()):
         raise typer.Exit(1)
 

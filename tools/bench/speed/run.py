@@ -1,4 +1,4 @@
-"""One tracked clip in a process of its own, for `kinestream.tools.bench.speed.__main__`; prints JSON lines.
+"""One tracked clip in a process of its own, for `kinestream.tools.bench.speed.pipeline`; prints JSON lines.
 
     python -m kinestream.tools.bench.speed.run CLIP [--policy every|paced] [--engine auto]
         [--model medium] [--idle-s 5]
@@ -7,60 +7,57 @@ First line: the address it publishes on. Last line: what the run cost. The proce
 process, all threads, from decoding to the socket, behind the first frames.
 """
 
-import argparse
 import json
 import os
 import resource
 import sys
 import threading
 import time
-from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from kinestream.defaults import DEFAULT_MODEL
+import typer
+
+from kinestream.defaults import DEFAULT_ENGINE, DEFAULT_MODEL
+from kinestream.tools import options
 
 WARM_UP_FRAMES: Final = 30
 
 
-def main() -> None:
+def main(
+    clip: options.Clip,
+    policy: options.Policy = "every",
+    engine: options.Engine = DEFAULT_ENGINE,
+    model: options.Model = DEFAULT_MODEL,
+    started_ns: Annotated[int | None, typer.Option(help="Start of the process, monotonic clock.")] = None,
+    idle_s: Annotated[float, typer.Option(help="Let the source fall silent in the middle.")] = 0.0,
+) -> None:
     """Track, measure, report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("clip", type=Path)
-    parser.add_argument("--policy", default="every", choices=("every", "paced"))
-    parser.add_argument("--engine", default="auto", help="what runs the networks")
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="the regressor")
-    parser.add_argument("--started-ns", type=int, help="when the process was started, monotonic clock")
-    parser.add_argument("--idle-s", type=float, default=0.0, help="let the source fall silent in the middle")
-    options = parser.parse_args()
-
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does, before NumPy is imported
     import torch
 
     from kinestream.capture import FrameSource
     from kinestream.capture.av_source import AvDecoder
     from kinestream.pipeline import Tracker
     from kinestream.stream import Publisher
-    from kinestream.tools.commands.collector import spare_what_is_loaded
-    from kinestream.tools.commands.threads import use_few_threads
+    from kinestream.tools.process import freeze_loaded_objects, use_threads
 
-    use_few_threads()
-    decoder: Any = AvDecoder(options.clip, live=False)
-    if options.idle_s:
-        decoder.next_picture = _Pause(decoder, options.idle_s)
+    use_threads()
+    decoder: Any = AvDecoder(clip, live=False)
+    if idle_s:
+        decoder.next_picture = _Pause(decoder, idle_s)
     with (
-        Publisher("tcp://127.0.0.1:0", source=options.clip.name) as publisher,
-        FrameSource(decoder, policy=options.policy) as source,
-        Tracker(source, publisher=publisher, engine=options.engine, regressor=options.model) as tracker,
+        Publisher("tcp://127.0.0.1:0", source=clip.name) as publisher,
+        FrameSource(decoder, policy=policy) as source,
+        Tracker(source, publisher=publisher, engine=engine, regressor=model) as tracker,
     ):
         _tell({"endpoint": publisher.endpoint})
-        spare_what_is_loaded()
-        run = _Run(options.started_ns)
+        freeze_loaded_objects()
+        run = _Run(started_ns)
         for frame, poses in tracker.frames():
             # A file that is not paced has no moment of capture on our clock.
-            run.add(len(poses), time.monotonic_ns() - frame.t_capture_ns if options.policy == "paced" else 0)
+            run.add(len(poses), time.monotonic_ns() - frame.t_capture_ns if policy == "paced" else 0)
         report = run.report()
         stats = tracker.stats()
-    pause = decoder.next_picture if options.idle_s else None
+    pause = decoder.next_picture if idle_s else None
     _tell(
         {
             **report,
@@ -108,7 +105,8 @@ class _Run:
         wall, cpu, own = (
             (end - start) / 1e6 / frames for start, end in zip(self._start, _clocks(), strict=True)
         )
-        ages_ms = np.percentile(np.array(self._ages_ns) / 1e6, [50, 95, 99]).round(3).tolist()
+        ages = np.array(self._ages_ns) / 1e6
+        ages_ms = {f"p{share}": round(float(np.percentile(ages, share)), 3) for share in (50, 95, 99)}
         return {
             "frames": self._frames,
             "people_per_frame": round(self._people / self._frames, 3),
@@ -116,9 +114,7 @@ class _Run:
             "cpu_ms_per_frame": round(cpu, 3),
             "tracking_thread_cpu_ms": round(own, 3),
             "other_threads_cpu_ms": round(cpu - own, 3),
-            "capture_to_publish_ms": dict(zip(("p50", "p95", "p99"), ages_ms, strict=True))
-            if ages_ms[2]
-            else {},
+            "capture_to_publish_ms": ages_ms if any(ages_ms.values()) else {},
             "first_pose_s": self._first_pose_s and round(self._first_pose_s, 3),
             "max_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         }
@@ -154,4 +150,5 @@ def _tell(values: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does, before NumPy is imported
+    typer.run(main)

@@ -1,22 +1,22 @@
 """What the stream costs the tracker, and whether everybody gets all of it.
 
-python -m kinestream.tools.bench.speed.stream --json docs/benchmarks/stream.json
+python -m kinestream.tools.bench.speed.stream --out docs/benchmarks/stream.json
 
 Subscribers are processes of their own. Those of the load test read the sequence number of each message, as a
 client in a quick language would; what `Subscriber` itself takes per message is measured alone.
 """
 
-import argparse
 import contextlib
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgpack
 import numpy as np
+import typer
 import zmq
 
 from kinestream.geometry.camera import Camera
@@ -31,6 +31,7 @@ from kinestream.stream import (
     encode,
 )
 from kinestream.stream.binding import QUEUED_MESSAGES
+from kinestream.tools import options
 from kinestream.tools.bench.timing import measure, measure_paired, write_report
 
 SUBSCRIBERS: Final = 20
@@ -189,24 +190,21 @@ def _read(endpoint: str, count: int, pipe: Connection) -> None:
     context.destroy(linger=0)
 
 
-def main() -> None:
-    """Measure and write the report."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", type=Path, default=Path("docs/benchmarks/stream.json"))
-    parser.add_argument("--repeats", type=int, default=1000)
-    parser.add_argument("--seconds", type=float, default=10.0, help="of the load test")
-    options = parser.parse_args()
+def main(
+    out: options.Report = Path("docs/benchmarks/stream.json"),
+    repeats: options.Repeats = 1000,
+    seconds: Annotated[float, typer.Option(min=1, help="Of the load test.")] = 10.0,
+) -> None:
+    """Measure what the stream costs, and what 20 subscribers get of it."""
     frame = one_person()
     report = {
         "queued_messages_per_subscriber": QUEUED_MESSAGES,
-        "cost": costs(frame, options.repeats),
-        "load": load(frame, options.seconds),
+        "cost": costs(frame, repeats),
+        "load": load(frame, seconds),
         "late_joiner": late_joiners(frame),
     }
-    write_report(options.json, "stream", report)
+    write_report(out, "stream", report)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

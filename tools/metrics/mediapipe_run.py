@@ -1,4 +1,4 @@
-"""MediaPipe Pose on one clip, for `kinestream.tools.bench.speed.__main__`; prints one line of JSON.
+"""MediaPipe Pose on one clip, for `kinestream.tools.metrics.limbs.run_mediapipe`; prints one line of JSON.
 
     PYTHON mediapipe_run.py CLIP [--complexity 1] [--landmarks FILE]
 

@@ -1,0 +1,152 @@
+"""Options, declared once for all commands and benchmarks: a name means the same everywhere.
+
+Names of filters and engines are looked up when one is given, so that help texts load no tracker.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+POLICIES = ("latest", "every", "paced")
+FILES, SOURCE, CAMERA, TRACKING = "Files", "Source", "Camera", "Tracking"
+
+
+def one_of(names: Callable[[], Sequence[str]]) -> Callable[[str | None], str | None]:
+    """A callback that takes one of these names, which are looked up when a value is given."""
+
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in (known := names()):
+            raise typer.BadParameter(f"expected one of {', '.join(known)}, found {value!r}")
+        return value
+
+    return check
+
+
+def _filters() -> Sequence[str]:
+    from kinestream.filtering import FILTERS
+
+    return tuple(FILTERS)
+
+
+def _engines() -> Sequence[str]:
+    from kinestream.engines.engine import ENGINES
+
+    return ENGINES
+
+
+def _model(value: str) -> str:
+    from kinestream.regress.shipped import weights_of
+
+    try:
+        weights_of(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return value
+
+
+# Tracking
+Policy = Annotated[
+    str | None,
+    typer.Option(
+        "--policy",
+        callback=one_of(lambda: POLICIES),
+        help="latest: newest frame, drops counted (cameras). every: all frames (files). paced: a file at "
+        "its own speed, as if live.",
+        rich_help_panel=SOURCE,
+    ),
+]
+MaxFrames = Annotated[
+    int | None,
+    typer.Option("--max-frames", min=1, help="Stop after this many frames.", rich_help_panel=SOURCE),
+]
+FovDeg = Annotated[
+    float,
+    typer.Option(
+        "--fov-deg",
+        min=1,
+        max=170,
+        help="Diagonal field of view, if there is no calibration.",
+        rich_help_panel=CAMERA,
+    ),
+]
+Intrinsics = Annotated[
+    Path | None,
+    typer.Option("--intrinsics", help="Calibration file of OpenCV or ROS (YAML).", rich_help_panel=CAMERA),
+]
+MaxPeople = Annotated[
+    int,
+    typer.Option("--max-people", min=1, max=64, help="Follow no more than this.", rich_help_panel=TRACKING),
+]
+Filter = Annotated[
+    str,
+    typer.Option(
+        "--filter",
+        callback=one_of(_filters),
+        help="Motion filter: learned, kalman, one-euro, interpolation, none.",
+        rich_help_panel=TRACKING,
+    ),
+]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        callback=one_of(_engines),
+        help="What runs the networks: tensorrt, cuda (NVIDIA), cpu, torch; auto takes the best that works.",
+        rich_help_panel=TRACKING,
+    ),
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        callback=_model,
+        help="Regressor: medium; large, more accurate at four times the time; or a file of weights.",
+        rich_help_panel=TRACKING,
+    ),
+]
+Body = Annotated[
+    Path | None,
+    typer.Option("--body", help="Body model file (npz); default: the free body.", rich_help_panel=TRACKING),
+]
+Vertices = Annotated[
+    bool, typer.Option("--vertices", help="Publish the mesh as well.", rich_help_panel=TRACKING)
+]
+
+# Files
+Json = Annotated[
+    Path | None,
+    typer.Option("--json", help="Write JSON lines; - is standard output.", rich_help_panel=FILES),
+]
+Npz = Annotated[
+    Path | None,
+    typer.Option("--npz", help="Write a NumPy archive, one row per person and frame.", rich_help_panel=FILES),
+]
+SaveVideo = Annotated[
+    Path | None,
+    typer.Option("--save-video", help="Write a video with the bodies drawn over it.", rich_help_panel=FILES),
+]
+Pictures = Annotated[
+    bool, typer.Option("--pictures", help="Record the pictures as well.", rich_help_panel=FILES)
+]
+OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
+
+# Benchmarks and tools
+Report = Annotated[Path, typer.Option("--out", "-o", help="Report to write (JSON).")]
+Clip = Annotated[Path, typer.Argument(help="Video with one person.")]
+Data = Annotated[Path, typer.Option("--data", envvar="KINESTREAM_DATA", help="Data folder.")]
+Mocap = Annotated[
+    Path, typer.Option("--mocap", help="Motions: a folder, or a cache of kinestream.trainer.prepare.mocap.")
+]
+Flow = Annotated[Path | None, typer.Option("--flow", help="Pose flow; default: the shipped one.")]
+Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of the networks.")]
+Repeats = Annotated[int, typer.Option("--repeats", min=1, help="Timed calls of each contestant.")]
+Runs = Annotated[int, typer.Option("--runs", min=1, help="Runs of which the medians are reported.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of everything that is drawn at random.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many pictures of each set.")]
+Crops = Annotated[Path | None, typer.Option("--crops", help="Folder of pictures of people; default: noise.")]
+MediapipePython = Annotated[
+    Path | None,
+    typer.Option("--mediapipe-python", help="Interpreter that has MediaPipe, measured in the same run."),
+]
