@@ -51,11 +51,9 @@ def convert(source: Path, target: Path) -> list[str]:
     Returns:
         The names of the arrays written.
 
-    Raises:
-        FileNotFoundError: ``source`` is no file.
-        PickleRefusedError: ``source`` is damaged, too large or asks for something that no model needs.
-        BodyFileError: the arrays are not those of a SMPL, SMPL-H or SMPL-X model.
-
+    Raises ``FileNotFoundError``: ``source`` is no file; ``PickleRefusedError``: ``source`` is damaged, too
+    large or asks for something that no model needs; ``BodyFileError``: the arrays are not those of a SMPL,
+    SMPL-H or SMPL-X model.
     """
     if not source.is_file():
         raise FileNotFoundError(f"{source}: no such file; give the .pkl of the official download")

@@ -51,8 +51,7 @@ class BoundMesh:
         Linear algebra libraries round differently on different processors, which would change the hash of
         the template that bound assets check.
 
-        Raises:
-            ValueError: the rebuilt body is another body.
+        Raises ``ValueError``: the rebuilt body is another body.
         """
         for what, rebuilt, bound, limit_m in (
             ("mean body", template_m, self.template_m, SAME_TEMPLATE_M),

@@ -20,8 +20,7 @@ def silent(step: str, done: int, total: int) -> None:
 
 def unit(vectors: FloatArray) -> FloatArray:
     """Vectors (..., 3) scaled to length one."""
-    scaled: FloatArray = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return scaled
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
 def smooth_step(x: FloatArray, low: float, high: float) -> FloatArray:

@@ -84,8 +84,7 @@ def build_body(
         options: see `BuildOptions`.
         progress: called while steps run.
 
-    Raises:
-        ValueError: `mesh` does not fit the population.
+    Raises ``ValueError``: `mesh` does not fit the population.
     """
     options = options or BuildOptions()
     progress("removing the source pose", 0, 1)

@@ -40,8 +40,7 @@ class Correctives:
 def pose_features(rotations: FloatArray) -> FloatArray:
     """(..., 24, 3, 3) local rotations -> (..., 207) entries of R - I of joints 1..23, row-major."""
     difference = rotations[..., 1:, :, :] - np.eye(3)
-    features: FloatArray = difference.reshape(*rotations.shape[:-3], POSE_FEATURES)
-    return features
+    return difference.reshape(*rotations.shape[:-3], POSE_FEATURES)
 
 
 def fit_correctives(
@@ -63,8 +62,7 @@ def fit_correctives(
 
     `partner` (V,) maps vertices across x = 0. `held_out` of the poses only measure the residual.
 
-    Raises:
-        ValueError: no pose is left to fit to.
+    Raises ``ValueError``: no pose is left to fit to.
     """
     if poses <= held_out:
         raise ValueError(f"{held_out} poses are held out, so more than {held_out} are needed, found {poses}")
@@ -91,8 +89,7 @@ def fit_correctives(
 
 def mirrored_offsets(offsets_m: FloatArray, partner: IntArray) -> FloatArray:
     """Offsets (N, V, 3) as they are in the mirrored pose."""
-    mirrored: FloatArray = offsets_m[:, partner] * np.array([-1, 1, 1], offsets_m.dtype)
-    return mirrored
+    return offsets_m[:, partner] * np.array([-1, 1, 1], offsets_m.dtype)
 
 
 def influential_joints(

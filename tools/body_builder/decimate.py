@@ -61,8 +61,7 @@ def decimate(
         target: vertices to keep.
         on_count: called now and then with the number of vertices that are left.
 
-    Raises:
-        ValueError: the triangles of surface and texture differ in number.
+    Raises ``ValueError``: the triangles of surface and texture differ in number.
     """
     if faces.shape != uv_faces.shape:
         raise ValueError(f"faces {faces.shape} and uv_faces {uv_faces.shape} must have the same shape")

@@ -127,16 +127,14 @@ class ElasticBody:
             gradient = (self._gradient @ points).reshape(-1, 3, 3)
             force += self._volume_force @ nearest_unit_determinant(gradient).reshape(-1, 3)
             points[self._free] = self._solver.solve(force[self._free] - self._to_held @ points[self._held])
-        surface: FloatArray = points[: self._surface_count]
-        return surface
+        return points[: self._surface_count]
 
 
 def nearest_rotations(matrices: FloatArray) -> FloatArray:
     """Rotations (N, 3, 3) nearest to the matrices, reflections excluded."""
     u, _, vt = np.linalg.svd(matrices)
     u[:, :, 2] *= np.linalg.det(u @ vt)[:, None]
-    rotation: FloatArray = u @ vt
-    return rotation
+    return u @ vt
 
 
 def nearest_unit_determinant(matrices: FloatArray, *, steps: int = 3) -> FloatArray:
@@ -163,8 +161,7 @@ class _InsideTest:
         distance, near = self._tree.query(queries_m, k=self.NEAREST)
         offset = queries_m[:, None] - self._points[near]
         height = np.einsum("qkd,qkd->qk", offset, self._normals[near]) / np.maximum(distance, 1e-9)
-        inside: BoolArray = (height < -self.DEPTH_COSINE).mean(1) > self.AGREEMENT
-        return inside
+        return (height < -self.DEPTH_COSINE).mean(1) > self.AGREEMENT
 
 
 def _bone_samples(joints_m: FloatArray, bones: Sequence[tuple[int, int]]) -> tuple[FloatArray, IntArray]:
@@ -187,8 +184,7 @@ def _lattice(points_m: FloatArray, inside: _InsideTest, bone_points_m: FloatArra
     grid = grid[inside(grid)]
     clear_of_surface = cKDTree(points_m).query(grid)[0] > 0.35 * LATTICE_SPACING_M
     clear_of_bones = cKDTree(bone_points_m).query(grid)[0] > 0.5 * LATTICE_SPACING_M
-    kept: FloatArray = grid[clear_of_surface & clear_of_bones]
-    return kept
+    return grid[clear_of_surface & clear_of_bones]
 
 
 def _scattered(points_m: FloatArray, reach_m: float) -> FloatArray:
@@ -202,16 +198,14 @@ def _nearby_mean(queries_m: FloatArray, points_m: FloatArray, values: FloatArray
     distance, near = cKDTree(points_m).query(queries_m, k=NEAREST_VERTICES)
     share = 1 / (distance + 0.005) ** 2
     share /= share.sum(1, keepdims=True)
-    mean: FloatArray = np.einsum("qk,qkj->qj", share, values[near])
-    return mean
+    return np.einsum("qk,qkj->qj", share, values[near])
 
 
 def _tetrahedra(nodes_m: FloatArray, inside: _InsideTest) -> IntArray:
     """Delaunay tetrahedra (T, 4) of the slightly scattered nodes whose centre lies inside."""
     nodes_m = _scattered(nodes_m, TIE_BREAK_M)
     tetrahedra = Delaunay(nodes_m).simplices.astype(np.int64)
-    kept: IntArray = tetrahedra[inside(nodes_m[tetrahedra].mean(1))]
-    return kept
+    return tetrahedra[inside(nodes_m[tetrahedra].mean(1))]
 
 
 def _edges(tetrahedra: IntArray, faces: IntArray) -> IntArray:

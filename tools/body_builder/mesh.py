@@ -25,15 +25,13 @@ def vertex_areas(points: FloatArray, faces: IntArray) -> FloatArray:
     """Surface area (V,) that belongs to each vertex: a third of its triangles."""
     first, second = points[faces[:, 1]] - points[faces[:, 0]], points[faces[:, 2]] - points[faces[:, 0]]
     area = np.linalg.norm(np.cross(first, second), axis=1) / 6
-    total: FloatArray = np.bincount(faces.ravel(), np.repeat(area, 3), len(points)).astype(np.float64)
-    return total
+    return np.bincount(faces.ravel(), np.repeat(area, 3), len(points)).astype(np.float64)
 
 
 def volumes(vertices: FloatArray, faces: IntArray) -> FloatArray:
     """Signed volume (N,) of each mesh (N, V, 3); positive when the triangles face outwards."""
     a, b, c = (vertices[:, faces[:, k]] for k in range(3))
-    volume: FloatArray = np.einsum("nfi,nfi->n", np.cross(a, b), c) / 6
-    return volume
+    return np.einsum("nfi,nfi->n", np.cross(a, b), c) / 6
 
 
 def vertex_normals(points: FloatArray, faces: IntArray) -> FloatArray:
@@ -44,11 +42,9 @@ def vertex_normals(points: FloatArray, faces: IntArray) -> FloatArray:
     for corner in range(3):
         np.add.at(out, faces[:, corner], face_normal)
     length = np.linalg.norm(out, axis=1, keepdims=True)
-    normal: FloatArray = out / np.maximum(length, 1e-20)
-    return normal
+    return out / np.maximum(length, 1e-20)
 
 
 def mirror_partners(points: FloatArray) -> IntArray:
     """For each vertex (V, 3) the vertex nearest to its mirror image across the plane x = 0."""
-    partner: IntArray = cKDTree(points).query(points * [-1, 1, 1])[1]
-    return partner
+    return cKDTree(points).query(points * [-1, 1, 1])[1]

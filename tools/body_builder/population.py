@@ -80,9 +80,7 @@ class Population:
     def load(cls, path: Path) -> "Population":
         """Read what `save` wrote.
 
-        Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: an array is missing.
+        Raises ``FileNotFoundError``: there is no such file; ``ValueError``: an array is missing.
         """
         with np.load(path, allow_pickle=False) as data:
             missing = [f.name for f in fields(cls) if f.name not in data.files]
@@ -98,8 +96,7 @@ class Population:
 def load_anny() -> Any:
     """The `anny` module; a version other than the tested one is only warned about.
 
-    Raises:
-        AnnyMissingError: `anny` is not installed.
+    Raises ``AnnyMissingError``: `anny` is not installed.
     """
     try:
         anny = importlib.import_module("anny")
@@ -126,8 +123,7 @@ def draw_population(
 ) -> Population:
     """Draw `count` adults of both sexes, uniformly over `ages_years`; the same seed gives the same adults.
 
-    Raises:
-        AnnyMissingError: `anny` is not installed.
+    Raises ``AnnyMissingError``: `anny` is not installed.
     """
     anny = load_anny()
     labels = [*SYMMETRIC_CHANGES, *(side + name for name in PAIRED_CHANGES for side in ("l-", "r-"))]

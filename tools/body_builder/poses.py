@@ -49,8 +49,7 @@ def random_rotations(generator: np.random.Generator) -> FloatArray:
 def mirrored_rotations(rotations: FloatArray) -> FloatArray:
     """The pose (..., 24, 3, 3) seen in a mirror across x = 0."""
     flip = np.diag([-1.0, 1.0, 1.0])
-    mirrored: FloatArray = flip @ rotations[..., list(MIRROR_JOINTS), :, :] @ flip
-    return mirrored
+    return flip @ rotations[..., list(MIRROR_JOINTS), :, :] @ flip
 
 
 def bone_motion(rotations: FloatArray, joints_m: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -68,8 +67,7 @@ def named_rotations(**angles_deg: tuple[float, float, float]) -> FloatArray:
 
     ``named_rotations(shoulder=(0, 0, 80))`` raises both arms.
 
-    Raises:
-        ValueError: there is no such joint.
+    Raises ``ValueError``: there is no such joint.
     """
     rotations = np.tile(np.eye(3), (NUM_JOINTS, 1, 1))
     for name, angles in angles_deg.items():

@@ -49,8 +49,7 @@ def symmetric_joint_rows(rows: FloatArray, partner: IntArray) -> FloatArray:
     """Mean of the joint rows (24, V) and their mirror images; `partner` (V,) maps vertices across x = 0."""
     mirrored = np.zeros_like(rows)
     mirrored[:, partner] = rows[list(MIRROR_JOINTS)]
-    mean: FloatArray = (rows + mirrored) / 2
-    return mean
+    return (rows + mirrored) / 2
 
 
 def regression_errors_mm(rows: FloatArray, vertices_m: FloatArray, targets_m: FloatArray) -> FloatArray:

@@ -33,8 +33,7 @@ def fit_shape_space(vertices_m: FloatArray, faces: IntArray, components: int) ->
 
     The first component is signed to make people taller, the others to give them more volume.
 
-    Raises:
-        ValueError: more components than the bodies can span.
+    Raises ``ValueError``: more components than the bodies can span.
     """
     count = len(vertices_m)
     if components >= count:

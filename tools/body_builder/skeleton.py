@@ -79,8 +79,7 @@ def rotation_about_z(angle_rad: FloatArray) -> FloatArray:
 def joint_centres(bone_heads: FloatArray, bone_names: Sequence[str]) -> FloatArray:
     """Joint centres (N, 24, 3) of bodies given by their bone heads (N, B, 3), same pose and units.
 
-    Raises:
-        ValueError: a bone that a joint is made of is missing.
+    Raises ``ValueError``: a bone that a joint is made of is missing.
     """
     column = {name: index for index, name in enumerate(bone_names)}
 
@@ -108,8 +107,7 @@ def joint_centres(bone_heads: FloatArray, bone_names: Sequence[str]) -> FloatArr
 def joint_of_bone(bone: str) -> int:
     """The joint that takes over the skinning weight of a source bone.
 
-    Raises:
-        ValueError: the bone belongs to no joint.
+    Raises ``ValueError``: the bone belongs to no joint.
     """
     stem, _, letter = bone.partition(".")
     word = {"L": "left_", "R": "right_"}.get(letter, "")

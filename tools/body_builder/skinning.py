@@ -47,29 +47,25 @@ def diffuse(weights: FloatArray, faces: IntArray, rounds: int) -> FloatArray:
     for _ in range(rounds):
         weights = 0.5 * weights + 0.5 * (average @ weights)
     weights[weights < NEGLIGIBLE_WEIGHT] = 0
-    normalised: FloatArray = weights / weights.sum(1, keepdims=True)
-    return normalised
+    return weights / weights.sum(1, keepdims=True)
 
 
 def keep_largest(weights: FloatArray, count: int) -> FloatArray:
     """The `count` largest influences of every row, scaled to sum to one."""
     weights = weights.copy()
     np.put_along_axis(weights, np.argsort(-weights, 1)[:, count:], 0, 1)
-    normalised: FloatArray = weights / weights.sum(1, keepdims=True)
-    return normalised
+    return weights / weights.sum(1, keepdims=True)
 
 
 def bone_maps(rotations: FloatArray, joints_from_m: FloatArray, joints_to_m: FloatArray) -> FloatArray:
     """Translations (24, 3) of the rigid maps x -> R x + t that carry each joint from one place to another."""
-    shift: FloatArray = joints_to_m - np.einsum("kij,kj->ki", rotations, joints_from_m)
-    return shift
+    return joints_to_m - np.einsum("kij,kj->ki", rotations, joints_from_m)
 
 
 def skin(points_m: FloatArray, weights: FloatArray, rotations: FloatArray, shift_m: FloatArray) -> FloatArray:
     """Linear blend skinning of points (V, 3) with weights (V, 24) and rigid maps (24, 3, 3), (24, 3)."""
     blend = np.einsum("vk,kij->vij", weights, rotations)
-    posed: FloatArray = np.einsum("vij,vj->vi", blend, points_m) + weights @ shift_m
-    return posed
+    return np.einsum("vij,vj->vi", blend, points_m) + weights @ shift_m
 
 
 def unpose(

@@ -6,10 +6,7 @@ from rich.table import Table
 
 
 def cameras() -> None:
-    """List the cameras of this computer.
-
-    Exit code 1 when there is none.
-    """
+    """List the cameras of this computer. Exit code 1 when there is none."""
     from kinestream.capture import list_cameras
 
     found = list_cameras()

@@ -123,8 +123,7 @@ def resample(take: Take, fps: float, start_ns: int) -> Motion:
 
 def mean_betas(track: Track) -> Floats:
     """(10,) shape of a track: formats with one skeleton know one."""
-    betas: Floats = track.rows["betas"].astype(np.float64).mean(axis=0)
-    return betas
+    return track.rows["betas"].astype(np.float64).mean(axis=0)
 
 
 def local_rotations(rows: npt.NDArray[Any]) -> Floats:

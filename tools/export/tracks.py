@@ -40,8 +40,7 @@ class Track:
     @property
     def t_ns(self) -> npt.NDArray[np.int64]:
         """(T,) times in nanoseconds."""
-        times: npt.NDArray[np.int64] = self.rows["t_capture_ns"]
-        return times
+        return self.rows["t_capture_ns"]
 
 
 def is_archive(path: Path) -> bool:

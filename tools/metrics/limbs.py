@@ -50,8 +50,7 @@ def run_mediapipe(python: Path, clip: Path, *options: str) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode or not done.stdout.strip():
         raise RuntimeError(f"{python} could not run MediaPipe on {clip}: {done.stderr.strip()[-400:]}")
-    report: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return report
+    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def mediapipe_limbs(python: Path, clip: Path) -> Floats:
@@ -69,10 +68,8 @@ def limbs_of(frames: list[list[list[float]] | None]) -> Floats:
     """Landmarks (33, 3) or None of every frame -> limbs (T, 12, 3)."""
     nobody = [[float("nan")] * 3] * 33
     points = np.array([nobody if frame is None else frame for frame in frames], np.float64)
-    limbs: Floats = points[:, list(LIMB_LANDMARKS)]
-    return limbs
+    return points[:, list(LIMB_LANDMARKS)]
 
 
 def _centred(limbs: Floats) -> Floats:
-    centred: Floats = limbs - limbs[:, list(_HIPS)].mean(1, keepdims=True)
-    return centred
+    return limbs - limbs[:, list(_HIPS)].mean(1, keepdims=True)

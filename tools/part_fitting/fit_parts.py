@@ -1,6 +1,6 @@
 """Recover perturbed poses from part maps alone: a worked example of the alignment loss and the flow prior.
 
-    python -m kinestream.tools.part_fitting.fit_parts --report fit.json --strip fit.png [--poses MOCAP_CACHE]
+    python -m kinestream.tools.part_fitting.fit_parts --out fit.json --strip fit.png [--mocap CACHE]
 
 People are rendered to maps of their 15 body parts. Each fit starts from a copy of mean shape whose root and
 joints are turned by angles from N(0, 20 degrees) and which is moved by 10 cm, and optimises pose, root,
@@ -25,7 +25,6 @@ import torch
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from kinestream.body.arrays import load_body_arrays
@@ -34,7 +33,8 @@ from kinestream.geometry.camera import Camera
 from kinestream.geometry.rotation import matrix_from_axis_angle
 from kinestream.kernels.alignment import alignment_loss
 from kinestream.latent.flow import LIGHT_WEIGHTS, PoseFlow
-from kinestream.tools.bench.timing import write_report
+from kinestream.tools import options
+from kinestream.tools.bench.timing import table, write_report
 from kinestream.tools.part_fitting.scenes import (
     Bodies,
     perturbed,
@@ -113,23 +113,23 @@ class Unknowns:
 
 
 def fit(
-    body: BodyModel, flow: PoseFlow, start: Bodies, part_map: Tensor, camera: Camera, options: FitOptions
+    body: BodyModel, flow: PoseFlow, start: Bodies, part_map: Tensor, camera: Camera, config: FitOptions
 ) -> Bodies:
     """Bodies (B) that explain the part maps (B,H,W), from a start, by Adam with a shrinking robust scale."""
     intrinsics = torch.tensor(camera.K, dtype=torch.float32)
     thin, kept = thinned(load_body_arrays(DEFAULT_BODY_PATH), THINNING)
     unknowns = Unknowns(start)
-    optimiser = unknowns.optimiser(options.rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, options.steps, options.rate / 50)
+    optimiser = unknowns.optimiser(config.rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps, config.rate / 50)
     visible = torch.ones(0)
-    for step in range(options.steps):
+    for step in range(config.steps):
         bodies = unknowns.bodies()
         latent = flow.encode(bodies.rotations[:, 1:22])
-        loss = options.prior_weight * latent.square().mean(1)
-        loss = loss + options.start_weight * unknowns.squared_turns().mean(1)
-        loss = loss + options.shape_weight * bodies.betas.square().mean(1)
-        if options.alignment_weight:
-            if step % options.visibility_every == 0:
+        loss = config.prior_weight * latent.square().mean(1)
+        loss = loss + config.start_weight * unknowns.squared_turns().mean(1)
+        loss = loss + config.shape_weight * bodies.betas.square().mean(1)
+        if config.alignment_weight:
+            if step % config.visibility_every == 0:
                 with torch.no_grad():
                     _, seen = render_parts(body, bodies.posed(body).vertices_m, camera)
                 visible = seen[:, kept]
@@ -139,10 +139,10 @@ def fit(
                 part_map,
                 camera=intrinsics,
                 visibility=visible,
-                background_weight=options.background_weight,
-                sigma_px=options.sigma_at(step),
+                background_weight=config.background_weight,
+                sigma_px=config.sigma_at(step),
             )
-            loss = loss + options.alignment_weight * alignment.total
+            loss = loss + config.alignment_weight * alignment.total
         optimiser.zero_grad()
         loss.sum().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -176,36 +176,34 @@ def summary(errors_mm: NDArray[np.float64]) -> dict[str, Any]:
 
 
 def main(
-    report: Annotated[Path, typer.Option(help="JSON to write.")],
+    out: options.Report,
     strip: Annotated[Path | None, typer.Option(help="PNG of some fits to write.")] = None,
-    poses: Annotated[Path | None, typer.Option(help="Mocap cache; samples of the flow without it.")] = None,
+    mocap: Annotated[Path | None, typer.Option(help="Mocap cache; default: samples of the flow.")] = None,
     cases: Annotated[int, typer.Option(help="Seeded cases.", min=1)] = 50,
-    seed: Annotated[int, typer.Option(help="Seed of poses, shapes and perturbations.")] = 1,
+    seed: options.Seed = 1,
 ) -> None:
     """Fit perturbed bodies to part maps, with and without the prior and the loss."""
     body, flow, camera = BodyModel.load(), PoseFlow.load(LIGHT_WEIGHTS), square_camera(MAP_PX)
     generator = torch.Generator().manual_seed(seed)
-    people = place_people(true_poses(cases, poses, flow, generator), generator)
+    people = place_people(true_poses(cases, mocap, flow, generator), generator)
     start = perturbed(people, generator, angle_deg=ANGLE_DEG, shift_m=SHIFT_M)
     with torch.no_grad():
         part_map, _ = render_parts(body, people.posed(body).vertices_m, camera)
     results: dict[str, Any] = {"start": summary(joint_errors_mm(body, start, people))}
     console = Console()
-    for name, options in VARIANTS.items():
+    for name, variant in VARIANTS.items():
         batches = []
         for rows in torch.split(torch.arange(cases), _BATCH):
-            batches.append(fit(body, flow, start.rows(rows), part_map[rows], camera, options))
+            batches.append(fit(body, flow, start.rows(rows), part_map[rows], camera, variant))
             console.print(f"{name}: {int(rows[-1]) + 1} of {cases}")
         found = Bodies.joined(batches)
         results[name] = summary(joint_errors_mm(body, found, people))
-        if strip and options is VARIANTS["alignment and both priors"]:
+        if strip and variant is VARIANTS["alignment and both priors"]:
             write_strip(strip, body, camera, part_map, {"start": start, "fit": found, "truth": people})
-    table = Table("fit", f"below {GOOD_MM:.0f} mm", "median mm", title=f"PA-MPJPE, {cases} cases")
-    for name, result in results.items():
-        table.add_row(name, f"{result['share_below_40_mm']:.0%}", f"{result['median_mm']:.1f}")
-    console.print(table)
-    content = {"cases": cases, "seed": seed, "truth": "held-out mocap" if poses else "samples of the flow"}
-    write_report(report, "fit_parts", content | {"results": results})
+    columns = {"share_below_40_mm": f"share below {GOOD_MM:.0f} mm", "median_mm": "median mm"}
+    console.print(table(results, columns, first="fit", title=f"PA-MPJPE, {cases} cases"))
+    content = {"cases": cases, "seed": seed, "truth": "held-out mocap" if mocap else "samples of the flow"}
+    write_report(out, "fit_parts", content | {"results": results})
 
 
 if __name__ == "__main__":

@@ -31,8 +31,7 @@ class Bodies:
 
     def posed(self, body: BodyModel) -> BodyOutput:
         """Vertices, joints and keypoints in camera metres."""
-        output: BodyOutput = body(self.betas, self.rotations, self.translation_m)
-        return output
+        return body(self.betas, self.rotations, self.translation_m)
 
     def rows(self, index: Tensor) -> Bodies:
         """Some of the bodies."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,12 +14,11 @@ from kinestream.body.model import BodyModel
 from kinestream.geometry.camera import Camera
 from kinestream.kernels.raster.overlay import PART_COLOURS, overlay_meshes
 from kinestream.tools.part_fitting.scenes import Bodies
+from kinestream.tools.pictures.sheet import write_sheet
 
 CASES: Final = 8
 _TRUTH_RGB: Final = (120, 205, 130)
 _FIT_RGB: Final = (240, 150, 110)
-
-Picture = NDArray[np.uint8]
 
 
 def write_strip(
@@ -44,10 +42,7 @@ def write_strip(
             overlay_meshes(np.full_like(picture, 30), side, faces, camera.K, colours=[_TRUTH_RGB, _FIT_RGB])
         )
         columns.append(np.concatenate(rows, 0))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = cv2.cvtColor(np.concatenate(columns, 1), cv2.COLOR_RGB2BGR)
-    if not cv2.imwrite(str(path), image):
-        raise ValueError(f"could not write a picture to {path}: give a name that ends in .png")
+    write_sheet(path, columns, columns=len(columns))
 
 
 def _from_the_side(vertices_m: NDArray[np.float32], centre_m: NDArray[np.float32]) -> NDArray[np.float32]:

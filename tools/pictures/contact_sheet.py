@@ -5,17 +5,17 @@
 Each cell is one body in a pose or a shape. Look for creases, collapsed joints and swapped sides.
 """
 
-import argparse
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+import typer
 
 from kinestream.body.model import BodyModel
 from kinestream.body.skeleton import JOINT_NAMES, NUM_BETAS, NUM_JOINTS
@@ -24,6 +24,8 @@ from kinestream.geometry.rotation import matrix_from_axis_angle
 from kinestream.kernels.raster import Target, cpu, plain_mesh
 from kinestream.kernels.raster.normals import vertex_normals
 from kinestream.kernels.raster.overlay import PART_COLOURS, overlay_meshes
+from kinestream.tools import options
+from kinestream.tools.pictures.sheet import write_sheet
 
 CELL_PX: Final = 256
 _DISTANCE_M: Final = 4.2
@@ -53,66 +55,34 @@ CELLS: Final[tuple[Cell, ...]] = (
     Cell("T-pose, left side", heading_deg=-90),
     Cell("T-pose, back", heading_deg=180),
     Cell("standing", _ARMS_DOWN, heading_deg=-25),
-    Cell(
-        "walking",
-        {
-            **_ARMS_DOWN,
-            "left_shoulder": (35, 10, -68),
-            "right_shoulder": (-30, -10, 68),
-            "left_hip": (22, 0, 0),
-            "right_hip": (-32, 0, 0),
-            "left_knee": (28, 0, 0),
-            "right_knee": (10, 0, 0),
-            "left_ankle": (12, 0, 0),
-        },
-        heading_deg=-55,
-    ),
-    Cell(
-        "sitting",
-        {
-            **_ARMS_DOWN,
-            "left_hip": (-85, 0, 0),
-            "right_hip": (-85, 0, 0),
-            "left_knee": (85, 0, 0),
-            "right_knee": (85, 0, 0),
-            "left_elbow": (0, -70, 0),
-            "right_elbow": (0, 70, 0),
-        },
-        heading_deg=-50,
-    ),
+    Cell("walking", {
+        **_ARMS_DOWN, "left_shoulder": (35, 10, -68), "right_shoulder": (-30, -10, 68),
+        "left_hip": (22, 0, 0), "right_hip": (-32, 0, 0), "left_knee": (28, 0, 0),
+        "right_knee": (10, 0, 0), "left_ankle": (12, 0, 0),
+    }, heading_deg=-55),
+    Cell("sitting", {
+        **_ARMS_DOWN, "left_hip": (-85, 0, 0), "right_hip": (-85, 0, 0), "left_knee": (85, 0, 0),
+        "right_knee": (85, 0, 0), "left_elbow": (0, -70, 0), "right_elbow": (0, 70, 0),
+    }, heading_deg=-50),
     Cell("arms up", {"left_shoulder": (0, 0, 75), "right_shoulder": (0, 0, -75)}),
-    Cell(
-        "squat",
-        {
-            "left_hip": (-110, 15, 12),
-            "right_hip": (-110, -15, -12),
-            "left_knee": (125, 0, 0),
-            "right_knee": (125, 0, 0),
-            "left_ankle": (-30, 0, 0),
-            "right_ankle": (-30, 0, 0),
-            "spine1": (25, 0, 0),
-            "left_shoulder": (0, -80, 0),
-            "right_shoulder": (0, 80, 0),
-        },
-        heading_deg=-60,
-    ),
+    Cell("squat", {
+        "left_hip": (-110, 15, 12), "right_hip": (-110, -15, -12), "left_knee": (125, 0, 0),
+        "right_knee": (125, 0, 0), "left_ankle": (-30, 0, 0), "right_ankle": (-30, 0, 0),
+        "spine1": (25, 0, 0), "left_shoulder": (0, -80, 0), "right_shoulder": (0, 80, 0),
+    }, heading_deg=-60),
     Cell("bent elbows", {"left_elbow": (0, -120, 0), "right_elbow": (0, 120, 0)}),
-    Cell(
-        "twist",
-        {**_ARMS_DOWN, "spine1": (0, 25, 0), "spine2": (0, 25, 0), "spine3": (0, 20, 0), "head": (0, 35, 0)},
-    ),
+    Cell("twist", {
+        **_ARMS_DOWN, "spine1": (0, 25, 0), "spine2": (0, 25, 0), "spine3": (0, 20, 0), "head": (0, 35, 0),
+    }),
     Cell("bow", {**_ARMS_DOWN, "spine1": (35, 0, 0), "spine2": (30, 0, 0), "neck": (25, 0, 0)}, {}, -70),
     Cell("kick", {**_ARMS_DOWN, "right_hip": (-95, 0, 0), "right_knee": (15, 0, 0)}, {}, -60),
-    *(
-        Cell(f"beta {index} = {value:+d}", _ARMS_DOWN, {index: float(value)}, -25)
-        for index in range(6)
-        for value in (-2, 2)
-    ),
-)
+    *(Cell(f"beta {index} = {value:+d}", _ARMS_DOWN, {index: float(value)}, -25)
+      for index in range(6) for value in (-2, 2)),
+)  # fmt: skip
 
 
 def render_cell(model: BodyModel, cell: Cell, *, parts: bool = False) -> npt.NDArray[np.uint8]:
-    """Picture (CELL_PX, CELL_PX, 3) BGR of one body; with `parts`, each of the 15 parts has its colour."""
+    """Picture (CELL_PX, CELL_PX, 3) RGB of one body; with `parts`, each of the 15 parts has its colour."""
     turns = torch.zeros(NUM_JOINTS, 3)
     for name, turn in cell.turns.items():
         turns[JOINT_NAMES.index(name)] = torch.deg2rad(torch.tensor(turn, dtype=torch.float32))
@@ -134,7 +104,7 @@ def render_cell(model: BodyModel, cell: Cell, *, parts: bool = False) -> npt.NDA
         image = _part_picture(vertices, faces, model.part_labels.numpy(), camera.K, image)
     else:
         image = overlay_meshes(
-            image, [vertices], faces, camera.K, colours=[(205, 165, 120)], opacity=1, samples=3
+            image, [vertices], faces, camera.K, colours=[(120, 165, 205)], opacity=1, samples=3
         )
     cv2.putText(
         image, cell.title, (6, CELL_PX - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (60, 60, 60), 1, cv2.LINE_AA
@@ -152,35 +122,22 @@ def _part_picture(
     target = Target(CELL_PX, CELL_PX)
     light = np.clip(0.35 - 0.65 * vertex_normals(vertices, faces)[:, 2:], 0.3, 1)
     cpu.draw(target, plain_mesh(vertices, faces, light=light, part=labels.astype(np.uint8)), K)
-    picture = PART_COLOURS[target.part][..., ::-1]
+    picture = PART_COLOURS[target.part]
     shown = target.part > 0
     image[shown] = (picture * np.clip(target.colour, 0, 1) ** 0.5).astype(np.uint8)[shown]
     return image
 
 
-def tile(cells: list[npt.NDArray[np.uint8]], *, columns: int) -> npt.NDArray[np.uint8]:
-    """Pictures of one size in rows of `columns`, the last row filled with white."""
-    blank = np.full_like(cells[0], 255)
-    padded = cells + [blank] * (-len(cells) % columns)
-    rows = [np.concatenate(padded[i : i + columns], axis=1) for i in range(0, len(padded), columns)]
-    return np.concatenate(rows, axis=0)
-
-
-def main() -> None:
-    """Entry point of `python -m kinestream.tools.pictures.contact_sheet`."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path, required=True, help="PNG to write")
-    parser.add_argument("--body", type=Path, default=None, help="body file (default: the embedded one)")
-    parser.add_argument("--parts", action="store_true", help="colour the parts instead of shading")
-    parser.add_argument("--columns", type=int, default=8)
-    arguments = parser.parse_args()
-    model = BodyModel.load(arguments.body)
-    sheet = tile(
-        [render_cell(model, cell, parts=arguments.parts) for cell in CELLS], columns=arguments.columns
-    )
-    if not cv2.imwrite(str(arguments.out), sheet):
-        raise OSError(f"could not write the sheet to {arguments.out}; does its folder exist?")
+def main(
+    out: Annotated[Path, typer.Option("--out", "-o", help="PNG to write.")],
+    body: options.Body = None,
+    parts: Annotated[bool, typer.Option("--parts", help="Colour the parts instead of shading.")] = False,
+    columns: Annotated[int, typer.Option(min=1, help="Bodies in a row.")] = 8,
+) -> None:
+    """Draw the body model in many poses and shapes."""
+    model = BodyModel.load(body)
+    write_sheet(out, [render_cell(model, cell, parts=parts) for cell in CELLS], columns=columns)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

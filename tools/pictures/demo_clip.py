@@ -11,23 +11,23 @@ first; betas (10,); translation_m (T, 3); box_xyxy_px (T, 4); intrinsics (3, 3);
 names of what it was made from.
 """
 
-import argparse
 import dataclasses
 import math
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-import av
 import numpy as np
 import numpy.typing as npt
+import typer
 from rich.console import Console
 
 from kinestream.geometry.camera import Camera
+from kinestream.tools import options
+from kinestream.tools.metrics.clip import CLIP, TRUTH
+from kinestream.tools.pictures.video import write_video
 from kinestream.trainer.data.motion.clip import MotionClip
 from kinestream.trainer.data.motion.mocap_cache import MocapCache
-from kinestream.trainer.scenes.assets import data_folder
 from kinestream.trainer.scenes.augment import Augmenter
 from kinestream.trainer.scenes.character import Character
 from kinestream.trainer.scenes.clips import Walk, film, grounded, sway
@@ -42,7 +42,7 @@ SIZE_PX: Final = (960, 540)
 MAX_VIDEO_BYTES: Final = 1_500_000
 MAX_TRUTH_BYTES: Final = 150_000
 
-KNOBS: Final = dataclasses.replace(
+CONFIG: Final = dataclasses.replace(
     SceneConfig.clean(),
     samples=3,
     image_sizes_px=(SIZE_PX,),
@@ -66,47 +66,36 @@ def find_motion(cache: MocapCache, name: str, start_s: float, seconds: float) ->
     raise ValueError(f"no motion {name!r} in the cache; it has {', '.join(sorted(names))}")
 
 
-def render(arguments: argparse.Namespace) -> Iterator[Frame]:
-    """Frames of the demo."""
-    assets = SceneAssets.load(data_folder(arguments.data), photos=False)
-    clip = find_motion(
-        MocapCache.load(arguments.mocap), arguments.motion, arguments.start_s, arguments.seconds
-    )
-    frames = round(arguments.seconds * FPS)
-    character = Character(
-        assets.library, random_outfit(assets.library, np.random.default_rng(arguments.outfit))
-    )
-    rng = np.random.default_rng(arguments.outfit)
+def render(
+    assets: SceneAssets,
+    clip: MotionClip,
+    *,
+    seconds: float,
+    outfit: int,
+    distance_m: float,
+    azimuth_deg: float,
+    panorama: str,
+    heading_deg: float,
+) -> Iterator[Frame]:
+    """Frames of the clip; the options are those of `main`."""
+    frames = round(seconds * FPS)
+    character = Character(assets.library, random_outfit(assets.library, np.random.default_rng(outfit)))
+    rng = np.random.default_rng(outfit)
     motion = grounded(character, ClipPoses([clip], mirror_share=0.0).motion(rng, frames=frames, fps=FPS))
-    camera = Camera.from_fov(*SIZE_PX, fov_deg=60)
-    distance, azimuth = arguments.distance_m, math.radians(arguments.azimuth_deg)
+    azimuth = math.radians(azimuth_deg)
     walk = Walk(
         character,
         motion,
-        camera,
-        eye_m=np.array([distance * math.sin(azimuth), 1.5, distance * math.cos(azimuth)]),
+        Camera.from_fov(*SIZE_PX, fov_deg=60),
+        eye_m=np.array([distance_m * math.sin(azimuth), 1.5, distance_m * math.cos(azimuth)]),
         target_m=np.array([0.0, 0.95, 0.0]),
     )
     stems = [path.stem for path in assets.backgrounds.panoramas]
-    if arguments.panorama not in stems:
-        raise ValueError(f"no panorama {arguments.panorama!r}; there are {', '.join(stems)}")
-    panorama = stems.index(arguments.panorama), math.radians(arguments.heading_deg)
-    turns = sway(frames, KNOBS, rng)
-    return film(
-        assets, Augmenter(KNOBS), walk, turns, seed=arguments.outfit, shadow=True, rng=rng, panorama=panorama
-    )
-
-
-def write_video(path: Path, frames: list[Frame], *, crf: int) -> None:
-    """H.264 file (yuv420p) of frames at FPS."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(FPS))
-        stream.width, stream.height = SIZE_PX
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": str(crf), "preset": "veryslow", "movflags": "+faststart"}
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.image, format="rgb24")))
-        container.mux(stream.encode())
+    if panorama not in stems:
+        raise ValueError(f"no panorama {panorama!r}; there are {', '.join(stems)}")
+    place = stems.index(panorama), math.radians(heading_deg)
+    turns = sway(frames, CONFIG, rng)
+    return film(assets, Augmenter(CONFIG), walk, turns, seed=outfit, shadow=True, rng=rng, panorama=place)
 
 
 def ground_truth(frames: list[Frame], made_from: dict[str, str]) -> dict[str, npt.NDArray[Any]]:
@@ -127,38 +116,47 @@ def ground_truth(frames: list[Frame], made_from: dict[str, str]) -> dict[str, np
     }
 
 
-def main() -> None:
-    """Entry point of `python -m kinestream.tools.pictures.demo_clip`."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data", type=Path, default=None, help="data folder (default: KINESTREAM_DATA)")
-    parser.add_argument(
-        "--mocap", type=Path, required=True, help="cache of `python -m kinestream.trainer.prepare.mocap`"
-    )
-    parser.add_argument("--out", type=Path, default=Path("tracker/assets"), help="folder to write to")
-    parser.add_argument("--motion", default="cmu/135_04.bvh")
-    parser.add_argument("--start-s", type=float, default=1.0)
-    parser.add_argument("--seconds", type=float, default=6.0)
-    parser.add_argument("--outfit", type=int, default=1, help="seed of the character")
-    parser.add_argument(
-        "--distance-m", type=float, default=5.0, help="of the camera from the middle of the path"
-    )
-    parser.add_argument("--azimuth-deg", type=float, default=58.0, help="where the camera stands")
-    parser.add_argument("--panorama", default="dancing_hall")
-    parser.add_argument("--heading-deg", type=float, default=0.0)
-    parser.add_argument("--crf", type=int, default=20)
-    arguments = parser.parse_args()
+def main(
+    data: options.Data,
+    mocap: options.Mocap,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("tracker/assets"),
+    motion: Annotated[str, typer.Option(help="Name of the motion.")] = "cmu/135_04.bvh",
+    start_s: Annotated[float, typer.Option(help="Where it begins.")] = 1.0,
+    seconds: Annotated[float, typer.Option(help="How long it lasts.")] = 6.0,
+    outfit: Annotated[int, typer.Option(help="Seed of the character.")] = 1,
+    distance_m: Annotated[float, typer.Option(help="Of the camera from the middle of the path.")] = 5.0,
+    azimuth_deg: Annotated[float, typer.Option(help="Where the camera stands.")] = 58.0,
+    panorama: Annotated[str, typer.Option(help="Name of the background.")] = "dancing_hall",
+    heading_deg: Annotated[float, typer.Option(help="Where its middle lies.")] = 0.0,
+    crf: Annotated[int, typer.Option(help="Quality of the video, smaller is better.")] = 20,
+) -> None:
+    """Make the embedded clip and its truth."""
     console = Console()
-    frames = list(render(arguments))
-    video, truth = arguments.out / "demo.mp4", arguments.out / "demo.npz"
-    write_video(video, frames, crf=arguments.crf)
-    made_from = {"motion": arguments.motion, "panorama": arguments.panorama}
+    assets = SceneAssets.load(data, photos=False)
+    clip = find_motion(MocapCache.load(mocap), motion, start_s, seconds)
+    frames = list(
+        render(
+            assets,
+            clip,
+            seconds=seconds,
+            outfit=outfit,
+            distance_m=distance_m,
+            azimuth_deg=azimuth_deg,
+            panorama=panorama,
+            heading_deg=heading_deg,
+        )
+    )
+    video, truth = out / CLIP.name, out / TRUTH.name
+    coding = {"crf": str(crf), "preset": "veryslow", "movflags": "+faststart"}
+    write_video(video, (frame.image for frame in frames), fps=FPS, codec="libx264", options=coding)
+    made_from = {"motion": motion, "panorama": panorama}
     np.savez_compressed(truth, **ground_truth(frames, made_from))  # type: ignore[arg-type]
     for path, limit in ((video, MAX_VIDEO_BYTES), (truth, MAX_TRUTH_BYTES)):
         size = path.stat().st_size
         console.print(f"{path}: {size / 1000:.0f} kB")
         if size > limit:
-            raise SystemExit(f"{path} has {size} bytes, more than the {limit} that may be shipped")
+            raise ValueError(f"{path} has {size} bytes, more than the {limit} that may be shipped")
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -10,22 +10,19 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Final
 
-import av
 import cv2
 import numpy as np
 import numpy.typing as npt
 import typer
 from rich.console import Console
 
-from kinestream.defaults import ASSETS
-from kinestream.geometry.camera import Camera
 from kinestream.kernels.raster.overlay import PALETTE, overlay_meshes
 from kinestream.pipeline import Tracker
 from kinestream.pose import Person, PoseFrame
-from kinestream.tools.commands.demo import CLIP, TRUTH
+from kinestream.tools.metrics.clip import CLIP, ClipTruth
+from kinestream.tools.pictures.sheet import Picture
+from kinestream.tools.pictures.video import write_video
 from kinestream.tools.sinks.overlay_video import draw
-
-Picture = npt.NDArray[np.uint8]
 
 MAX_BYTES: Final = 1_500_000
 PANEL_PX: Final = (320, 300)
@@ -38,15 +35,14 @@ CONFIDENT: Final = 0.3
 
 def panels(stride: int) -> Iterator[Picture]:
     """Every ``stride``-th frame of the clip as one wide picture."""
-    truth = np.load(ASSETS / TRUTH)
-    (width, height), K = truth["size_px"].tolist(), truth["intrinsics"]
-    camera = Camera(width, height, (K[0, 0], K[1, 1]), (K[0, 2], K[1, 2]))
-    with Tracker(ASSETS / CLIP, camera=camera, vertices=True) as tracking:
+    truth = ClipTruth.load()
+    size_px = truth.camera.width_px, truth.camera.height_px
+    with Tracker(CLIP, camera=truth.camera, vertices=True) as tracking:
         for frame, poses in tracking.frames():
             if frame.index % stride:
                 continue
-            share = frame.index / len(truth["joints_cam_m"])
-            box = window(truth["keypoints_px"][frame.index], (width, height))
+            share = frame.index / len(truth.joints_cam_m)
+            box = window(truth.keypoints_px[frame.index], size_px)
             yield np.concatenate(
                 [
                     cut(with_keypoints(frame.image_rgb, poses), box),
@@ -109,25 +105,14 @@ def turned(person: Person, turn_rad: float, distance_m: float) -> npt.NDArray[np
     return (points @ rotation.T + [0, 0, distance_m]).astype(np.float32)
 
 
-def write_webp(path: Path, pictures: list[Picture], fps: Fraction, quality: int) -> None:
-    """An animated WebP that plays for ever."""
-    options = {"quality": str(quality), "compression_level": "6"}
-    with av.open(str(path), "w", format="webp", options={"loop": "0"}) as container:
-        stream = container.add_stream("libwebp_anim", rate=fps, options=options)
-        stream.height, stream.width = pictures[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
-        for picture in pictures:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
-        container.mux(stream.encode())
-
-
 def main(
     out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("docs/demo.webp"),
     stride: Annotated[int, typer.Option(min=1, help="Take every so many frames.")] = 2,
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of the WebP.")] = 60,
 ) -> None:
     """Track the clip and write the picture; exit code 1 where it is larger than a README should load."""
-    write_webp(out, list(panels(stride)), Fraction(30, stride), quality)
+    coding = {"quality": str(quality), "compression_level": "6"}
+    write_video(out, panels(stride), fps=Fraction(30, stride), codec="libwebp_anim", options=coding)
     size = out.stat().st_size
     Console().print(f"{out}: {size / 1000:.0f} kB")
     if size > MAX_BYTES:
