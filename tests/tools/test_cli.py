@@ -181,7 +181,7 @@ def test_the_model_that_is_asked_for_is_loaded(
     asked, stand_ins = [], Models.load
 
     def load(**options: Any) -> Models:
-        asked.append(options["model"])
+        asked.append(options["regressor"])
         return stand_ins(**options)
 
     monkeypatch.setattr(Models, "load", load)
