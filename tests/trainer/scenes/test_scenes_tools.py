@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from kinestream.body.model import BodyModel
-from kinestream.kernels.raster.overlay import PART_COLOURS
 from kinestream.tools.pictures.contact_sheet import CELL_PX, CELLS, render_cell
 from kinestream.tools.pictures.demo_clip import find_motion, ground_truth
 from kinestream.tools.pictures.scene_sheet import crop_cells, draw_keypoints, draw_parts, frame_cell
@@ -32,11 +31,6 @@ def test_body_cells_show_a_body_in_every_pose() -> None:
         assert 0.03 < drawn.mean() < 0.5
         shades = np.unique(parts.reshape(-1, 3), axis=0)
         assert len(shades) > len(np.unique(plain.reshape(-1, 3), axis=0)) / 4
-
-
-def test_every_part_has_its_colour() -> None:
-    assert PART_COLOURS.shape == (16, 3)
-    assert len(np.unique(PART_COLOURS, axis=0)) == 16
 
 
 def test_sheets_fill_the_last_row_with_white(tmp_path: Path) -> None:
