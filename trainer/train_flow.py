@@ -257,7 +257,7 @@ def main(
         out.with_suffix(".json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
         if coordinates == "tangent":
             flow.set_reference(val_poses)
-        flow.save(out, dtype=torch.float16)
+        flow.save(out, half=True)
     processes.leave()
 
 

@@ -109,7 +109,7 @@ def train(
 def load_lifter(head: StateHead, path: Path) -> None:
     """Give a state head the lifter at ``path``, and silence its image branch, which corrected another."""
     fill(head.lifter, read_weights(path, kind=LIFTER_FORMAT)[1], path=path)
-    head.silence_image_branch()
+    head.zero_init_image_branch()
 
 
 def main(

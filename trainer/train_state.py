@@ -67,7 +67,7 @@ def see(
         batch = collate([pool.sample(rng) for _ in range(min(_LOOK_BATCH, count - first))])
         images = batch.images.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            evidence = Evidence(*[field.float() for field in network.look(images)[3]])
+            evidence = Evidence(*[field.float() for field in network.encode(images)[3]])
         labels = (batch.to_virtual, batch.log_extent, batch.rotations, batch.translation_m, batch.betas)
         parts.append([*evidence, *labels])
     fields = [torch.cat(values) for values in zip(*parts, strict=True)]

@@ -157,7 +157,7 @@ def test_the_key_changes_with_all_that_matters() -> None:
     key = weights_key(small_regressor(), inputs, library="1")
     assert key == weights_key(small_regressor(), inputs, library="1")
     other = small_regressor()
-    other.trust.presence.bias += 1e-6
+    other.confidence_head.presence.bias += 1e-6
     changed = [
         weights_key(other, inputs, library="1"),
         weights_key(small_regressor(), inputs, library="2"),

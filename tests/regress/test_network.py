@@ -99,3 +99,16 @@ def test_exported_graph_has_standard_operations_only(network: RegressorNetwork) 
     exported = torch.export.export(network, inputs(2), dynamic_shapes=({0: batch}, {0: batch}, {0: batch}))
     operations = {str(node.target) for node in exported.graph.nodes if node.op == "call_function"}
     assert all(name.startswith(("aten.", "<built-in")) for name in operations), operations
+
+
+def test_weights_that_name_the_confidence_head_as_before_still_load() -> None:
+    network = RegressorNetwork(RegressorConfig(latent_size=7, backbone="tiny", crop_px=64))
+    before = {
+        name.replace("confidence_head.", "trust."): value for name, value in network.state_dict().items()
+    }
+    assert "trust.presence.bias" in before
+    again = RegressorNetwork(network.config)
+    again.load_state_dict(before)
+    torch.nn.ModuleList([again]).load_state_dict({f"0.{name}": value for name, value in before.items()})
+    for name, value in again.state_dict().items():
+        torch.testing.assert_close(value, network.state_dict()[name])

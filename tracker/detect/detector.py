@@ -104,10 +104,10 @@ class PersonDetector:
         :func:`kinestream.engines.engine.compile_network` does.
         """
         path = DEFAULT_WEIGHTS if path is None else Path(path)
-        config_values, tensors = read_weights(path, kind=DETECTOR_FORMAT)
-        config = configured(DetectorConfig, config_values, path=path)
+        file = read_weights(path, kind=DETECTOR_FORMAT)
+        config = configured(DetectorConfig, file.config, path=path)
         network = DetectorNetwork(config)
-        fill(network, tensors, path=path)
+        fill(network, file.arrays, path=path)
         network.eval().requires_grad_(False)
         return cls(
             compile_network(network, (_frame_input(config),), engine=engine, max_batch=1),

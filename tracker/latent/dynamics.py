@@ -13,15 +13,12 @@ Variance, with non-negative coefficients: p(t0 + s) = a_0 + a_1 s + a_2 s^2
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -33,6 +30,7 @@ from kinestream.geometry.rotation import (
     sixd_from_matrix,
 )
 from kinestream.latent.dynamics_weights import (
+    ADVICE,
     DEFAULT_WEIGHTS,
     FORMAT,
     INNOVATION_CLIP,
@@ -42,6 +40,7 @@ from kinestream.latent.dynamics_weights import (
     SHORTEST_SEEN_S,
     VELOCITY_CLIP,
 )
+from kinestream.networks.weight_files import configured, fill, read_weights, save_weights
 
 VELOCITY_UNIT = (4.0, 1.5, 1.0)
 """Typical speeds by which features are divided: z per s, rad/s, m/s."""
@@ -63,6 +62,9 @@ class DynamicsConfig:
     latent: int = 63
     hidden: int = 160
     time_constants_s: tuple[float, ...] = (0.04, 0.12, 0.36, 1.0)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "time_constants_s", tuple(self.time_constants_s))  # JSON knows lists only
 
     @property
     def state(self) -> int:
@@ -224,45 +226,26 @@ class LatentDynamics(nn.Module):
         base = torch.stack([settled, *self.initial_variance.expand(len(settled), 2, -1).unbind(1)], 1)
         return FilterStep(move(prior, correction), MotionCurve(coefficients, base * logs.exp()), hidden)
 
-    def save(self, path: Path, *, notes: dict[str, str] | None = None) -> None:
-        """Write the weights as safetensors: matrices in float16, the rest in float32."""
-        tensors = {
-            name: (
-                value.half() if name.endswith(("weight", "weight_ih", "weight_hh")) else value.float()
-            ).contiguous()
-            for name, value in self.state_dict().items()
-        }
-        metadata = {
-            "format": FORMAT,
-            "config": json.dumps(asdict(self.config)),
-            "flow_id": self.flow_id,
-            **(notes or {}),
-        }
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, path, metadata=metadata)
+    def save(self, path: str | Path, *, notes: dict[str, str] | None = None) -> None:
+        """Write the weights, matrices in half precision."""
+        notes = {"flow_id": self.flow_id, **(notes or {})}
+        config = asdict(self.config)
+        save_weights(
+            path, self, kind=FORMAT, config=config, notes=notes, halved=lambda name, _: "weight" in name
+        )
 
     @classmethod
-    def load(cls, path: Path | None = None) -> LatentDynamics:
+    def load(cls, path: str | Path | None = None) -> LatentDynamics:
         """Read dynamics in evaluation mode; None gives the shipped ones.
 
-        Raises:
-            FileNotFoundError: when there is no such file.
-            ValueError: when the file holds no latent dynamics.
+        Raises ``FileNotFoundError``, or ``WeightsError`` where the file holds no latent dynamics.
         """
-        path = Path(path or DEFAULT_WEIGHTS)
-        if not path.exists():
-            raise FileNotFoundError(
-                f"no dynamics at {path}; train some with `python -m kinestream.trainer.train_dynamics`"
-            )
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise ValueError(f"{path}: expected format {FORMAT}, found {metadata.get('format')!r}")
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}
-        config = json.loads(metadata["config"])
-        config["time_constants_s"] = tuple(config["time_constants_s"])
-        dynamics = cls(DynamicsConfig(**config), flow_id=metadata.get("flow_id", ""))
-        dynamics.load_state_dict(tensors)
+        path = path or DEFAULT_WEIGHTS
+        file = read_weights(path, kind=FORMAT, advice=ADVICE)
+        dynamics = cls(
+            configured(DynamicsConfig, file.config, path=path), flow_id=file.notes.get("flow_id", "")
+        )
+        fill(dynamics, file.arrays, path=path)
         return dynamics.eval().requires_grad_(False)
 
 

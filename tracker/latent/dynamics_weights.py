@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from safetensors import safe_open
 
 from kinestream.defaults import ASSETS
 from kinestream.kernels.array_types import Float32Array
+from kinestream.networks.weight_files import read_weights
 
 DEFAULT_WEIGHTS: Final = ASSETS / "dynamics.safetensors"
 FORMAT: Final = "kinestream.latent_dynamics.v1"
+ADVICE: Final = "train some with `python -m kinestream.trainer.train_dynamics`, or choose another filter"
 
 MIN_STEP_S: Final = 0.008
 """Shorter steps count as this long where a correction is turned into a velocity."""
@@ -48,25 +48,13 @@ class DynamicsWeights:
     def load(cls, path: str | Path | None = None) -> DynamicsWeights:
         """Read dynamics; None gives the shipped ones.
 
-        Raises:
-            FileNotFoundError: when there is no such file.
-            ValueError: when the file holds no latent dynamics.
+        Raises ``FileNotFoundError``, or ``WeightsError`` where the file holds no latent dynamics.
         """
         return _load(Path(path or DEFAULT_WEIGHTS))
 
 
 @lru_cache(maxsize=4)
 def _load(path: Path) -> DynamicsWeights:
-    if not path.exists():
-        raise FileNotFoundError(
-            f"no dynamics at {path}; train some with kinestream.trainer.train_dynamics or choose another"
-        )
-    with safe_open(path, framework="numpy") as file:
-        metadata = file.metadata() or {}
-        if metadata.get("format") != FORMAT:
-            raise ValueError(f"{path}: expected format {FORMAT}, found {metadata.get('format')!r}")
-        arrays = {name: np.ascontiguousarray(file.get_tensor(name), dtype=np.float32) for name in file.keys()}
-    config = json.loads(metadata["config"])
-    return DynamicsWeights(
-        arrays, np.float32(config["time_constants_s"]), int(config["latent"]), metadata.get("flow_id", "")
-    )
+    config, arrays, notes = read_weights(path, kind=FORMAT, advice=ADVICE)
+    constants = np.array(config["time_constants_s"], np.float32)
+    return DynamicsWeights(arrays, constants, int(config["latent"]), notes.get("flow_id", ""))

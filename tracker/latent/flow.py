@@ -21,14 +21,13 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kinestream.body.skeleton import NUM_FLOW_JOINTS
 from kinestream.defaults import ASSETS
 from kinestream.latent.coordinates import SixDCoordinates, TangentCoordinates
 from kinestream.latent.couplings import AffineCoupling, Invertible, InvertibleLinear, InvertiblePReLU
+from kinestream.networks.weight_files import configured, fill, read_weights, save_weights
 
 DEFAULT_WEIGHTS = ASSETS / "flow.safetensors"
 LIGHT_WEIGHTS = ASSETS / "flow_light.safetensors"
@@ -147,42 +146,30 @@ class PoseFlow(nn.Module):
             log_probs = torch.cat([self.log_prob(chunk) for chunk in torch.split(poses, 4096)])
         self.real_log_probs = torch.quantile(log_probs, torch.linspace(0, 1, quantiles))
 
-    def save(self, path: Path, *, dtype: torch.dtype = torch.float32) -> None:
-        """Write weights, architecture and reference as safetensors; matrices are stored in dtype."""
-        tensors = {
-            name: (value.to(dtype) if value.ndim == 2 else value.float()).contiguous()
-            for name, value in self.state_dict().items()
-        }
-        metadata = {"format": _FORMAT, "config": json.dumps(asdict(self.config))}
+    def save(self, path: str | Path, *, half: bool = False) -> None:
+        """Write weights, architecture and reference; with ``half`` matrices in half precision."""
+        notes = {}
         if self.real_log_probs is not None:
-            metadata["real_log_probs"] = json.dumps(
-                [round(value, 3) for value in self.real_log_probs.tolist()]
-            )
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, path, metadata=metadata)
+            notes["real_log_probs"] = json.dumps([round(value, 3) for value in self.real_log_probs.tolist()])
+        save_weights(
+            path, self, kind=_FORMAT, config=asdict(self.config), notes=notes,
+            halved=lambda _, value: half and value.ndim == 2,
+        )  # fmt: skip
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> PoseFlow:
         """Read a flow in evaluation mode; None gives the shipped main model.
 
-        Raises:
-            FileNotFoundError: when there is no such file.
-            ValueError: when the file is not a pose flow.
+        Raises ``FileNotFoundError``, or ``WeightsError`` where the file is not a pose flow.
         """
-        path = Path(path or DEFAULT_WEIGHTS)
-        if not path.exists():
-            raise FileNotFoundError(
-                f"no pose flow at {path}; train one with `python -m kinestream.trainer.train_flow`"
-            )
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
-                raise ValueError(f"{path}: expected format {_FORMAT}, found {metadata.get('format')!r}")
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}
-        flow = cls(FlowConfig(**json.loads(metadata["config"])))
-        flow.load_state_dict(tensors)
-        if "real_log_probs" in metadata:
-            flow.real_log_probs = torch.tensor(json.loads(metadata["real_log_probs"]))
+        path = path or DEFAULT_WEIGHTS
+        file = read_weights(
+            path, kind=_FORMAT, advice="train a flow with `python -m kinestream.trainer.train_flow`"
+        )
+        flow = cls(configured(FlowConfig, file.config, path=path))
+        fill(flow, file.arrays, path=path)
+        if "real_log_probs" in file.notes:
+            flow.real_log_probs = torch.tensor(json.loads(file.notes["real_log_probs"]))
         return flow.eval().requires_grad_(False)
 
 

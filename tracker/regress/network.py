@@ -63,11 +63,12 @@ class RegressorNetwork(nn.Module):
         self.backbone = Backbone(config.backbone)
         self.pyramid = Pyramid(self.backbone.channels)
         self.dense = DenseHead(PYRAMID_WIDTHS[-1])
-        self.trust = ConfidenceHead(POOLED)
+        self.confidence_head = ConfidenceHead(POOLED)
         self.head = StateHead(config.latent_size, pooled=POOLED, under=self.backbone.channels[3])
+        self.register_load_state_dict_pre_hook(_with_present_names)  # type: ignore[no-untyped-call]
 
     def forward(self, images: Tensor, to_virtual: Tensor, log_extent: Tensor) -> RegressorOutput:
-        """Look at crops.
+        """Infer keypoints, parts and state from crops.
 
         Args:
             images: (B, 3, S, S) RGB, 0..255.
@@ -75,21 +76,27 @@ class RegressorNetwork(nn.Module):
             log_extent: (B,) logarithm of the crop's half extent.
 
         """
-        heatmaps, parts, presence_logit, evidence = self.look(images)
+        heatmaps, parts, presence_logit, evidence = self.encode(images)
         state = self.head(evidence, to_virtual, log_extent)
         return RegressorOutput(
             heatmaps, parts, evidence.points, evidence.confidence_logit, presence_logit, state
         )
 
-    def look(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Evidence]:
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Evidence]:
         """Heat maps, part logits, presence logits, and the evidence from which the state is read."""
         maps = self.backbone(images)
         heatmaps, parts = self.dense(self.pyramid(maps))
         reading = read_keypoints(heatmaps)
         pooled = maps.deepest.mean((2, 3))
-        confidence_logit, presence_logit = self.trust(reading, pooled)
+        confidence_logit, presence_logit = self.confidence_head(reading, pooled)
         under = _under_keypoints(heatmaps, maps.context)
         return heatmaps, parts, presence_logit, Evidence(reading.points, confidence_logit, pooled, under)
+
+
+def _with_present_names(_: nn.Module, state: dict[str, Tensor], prefix: str, *__: Any) -> None:
+    """Weights of version 0.1 name the confidence head ``trust``."""
+    for name in [name for name in state if name.startswith(f"{prefix}trust.")]:
+        state[name.replace("trust.", "confidence_head.", 1)] = state.pop(name)
 
 
 def _under_keypoints(heatmaps: Tensor, features: Tensor) -> Tensor:

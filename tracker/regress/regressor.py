@@ -40,9 +40,9 @@ def load_network(model: str | Path | None = None) -> RegressorNetwork:
     :class:`kinestream.networks.weight_files.WeightsError` is one.
     """
     path = weights_of(model)
-    config, tensors = read_weights(path, kind=REGRESSOR_FORMAT)
-    network = RegressorNetwork(configured(RegressorConfig, config, path=path))
-    fill(network, tensors, path=path)
+    file = read_weights(path, kind=REGRESSOR_FORMAT)
+    network = RegressorNetwork(configured(RegressorConfig, file.config, path=path))
+    fill(network, file.arrays, path=path)
     return network.eval().requires_grad_(False)
 
 

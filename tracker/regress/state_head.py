@@ -37,10 +37,10 @@ class StateHead(nn.Module):
         inputs = self.lifter.state.in_features + pooled + NUM_KEYPOINTS * LOCAL_FEATURES
         correction = nn.Linear(IMAGE_HIDDEN, sum(state_sizes(latent_size)))
         self.image_branch = nn.Sequential(nn.Linear(inputs, IMAGE_HIDDEN), nn.ReLU(), correction)
-        self.silence_image_branch()
+        self.zero_init_image_branch()
 
-    def silence_image_branch(self) -> None:
-        """Let the lifter alone speak, until the image branch has learned to correct it."""
+    def zero_init_image_branch(self) -> None:
+        """Make the image branch add nothing, until it has learned to correct the lifter."""
         for parameter in self.image_branch[-1].parameters():
             nn.init.zeros_(parameter)
 

@@ -49,7 +49,7 @@ def second_look(
     )
     square = crop.extract(image)
     pair = np.stack([square, square[:, ::-1]])
-    maps = network.look(torch.from_numpy(pair).permute(0, 3, 1, 2))[0]
+    maps = network.encode(torch.from_numpy(pair).permute(0, 3, 1, 2))[0]
     logits: Tensor = (maps[:1] + maps[1:].flip(-1)[:, list(MIRROR_KEYPOINTS)]) / 2
     points = to_pixels(read_keypoints(logits).points[0].double().numpy(), crop)
     peaks = torch.sigmoid(logits).flatten(2).amax(-1)[0].double().numpy()

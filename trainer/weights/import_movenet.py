@@ -161,7 +161,7 @@ def import_movenet(path: Path, config: RegressorConfig) -> RegressorNetwork:
     for name in ("0.0.weight", "0.1.weight", "0.1.bias"):
         state[f"dense.parts.{name}"] = state[f"dense.keypoints.{name}"].clone()
     _fill(network, state, path)
-    for layer in (network.trust.confidence, network.trust.presence):
+    for layer in (network.confidence_head.confidence, network.confidence_head.presence):
         nn.init.zeros_(layer.weight)
     return network
 
