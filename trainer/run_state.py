@@ -1,10 +1,12 @@
-"""What every training run keeps: step, weights, averaged weights, optimiser, random state; and its log."""
+"""What every training shares: its loop, its checkpoint (weights, averaged weights, optimiser) and its log."""
 
 from __future__ import annotations
 
+import copy
 import json
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from kinestream.trainer.processes import Processes
 
+_logger = logging.getLogger(__name__)
 _CHECKPOINT = "checkpoint.pt"
 _LOG = "metrics.jsonl"
 
@@ -71,6 +74,47 @@ class TrainingRun:
         self.optimizer.load_state_dict(content["optimizer"])
         return True
 
+    def train(
+        self,
+        loss_of_step: Callable[[], tuple[Tensor, Mapping[str, Any]]],
+        *,
+        rate: Callable[[int], float],
+        steps: int,
+        stop_after: int | None = None,
+        validate: Callable[[nn.Module], Mapping[str, Mapping[str, float]]] | None = None,
+        log_every: int = 50,
+        validate_every: int = 500,
+        clip_norm: float = 5.0,
+    ) -> None:
+        """Train to ``steps``, or pause at ``stop_after``.
+
+        Args:
+            loss_of_step: loss and named terms of the step ``self.step``.
+            rate: learning rate of a step.
+            steps: of the whole training.
+            stop_after: last step of this call.
+            validate: figures of the averaged network by validation set.
+            log_every: steps between lines of the log.
+            validate_every: steps between validations, each followed by a checkpoint; both also at the end.
+            clip_norm: largest norm of the gradients.
+        """
+        last = min(steps, stop_after or steps)
+        while self.step < last:
+            self.network.train()
+            loss, terms = loss_of_step()
+            now = rate(self.step)
+            self.update(loss, learning_rate=now, clip_norm=clip_norm)
+            if self.step % log_every == 0:
+                _logger.info("%s", self.log(loss=loss.detach(), rate=now, **terms))
+            if self.processes.first and (self.step % validate_every == 0 or self.step == last):
+                for name, figures in (validate(self.average.module.eval()) if validate else {}).items():
+                    _logger.info("%s", self.log(validation=name, **figures))
+                self.save()
+
+    def averaged(self) -> Any:
+        """A copy of the network with averaged weights, ready to use and to ship."""
+        return copy.deepcopy(self.average.module).cpu().eval().requires_grad_(False)
+
     def save(self) -> None:
         """Write the checkpoint; an interruption leaves the old one."""
         if not self.processes.first:
@@ -126,14 +170,6 @@ class TrainingRun:
     def generator(self, seed: int) -> np.random.Generator:
         """Random numbers of the next step: a run that was interrupted draws what it would have drawn."""
         return np.random.default_rng((seed, self.step))
-
-
-def learning_rate(step: int, *, peak: float, steps: int, warmup: int, decay_share: float) -> float:
-    """Linear warm-up, constant, then linear decay to 2 % over the last ``decay_share`` of the steps."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    left = (steps - step) / max(decay_share * steps, 1.0)
-    return peak * min(1.0, max(left, 0.02))
 
 
 def _ramped_average(decay: float) -> Any:

@@ -14,9 +14,11 @@ from kinestream.regress.lifter import Lifter
 from kinestream.regress.state_head import Evidence, StateHead
 from kinestream.trainer.data.crops.lift_samples import lift_samples, noisy_evidence
 from kinestream.trainer.losses.body import in_half_extents, with_hands
-from kinestream.trainer.losses.keypoints import TRUST_RADIUS
-from kinestream.trainer.run_state import TrainingRun, learning_rate
-from kinestream.trainer.train_lifter import LIFTER_FORMAT, LifterTrainer, load_lifter, train
+from kinestream.trainer.losses.keypoints import CONFIDENCE_RADIUS
+from kinestream.trainer.regressor.body_teacher import BodyTeacher
+from kinestream.trainer.regressor.lifter import LIFTER_FORMAT, load_lifter, train
+from kinestream.trainer.run_state import TrainingRun
+from kinestream.trainer.schedule import linear_decay
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def test_samples_are_seen_near_their_bodies(body: BodyModel, poses: torch.Tensor
     distance = (batch.points - true).norm(dim=-1)
     sure = batch.confidence > 0.8
     assert sure.float().mean() > 0.5
-    assert distance[sure].median() < 0.5 * TRUST_RADIUS
+    assert distance[sure].median() < 0.5 * CONFIDENCE_RADIUS
     assert (keypoints[..., 2] > 0.2).all()
     assert (true.abs() < 1).all(-1).float().mean() > 0.85
     torch.testing.assert_close(
@@ -55,7 +57,7 @@ def test_confidence_is_the_chance_to_be_right() -> None:
     true = 0.6 * torch.randn(6000, NUM_KEYPOINTS, 2, generator=generator)
     points, confidence = noisy_evidence(true, generator)
     inside = (true.abs() < 1).all(-1)
-    right = ((points - true).norm(dim=-1) < TRUST_RADIUS).float()
+    right = ((points - true).norm(dim=-1) < CONFIDENCE_RADIUS).float()
     for low, high in ((0.05, 0.3), (0.3, 0.6), (0.6, 0.9), (0.9, 1.0)):
         chosen = inside & (confidence >= low) & (confidence < high)
         assert right[chosen].mean() == pytest.approx(confidence[chosen].mean().item(), abs=0.2)
@@ -63,34 +65,33 @@ def test_confidence_is_the_chance_to_be_right() -> None:
 
 
 def test_learning_rate_rises_holds_and_falls() -> None:
-    rates = [learning_rate(s, peak=1.0, steps=100, warmup=10, decay_share=0.3) for s in range(100)]
+    rates = [linear_decay(s, peak=1.0, steps=100, warmup=10, decay_share=0.3) for s in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[10] == rates[60] == 1.0
     assert 0 < rates[99] < 0.1
 
 
-def run_of(folder: Path, flow: PoseFlow, body: BodyModel) -> tuple[LifterTrainer, TrainingRun]:
+def run_of(folder: Path, latent_size: int) -> TrainingRun:
     torch.manual_seed(0)
-    lifter = Lifter(flow.dim, hidden=32, depth=1)
-    state = TrainingRun(folder, lifter, torch.optim.AdamW(lifter.parameters(), lr=1e-3))
-    return LifterTrainer(lifter, flow, body), state
+    lifter = Lifter(latent_size, hidden=32, depth=1)
+    return TrainingRun(folder, lifter, torch.optim.AdamW(lifter.parameters(), lr=1e-3))
 
 
 def test_training_resumes_exactly(tmp_path: Path, body: BodyModel, poses: torch.Tensor) -> None:
     torch.manual_seed(0)
-    flow = PoseFlow(FlowConfig(depth=2, hidden=16)).eval().requires_grad_(False)
+    teacher = BodyTeacher(PoseFlow(FlowConfig(depth=2, hidden=16)))
     validation = lift_samples(poses, body, 16, torch.Generator().manual_seed(9))
-    options = {"batch_size": 16, "peak_rate": 1e-3, "evaluate_every": 3}
+    options = {"batch_size": 16, "peak_rate": 1e-3, "validate_every": 3}
 
-    trainer, whole = run_of(tmp_path / "whole", flow, body)
-    train(trainer, whole, poses, validation, steps=6, **options)
+    whole = run_of(tmp_path / "whole", teacher.flow.dim)
+    train(whole, teacher, poses, validation, steps=6, **options)
 
-    trainer, first = run_of(tmp_path / "parts", flow, body)
-    train(trainer, first, poses, validation, steps=6, stop_after=3, **options)
-    trainer, second = run_of(tmp_path / "parts", flow, body)
+    first = run_of(tmp_path / "parts", teacher.flow.dim)
+    train(first, teacher, poses, validation, steps=6, stop_after=3, **options)
+    second = run_of(tmp_path / "parts", teacher.flow.dim)
     assert second.resume()
     assert second.step == 3
-    train(trainer, second, poses, validation, steps=6, **options)
+    train(second, teacher, poses, validation, steps=6, **options)
 
     for a, b in zip(whole.network.state_dict().values(), second.network.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b)
@@ -109,7 +110,7 @@ def test_a_loss_that_is_not_finite_changes_nothing(tmp_path: Path) -> None:
     assert not TrainingRun(tmp_path / "empty", network, state.optimizer).resume()
 
 
-def test_a_planted_lifter_speaks_alone(tmp_path: Path) -> None:
+def test_a_loaded_lifter_speaks_alone(tmp_path: Path) -> None:
     torch.manual_seed(0)
     lifter, head = Lifter(5), StateHead(5, pooled=4, under=3)
     torch.nn.init.ones_(head.image_branch[-1].weight)

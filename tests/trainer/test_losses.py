@@ -27,8 +27,8 @@ from kinestream.trainer.losses.body import (
 )
 from kinestream.trainer.losses.detection import box_loss, center_loss, center_target
 from kinestream.trainer.losses.keypoints import (
+    CONFIDENCE_RADIUS,
     TARGET_STD_CELLS,
-    TRUST_RADIUS,
     confidence_loss,
     correct_share,
     heatmap_loss,
@@ -69,7 +69,9 @@ def test_unlabelled_keypoints_teach_nothing() -> None:
 
 def test_confidence_learns_whether_the_answer_was_right() -> None:
     labels = torch.tensor([[[0.0, 0.0, 1.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.0]]])
-    points = torch.tensor([[[0.5 * TRUST_RADIUS, 0.0], [2 * TRUST_RADIUS, 0.0], [0.0, 0.0], [0.0, 0.0]]])
+    points = torch.tensor(
+        [[[0.5 * CONFIDENCE_RADIUS, 0.0], [2 * CONFIDENCE_RADIUS, 0.0], [0.0, 0.0], [0.0, 0.0]]]
+    )
     known = torch.tensor([[True, True, True, False]])
     logits = torch.zeros(1, 4, requires_grad=True)
     confidence_loss(logits, points, labels, known).backward()

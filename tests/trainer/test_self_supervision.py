@@ -259,7 +259,7 @@ import torch
 sys.path[:0] = json.loads(sys.argv[2])
 from test_train_regressor import OneBody, new_run
 from kinestream.trainer.processes import Processes
-from kinestream.trainer.train_regressor import train
+from kinestream.trainer.regressor.training import train
 from kinestream.trainer.run_state import TrainingRun
 torch.set_num_threads(1)
 processes = Processes.join()
@@ -268,7 +268,7 @@ run = new_run(folder / "run", 63)
 run.processes = processes
 torch.manual_seed(processes.rank)
 train(sources=OneBody(), validation={}, run=run, teacher=None, steps=3, batch_size=4, peak_rate=1e-3,
-      warmup=1, bfloat16=False, evaluate_every=3, log_every=1)
+      warmup=1, bfloat16=False, validate_every=3, log_every=1)
 torch.save(run.network.state_dict(), folder / f"rank{processes.rank}.pt")
 processes.leave()
 """

@@ -10,8 +10,8 @@ import torch
 from kinestream.detect.detector import DETECTOR_FORMAT, PersonDetector
 from kinestream.detect.network import STRIDE, DetectorConfig, DetectorNetwork
 from kinestream.networks.weight_files import save_weights
+from kinestream.trainer.detector.training import boxed_frames, evaluate, to_batch, train
 from kinestream.trainer.run_state import TrainingRun
-from kinestream.trainer.train_detector import boxed_frames, evaluate, to_batch, train
 
 SHAPE = (64, 96)
 
@@ -59,7 +59,7 @@ def test_it_learns_resumes_and_is_what_runs(tmp_path: Path) -> None:
         "peak_rate": 2e-3,
         "warmup": 10,
         "bfloat16": False,
-        "evaluate_every": 75,
+        "validate_every": 75,
     }
     train(BrightBoxes(), fixed, new_run(), **options, stop_after=75)
     run = new_run()

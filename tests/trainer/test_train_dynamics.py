@@ -17,7 +17,7 @@ from kinestream.trainer.dynamics.noise import OUTLIERS, SWAPS, WHITE, NoiseModel
 from kinestream.trainer.dynamics.recorded_observations import RecordedObservations
 from kinestream.trainer.dynamics.rollout import forward_joints as torch_joints
 from kinestream.trainer.dynamics.rollout import unroll, unrolled_losses
-from kinestream.trainer.train_dynamics import Motions, Run, TrainConfig, calibrate, evaluate, train
+from kinestream.trainer.dynamics.training import Motions, TrainConfig, calibrate, evaluate, new_run, train
 
 CONFIG = TrainConfig(
     dynamics=DynamicsConfig(hidden=16), steps=40, batch=8, frames=10, warmup=2, ema=0.5, learning_rate=3e-3
@@ -182,7 +182,7 @@ def test_frame_times_keep_the_rate_and_never_go_back() -> None:
 
 
 def test_a_recording_is_what_was_saved(clips: LatentClips, tmp_path: Path) -> None:
-    made, path = recording(clips), tmp_path / "looks.npz"
+    made, path = recording(clips), tmp_path / "observations.npz"
     made.save(path)
     found = RecordedObservations.load(path)
     for name, value in vars(made).items():
@@ -295,23 +295,27 @@ def test_missed_frames_leave_the_state_alone(clips: LatentClips) -> None:
 
 def test_a_run_repeats_itself_and_resumes(motions: Motions, flow: PoseFlow, tmp_path: Path) -> None:
     config, path = replace(CONFIG, steps=4), tmp_path / "parts"
-    whole = train(Run(motions, flow, config, tmp_path / "whole"), motions)
-    train(Run(motions, flow, config, path), motions, stop_after=2)
-    parts = train(Run(motions, flow, config, path), motions)
+
+    def trained(folder: Path, **loop: int) -> LatentDynamics:
+        run = new_run(motions, flow, config, folder)
+        return train(run, config, flow, motions, motions, **loop)
+
+    whole = trained(tmp_path / "whole")
+    trained(path, stop_after=2)
+    parts = trained(path)
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(parts.state_dict()[name], value)
     with pytest.raises(ValueError, match="another configuration: steps changed"):
-        train(Run(motions, flow, replace(CONFIG, steps=5), path), motions)
+        new_run(motions, flow, replace(CONFIG, steps=5), path)
     other = PoseFlow(FlowConfig(depth=1, hidden=8)).eval().requires_grad_(False)
     with pytest.raises(ValueError, match="another configuration: flow changed"):
-        train(Run(motions, other, config, path), motions)
+        new_run(motions, other, config, path)
 
 
 def test_training_improves(motions: Motions, flow: PoseFlow, tmp_path: Path) -> None:
-    run = Run(motions, flow, CONFIG, tmp_path)
+    run = new_run(motions, flow, CONFIG, tmp_path)
     before = evaluate(run.averaged(), flow, motions, batch=64, frames=10, batches=1)
-    for _ in range(CONFIG.steps):
-        run.advance()
+    train(run, CONFIG, flow, motions, motions)
     after = evaluate(run.averaged(), flow, motions, batch=64, frames=10, batches=1)
     assert after["total"] < 0.9 * before["total"]
     assert after["recorded_total"] < 0.9 * before["recorded_total"]
@@ -320,8 +324,8 @@ def test_training_improves(motions: Motions, flow: PoseFlow, tmp_path: Path) -> 
 def test_a_run_starts_from_given_weights(motions: Motions, flow: PoseFlow, tmp_path: Path) -> None:
     torch.manual_seed(3)
     start = LatentDynamics(CONFIG.dynamics)
-    run = Run(motions, flow, CONFIG, tmp_path, start=start)
-    for found in (run.dynamics, run.averaged()):
+    run = new_run(motions, flow, CONFIG, tmp_path, init=start)
+    for found in (run.network, run.averaged()):
         for name, value in start.state_dict().items():
             torch.testing.assert_close(found.state_dict()[name], value)
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,15 @@ from kinestream.trainer.baselines.vae import train_vae
 from kinestream.trainer.data.motion.augment import LIMB_GROUPS, perturb, spread, swap_limbs
 from kinestream.trainer.data.motion.clip import MotionClip
 from kinestream.trainer.data.motion.mocap_cache import MocapCache
-from kinestream.trainer.train_flow import Run, TrainConfig, draw_batch, evaluate, main, spread_factor, train
+from kinestream.trainer.flow.training import (
+    TrainConfig,
+    draw_batch,
+    evaluate,
+    new_run,
+    spread_factor,
+    train,
+)
+from kinestream.trainer.train_flow import main
 
 TINY = TrainConfig(flow=FlowConfig(depth=2, hidden=16), steps=30, batch=32, warmup=5, learning_rate=3e-3)
 
@@ -33,14 +42,18 @@ def poses(count: int, seed: int = 0) -> torch.Tensor:
     return matrix_from_axis_angle(vectors)
 
 
-def run(folder: Path, config: TrainConfig = TINY, *, count: int = 300) -> Run:
-    return Run(poses(count), config, folder)
+def trained(
+    folder: Path, config: TrainConfig = TINY, *, count: int = 300, held_out: int = 50, **loop: int
+) -> tuple[PoseFlow, list[dict[str, Any]]]:
+    """The averaged flow and its validations."""
+    run = new_run(poses(count), config, folder)
+    return train(run, config, poses(count), poses(held_out, 1), **loop), run.history("nll")
 
 
 def test_training_learns_and_is_seeded(tmp_path: Path) -> None:
     config = replace(TINY, steps=120, swap=0.0, spread=0.0, noise_rad=0.1)
-    first, history = train(run(tmp_path / "a", config, count=500), poses(200, 1), every=40)
-    second, _ = train(run(tmp_path / "b", config, count=500), poses(200, 1), every=40)
+    first, history = trained(tmp_path / "a", config, count=500, held_out=200, validate_every=40)
+    second, _ = trained(tmp_path / "b", config, count=500, held_out=200, validate_every=40)
     assert history[-1]["nll"] < history[0]["nll"] - 0.5
     for (name, a), b in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
@@ -48,9 +61,9 @@ def test_training_learns_and_is_seeded(tmp_path: Path) -> None:
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
-    whole, history = train(run(tmp_path / "whole"), poses(50, 1), every=10)
-    train(run(tmp_path / "parts"), poses(50, 1), stop_after=13, every=10)
-    resumed, again = train(run(tmp_path / "parts"), poses(50, 1), every=10)
+    whole, history = trained(tmp_path / "whole", validate_every=10)
+    trained(tmp_path / "parts", stop_after=13, validate_every=10)
+    resumed, again = trained(tmp_path / "parts", validate_every=10)
     for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
     assert again[-1]["nll"] == history[-1]["nll"]
@@ -58,15 +71,15 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> None:
-    train(run(tmp_path, replace(TINY, steps=2)), poses(50, 1))
+    trained(tmp_path, replace(TINY, steps=2))
     with pytest.raises(ValueError, match="another configuration: seed changed"):
-        train(run(tmp_path, replace(TINY, steps=2, seed=1)), poses(50, 1))
+        trained(tmp_path, replace(TINY, steps=2, seed=1))
 
 
 @pytest.mark.parametrize("coordinates", ["tangent", "sixd"])
 def test_both_coordinates_train(coordinates: str, tmp_path: Path) -> None:
     config = replace(TINY, flow=FlowConfig(coordinates=coordinates, depth=1, hidden=8), steps=4)  # type: ignore[arg-type]
-    flow, history = train(run(tmp_path, config, count=400), poses(50, 1))
+    flow, history = trained(tmp_path, config, count=400)
     assert np.isfinite(history[-1]["nll"])
     assert geodesic_distance(flow.decode(flow.encode(poses(20, 2))), poses(20, 2)).max() < 1e-4
 
@@ -81,18 +94,19 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     ]
     cache = tmp_path / "cache.npz"
     MocapCache.from_clips(clips).save(cache)
-    options = {"depth": 1, "hidden": 8, "steps": 3, "batch": 32, "step_rad": 0.01}
-    main(cache, tmp_path / "one.safetensors", **options)
+    options = {"depth": 1, "hidden": 8, "steps": 3, "batch_size": 32, "step_rad": 0.01}
+    main(tmp_path / "one", cache, **options)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += ["-m", "kinestream.trainer.train_flow", str(cache), str(tmp_path / "two.safetensors")]
+    command += ["-m", "--", "kinestream.trainer.train_flow"]
+    command += ["--run", str(tmp_path / "two"), "--mocap", str(cache)]
     for name, value in options.items():
         command += [f"--{name.replace('_', '-')}", str(value)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert result.returncode == 0, result.stderr[-2000:]
-    one, two = (PoseFlow.load(tmp_path / f"{name}.safetensors") for name in ("one", "two"))
+    one, two = (PoseFlow.load(tmp_path / name / "flow.safetensors") for name in ("one", "two"))
     for (name, a), b in zip(one.state_dict().items(), two.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, atol=2e-3, rtol=2e-3, msg=name)
-    metrics = json.loads((tmp_path / "two.json").read_text())
+    metrics = json.loads((tmp_path / "two" / "flow.json").read_text())
     assert metrics["processes"] == 2
     assert metrics["history"][-1]["step"] == 3
     assert two.real_log_probs is not None

@@ -11,8 +11,9 @@ from kinestream.latent.flow import FlowConfig, PoseFlow
 from kinestream.regress.network import RegressorConfig, RegressorNetwork
 from kinestream.trainer.data.crops.crop_sample import PART_UNKNOWN, BodyLabel, CropSample, collate
 from kinestream.trainer.losses.body import with_hands
+from kinestream.trainer.regressor.body_teacher import BodyTeacher
+from kinestream.trainer.regressor.training import evaluate, regressor_loss, train
 from kinestream.trainer.run_state import TrainingRun
-from kinestream.trainer.train_regressor import Teacher, evaluate, regressor_loss, train
 
 SIDE = 64
 
@@ -53,11 +54,11 @@ class OneBody:
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Teacher:
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> BodyTeacher:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("flow") / "flow.safetensors"
     PoseFlow(FlowConfig(depth=2, hidden=16)).save(path)
-    return Teacher(path)
+    return BodyTeacher(path)
 
 
 def new_run(folder: Path, latent_size: int) -> TrainingRun:
@@ -67,7 +68,7 @@ def new_run(folder: Path, latent_size: int) -> TrainingRun:
     return TrainingRun(folder, network, optimizer, average_decay=0.9)
 
 
-def test_it_learns_and_resumes(tmp_path: Path, teacher: Teacher) -> None:
+def test_it_learns_and_resumes(tmp_path: Path, teacher: BodyTeacher) -> None:
     source = OneBody()
     rng = np.random.default_rng(99)
     fixed = {"same": [source.sample(rng) for _ in range(8)]}
@@ -80,7 +81,7 @@ def test_it_learns_and_resumes(tmp_path: Path, teacher: Teacher) -> None:
         "peak_rate": 2e-3,
         "warmup": 4,
         "bfloat16": False,
-        "evaluate_every": 12,
+        "validate_every": 12,
     }
     run = new_run(tmp_path / "run", teacher.flow.dim)
     before = evaluate(run.network, fixed["same"], teacher)
@@ -99,27 +100,27 @@ def test_it_learns_and_resumes(tmp_path: Path, teacher: Teacher) -> None:
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
-def test_photos_teach_bodies_by_reprojection_only(teacher: Teacher) -> None:
+def test_photos_teach_bodies_by_reprojection_only(teacher: BodyTeacher) -> None:
     torch.manual_seed(0)
     network = RegressorNetwork(RegressorConfig(latent_size=teacher.flow.dim, backbone="tiny", crop_px=SIDE))
     rng = np.random.default_rng(0)
     sample = OneBody().sample(rng)
     photo = CropSample(sample.image, sample.keypoints, sample.known, sample.parts)
     batch = collate([photo, photo])
-    assert teacher.targets(batch) is None
+    assert not batch.has_body.any()
     output = network(batch.images, batch.to_virtual, batch.log_extent)
-    loss, terms = regressor_loss(output, batch, teacher.loss, None)
+    loss, terms = regressor_loss(output, batch, teacher)
     assert not any(name.startswith("body_") for name in terms)
     assert terms["weak_reprojection"] > 0
     loss.backward()
     assert torch.isfinite(network.head.lifter.state.weight.grad).all()
     output = network(batch.images, batch.to_virtual, batch.log_extent)
-    _, terms = regressor_loss(output, batch, None, None)
+    _, terms = regressor_loss(output, batch, None)
     assert not any(name.startswith("weak_") for name in terms)
 
     mixed = collate([photo, sample])
     output = network(mixed.images, mixed.to_virtual, mixed.log_extent)
-    loss, terms = regressor_loss(output, mixed, teacher.loss, teacher.targets(mixed))
+    loss, terms = regressor_loss(output, mixed, teacher)
     assert {"body_latent", "body_joints", "body_root"} <= set(terms)
     loss.backward()
     assert torch.isfinite(network.head.lifter.state.weight.grad).all()

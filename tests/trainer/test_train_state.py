@@ -1,4 +1,4 @@
-"""The state head alone: it learns from evidence that was seen once, and resumes."""
+"""The state head alone: it learns from evidence that was computed once, and resumes."""
 
 from pathlib import Path
 
@@ -13,26 +13,26 @@ from kinestream.regress.network import RegressorConfig, RegressorNetwork
 from kinestream.regress.state_head import Evidence, StateHead
 from kinestream.trainer.data.crops.crop_sample import BodyLabel, CropSample
 from kinestream.trainer.data.crops.lift_samples import lift_samples
+from kinestream.trainer.regressor.body_teacher import BodyTeacher
+from kinestream.trainer.regressor.state_head import ObservedBodies, evaluate, observe, train
 from kinestream.trainer.run_state import TrainingRun
-from kinestream.trainer.train_regressor import Teacher
-from kinestream.trainer.train_state import SeenBodies, evaluate, see, train
 
 POOLED, UNDER = 6, 4
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Teacher:
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> BodyTeacher:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("flow") / "flow.safetensors"
     PoseFlow(FlowConfig(depth=2, hidden=16)).save(path)
-    return Teacher(path)
+    return BodyTeacher(path)
 
 
 def poses(count: int = 30) -> torch.Tensor:
     return matrix_from_axis_angle(0.3 * torch.randn(count, 22, 3, generator=torch.Generator().manual_seed(1)))
 
 
-def seen(teacher: Teacher, count: int, seed: int) -> SeenBodies:
+def observed(teacher: BodyTeacher, count: int, seed: int) -> ObservedBodies:
     """Bodies whose evidence is the lifter's own kind, with features of noise."""
     generator = torch.Generator().manual_seed(seed)
     batch = lift_samples(poses(), teacher.body, count, generator)
@@ -44,20 +44,20 @@ def seen(teacher: Teacher, count: int, seed: int) -> SeenBodies:
     )
     identity = torch.eye(3).expand(count, 3, 3)
     labels = (batch.log_extent, batch.rotations, batch.translation_m, batch.betas)
-    return SeenBodies(evidence, identity, *labels)
+    return ObservedBodies(evidence, identity, *labels)
 
 
-def new_run(folder: Path, teacher: Teacher) -> TrainingRun:
+def new_run(folder: Path, teacher: BodyTeacher) -> TrainingRun:
     torch.manual_seed(0)
     head = StateHead(teacher.flow.dim, pooled=POOLED, under=UNDER)
     return TrainingRun(folder, head, torch.optim.AdamW(head.parameters(), lr=1e-3), average_decay=0.9)
 
 
-def test_it_learns_and_resumes(tmp_path: Path, teacher: Teacher) -> None:
-    crops, held_out = seen(teacher, 64, 2), seen(teacher, 32, 3)
+def test_it_learns_and_resumes(tmp_path: Path, teacher: BodyTeacher) -> None:
+    crops, held_out = observed(teacher, 64, 2), observed(teacher, 32, 3)
     run = new_run(tmp_path, teacher)
     before = evaluate(run.network, teacher, held_out)
-    options = {"batch_size": 16, "peak_rate": 1e-3, "warmup": 3, "evaluate_every": 10}
+    options = {"batch_size": 16, "peak_rate": 1e-3, "warmup": 3, "validate_every": 10}
     train(run, teacher, crops, held_out, poses(), steps=10, **options)
     again = new_run(tmp_path, teacher)
     assert again.resume()
@@ -68,8 +68,8 @@ def test_it_learns_and_resumes(tmp_path: Path, teacher: Teacher) -> None:
     assert after["reprojection"] < before["reprojection"]
 
 
-def test_rows_are_those_asked_for(teacher: Teacher) -> None:
-    bodies = seen(teacher, 6, 4)
+def test_rows_are_those_asked_for(teacher: BodyTeacher) -> None:
+    bodies = observed(teacher, 6, 4)
     some = bodies.rows(torch.tensor([4, 1]))
     torch.testing.assert_close(some.betas, bodies.betas[[4, 1]])
     torch.testing.assert_close(some.evidence.points, bodies.evidence.points[[4, 1]])
@@ -87,10 +87,10 @@ class SamePerson:
         return CropSample(image, keypoints, known, np.zeros((32, 32), np.uint8), body=body)
 
 
-def test_looks_in_half_precision_are_nearly_the_same() -> None:
+def test_evidence_in_half_precision_are_nearly_the_same() -> None:
     torch.manual_seed(0)
     network = RegressorNetwork(RegressorConfig(latent_size=5, backbone="tiny", crop_px=64))
-    exact, rough = (see(network, SamePerson(), 5, seed=1, bfloat16=half) for half in (False, True))
+    exact, rough = (observe(network, SamePerson(), 5, seed=1, bfloat16=half) for half in (False, True))
     assert {field.dtype for field in rough.evidence} == {torch.float32}
     a, b = exact.evidence.pooled, rough.evidence.pooled
     torch.testing.assert_close(a, b, rtol=0.05, atol=0.05 * float(a.abs().max()))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from kinestream.body.skeleton import NUM_FLOW_JOINTS
 from kinestream.geometry.rotation import geodesic_distance, matrix_from_sixd, project_to_so3, sixd_from_matrix
 from kinestream.trainer.data.motion.augment import perturb
-from kinestream.trainer.train_flow import TrainConfig, draw_batch, spread_factor
+from kinestream.trainer.flow.training import TrainConfig, draw_batch, spread_factor
 
 LATENT_DIM = 32
 

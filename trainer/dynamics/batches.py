@@ -166,9 +166,9 @@ def recorded_batch(
     """Random stretches of recorded clips, thinned to uneven rates from the recording's down to 8 Hz.
 
     Half of the sequences keep their errors, in the others they are smaller by a random factor. Truth and
-    looks are moved alike to elsewhere in the latent space and turned about the vertical, errors of the
-    translation have either sign, and the latent's standard deviations are another clip's: what the regressor
-    keeps wrong through a clip cannot be learned by heart then, only how its looks move.
+    observations are moved alike to elsewhere in the latent space and turned about the vertical, errors of the
+    translation have either sign, and the latent's standard deviations are another clip's: the lasting errors
+    of a clip cannot be learned by heart then, only how observations move.
     """
     chosen = rng.integers(0, len(recorded), batch)
     longest = max(1.0, recorded.fps / SLOWEST_RECORDED_HZ)

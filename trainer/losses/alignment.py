@@ -74,7 +74,7 @@ def project_to_map(vertices_m: Tensor, to_virtual: Tensor, log_extent: Tensor, s
 
 @torch.no_grad()
 def visible(points: Tensor, depth_m: Tensor, side: int) -> Tensor:
-    """Which vertices (B, V) nothing nearer hides, judged in the pixels of the map."""
+    """Which vertices (B, V) nothing nearer hides, by the pixels of the map."""
     inside = torch.isfinite(points).all(-1)
     cell = torch.where(inside[..., None], points, 0.0).round().long().clamp(-1, side) + 1
     index = cell[..., 1] * (side + 2) + cell[..., 0]

@@ -1,4 +1,4 @@
-"""Losses on the keypoint head: where each keypoint is, and how far the answer can be trusted."""
+"""Losses on the keypoint head: where each keypoint is, and how probably the answer is right."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kinestream.regress.heads import cell_centers
 TARGET_STD_CELLS = 1.25
 """Width of the target distribution in cells of the heat map."""
 
-TRUST_RADIUS = 0.08
+CONFIDENCE_RADIUS = 0.08
 """A keypoint is right when it lies within this distance in crop coordinates (4 % of the crop's side)."""
 
 
@@ -43,7 +43,7 @@ def _gaussian(centers: Tensor, count: int) -> Tensor:
 
 
 def confidence_loss(logits: Tensor, points: Tensor, keypoints: Tensor, known: Tensor) -> Tensor:
-    """Binary cross entropy: is the keypoint in the crop, within ``TRUST_RADIUS`` of the answer?
+    """Binary cross entropy: is the keypoint in the crop, within ``CONFIDENCE_RADIUS`` of the answer?
 
     The answer to be predicted is computed from the current output, so that the confidence is a calibrated
     probability whatever the labels call visible.
@@ -56,7 +56,7 @@ def confidence_loss(logits: Tensor, points: Tensor, keypoints: Tensor, known: Te
 
     """
     distance = (points.detach() - keypoints[..., :2]).norm(dim=-1)
-    right = (distance < TRUST_RADIUS) & (keypoints[..., 2] > 0)
+    right = (distance < CONFIDENCE_RADIUS) & (keypoints[..., 2] > 0)
     losses = functional.binary_cross_entropy_with_logits(logits.float(), right.float(), reduction="none")
     share = known.float()
     return (share * losses).sum() / share.sum().clamp_min(1.0)

@@ -71,9 +71,9 @@ def weak_body_loss(
     gap = in_half_extents(body_keypoints, log_extent) - to_plane(keypoints[..., :2], to_virtual)
     squared = gap.clamp(-_MAX_DISTANCE, _MAX_DISTANCE).square().sum(-1)
     robust = torch.sqrt(squared + _ROBUST**2) - _ROBUST
-    trust = keypoints[..., 2]
+    weight = keypoints[..., 2]
     terms = {
-        "reprojection": (trust * robust).sum() / trust.sum().clamp_min(1.0),
+        "reprojection": (weight * robust).sum() / weight.sum().clamp_min(1.0),
         "prior": 0.5 * state.z.square().sum(1).mean(),
         "shape": 0.5 * state.betas.square().sum(1).mean(),
     }

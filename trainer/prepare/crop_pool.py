@@ -21,6 +21,7 @@ from kinestream.geometry.crop import CropTransform
 from kinestream.kernels.raster import Target, cpu
 from kinestream.kernels.raster.normals import vertex_normals
 from kinestream.latent.flow import PoseFlow
+from kinestream.trainer import options
 from kinestream.trainer.data.crops.crop_pool import create_pool
 from kinestream.trainer.data.motion.clip import NUM_BODY_JOINTS
 from kinestream.trainer.scenes.cast import Actor, world_pose
@@ -151,8 +152,8 @@ def _random_turn(rng: np.random.Generator) -> npt.NDArray[np.float64]:
 
 
 def main(
-    data: Annotated[Path, typer.Option(envvar="KINESTREAM_DATA", help="data folder")],
-    mocap: Annotated[Path, typer.Option(help="mocap cache (npz) of kinestream.trainer.prepare.mocap")],
+    data: options.Data,
+    mocap: options.Mocap,
     out: Annotated[Path, typer.Option(help="folder for train/ and val/")],
     count: int = 10000,
     val_count: int = 600,

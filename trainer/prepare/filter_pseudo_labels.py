@@ -1,11 +1,11 @@
-"""Keep of machine labels what a second network confirms.
+"""Keep of pseudo-labels what a second network confirms.
 
-    python -m kinestream.trainer.prepare.filter_pseudo_labels LARGE.safetensors --data DATA
+    python -m kinestream.trainer.prepare.filter_pseudo_labels --model LARGE.safetensors --data DATA
         --photos gym_exercises --out FOLDER
 
 The second network is one that starts from MoveNet thunder
 (:mod:`kinestream.trainer.weights.import_movenet`). A keypoint on which both agree is moved to the middle
-between them and trusted; one that both claim to see in different places loses its weight; one that only the
+between them and confirmed; one that both claim to see in different places loses its weight; one that only the
 second sees is taken from it. The label files keep their layout.
 """
 
@@ -27,6 +27,7 @@ from kinestream.regress.heads import read_keypoints
 from kinestream.regress.network import RegressorNetwork
 from kinestream.regress.preprocessing import to_pixels
 from kinestream.regress.regressor import load_network
+from kinestream.trainer import options
 from kinestream.trainer.data.photos.image_file import decode, packed_image
 from kinestream.trainer.data.photos.pseudo import LANDMARK_OF_KEYPOINT, MIN_VISIBILITY
 from kinestream.trainer.weights.import_movenet import COCO_KEYPOINTS
@@ -40,7 +41,7 @@ CONFIRMED, SECOND_ONLY = 1.0, 0.6
 
 
 @torch.no_grad()
-def second_look(
+def confirming_keypoints(
     network: RegressorNetwork, image: npt.NDArray[np.uint8], box_xyxy_px: npt.ArrayLike
 ) -> npt.NDArray[np.float64]:
     """COCO keypoints (17, 3) in pixels with their peaks; mean of the picture and its mirror image."""
@@ -59,7 +60,7 @@ def second_look(
 def merged(
     landmarks: npt.NDArray[np.floating[Any]], second: npt.NDArray[np.float64], extent_px: float
 ) -> npt.NDArray[np.float32]:
-    """Landmarks (33, 4) after the second opinion (17, 3) on a person of ``extent_px``."""
+    """Landmarks (33, 4) compared with the second network's (17, 3), on a person of ``extent_px``."""
     result = landmarks.astype(np.float32)
     for row, name in enumerate(KEYPOINT_NAMES[:COCO_KEYPOINTS]):
         first = result[LANDMARK_OF_KEYPOINT[name]]
@@ -77,13 +78,13 @@ def merged(
 
 
 def main(
-    weights: Annotated[Path, typer.Argument(help="the second network")],
+    model: Annotated[Path, typer.Option(help="weights of the second network")],
     out: Annotated[Path, typer.Option(help="folder for the new label files")],
-    data: Annotated[Path, typer.Option(envvar="KINESTREAM_DATA", help="data folder")],
+    data: options.Data,
     photos: Annotated[list[str], typer.Option(help="photo sets; repeatable")],
 ) -> None:
     """Read DATA/images/NAME and DATA/pseudo/NAME.npz, write OUT/NAME.npz."""
-    network = load_network(weights)
+    network = load_network(model)
     cv2.setNumThreads(1)
     out.mkdir(parents=True, exist_ok=True)
     for name in photos:
@@ -97,7 +98,7 @@ def main(
             box = np.concatenate([seen.min(0), seen.max(0)])
             picture = decode(packed_image(data / "images" / name / str(arrays["files"][row])))
             extent = float(max(box[2] - box[0], box[3] - box[1]))
-            image[row] = merged(image[row], second_look(network, picture, box), extent)
+            image[row] = merged(image[row], confirming_keypoints(network, picture, box), extent)
         arrays["image"] = image
         np.savez_compressed(out / f"{name}.npz", **arrays)
         typer.echo(f"{name}: {int(arrays['detected'].sum())} people")

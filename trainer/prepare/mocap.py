@@ -1,4 +1,4 @@
-"""Motion files to one cache: `python -m kinestream.trainer.prepare.mocap MOCAP_FOLDER CACHE.npz`."""
+"""Motion files to one cache: `python -m kinestream.trainer.prepare.mocap MOCAP --out CACHE.npz`."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def main(
     folder: Annotated[
         Path, typer.Argument(help="Folder with .bvh, .asf/.amc, AMASS .npz, DeepMimic .json files.")
     ],
-    cache: Annotated[Path, typer.Argument(help="The cache file to write (.npz).")],
+    out: Annotated[Path, typer.Option(help="the cache file to write (.npz)")],
     val: Annotated[list[str] | None, typer.Option(help="Glob of file names to hold out; repeatable.")] = None,
     skip_broken: Annotated[bool, typer.Option(help="Go on after a broken file and report it.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write the report as JSON here.")] = None,
 ) -> None:
-    """Read, retarget and clean all motion below FOLDER and write one CACHE."""
+    """Read, retarget and clean all motion below FOLDER and write one cache."""
     console = Console()
     try:
         loaded = load_folder(folder, val=val or (), skip_broken=skip_broken)
@@ -64,12 +64,12 @@ def main(
     if not loaded.clips:
         console.print(f"[red]no usable motion below {folder}[/red]")
         raise typer.Exit(1)
-    MocapCache.from_clips(loaded.clips).save(cache)
+    MocapCache.from_clips(loaded.clips).save(out)
     summary = summarise(loaded)
     if report is not None:
         report.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     columns = list(next(iter(summary["groups"].values())))
-    table = Table("source form split", *columns, title=str(cache))
+    table = Table("source form split", *columns, title=str(out))
     for key, row in summary["groups"].items():
         table.add_row(key, *(str(row[column]) for column in columns))
     console.print(table)

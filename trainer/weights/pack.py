@@ -1,6 +1,6 @@
 """Weights at half the size, for shipping.
 
-    python -m kinestream.trainer.weights.pack TRAINED.safetensors OUT.safetensors
+    python -m kinestream.trainer.weights.pack TRAINED.safetensors --out OUT.safetensors
 
 Large matrices become int8 with a scale a row. Training goes on from the unpacked file.
 """
@@ -17,7 +17,7 @@ from kinestream.networks.weight_files import pack_weights
 
 def main(
     source: Annotated[Path, typer.Argument(help="weights of a regressor, detector or lifter")],
-    out: Annotated[Path, typer.Argument(help="file to write; may be the same")],
+    out: Annotated[Path, typer.Option(help="file to write; may be the same")],
 ) -> None:
     """Pack one file."""
     pack_weights(source, out)

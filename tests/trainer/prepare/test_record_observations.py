@@ -1,4 +1,4 @@
-"""Recorded looks: the truth of the clip beside what a stand-in for the regressor said of it."""
+"""Recorded observations: the truth of the clip beside what a stand-in for the regressor said of it."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from kinestream.latent.decode import FlowDecoder
 from kinestream.latent.flow import FlowConfig, PoseFlow
 from kinestream.regress.observation import Observations
 from kinestream.tracking.poser import BodyPoser
-from kinestream.trainer.prepare.record_observations import Watcher, true_pose
+from kinestream.trainer.prepare.record_observations import ObservationRecorder, true_pose
 from kinestream.trainer.scenes.config import SceneConfig
 from kinestream.trainer.scenes.generator import SceneGenerator
 from kinestream.trainer.scenes.poses import ClipPoses
@@ -20,7 +20,7 @@ from kinestream.trainer.scenes.sample import Frame
 from kinestream.trainer.scenes.stage import SceneAssets
 
 FRAMES = 6
-KNOBS = SceneConfig(**{**vars(SceneConfig.clean()), "image_sizes_px": ((192, 144),), "samples": 1})
+CONFIG = SceneConfig(**{**vars(SceneConfig.clean()), "image_sizes_px": ((192, 144),), "samples": 1})
 
 
 class Clairvoyant:
@@ -52,25 +52,25 @@ class Clairvoyant:
 
 @pytest.fixture(scope="module")
 def frames(assets: SceneAssets, poses: ClipPoses) -> list[Frame]:
-    return list(SceneGenerator(assets, poses, KNOBS).clip(3, frames=FRAMES))
+    return list(SceneGenerator(assets, poses, CONFIG).clip(3, frames=FRAMES))
 
 
 @pytest.fixture(scope="module")
-def watching(frames: list[Frame]) -> Callable[..., tuple[Clairvoyant, Watcher]]:
+def recording(frames: list[Frame]) -> Callable[..., tuple[Clairvoyant, ObservationRecorder]]:
     torch.manual_seed(0)
     flow = PoseFlow(FlowConfig(depth=1, hidden=8)).eval().requires_grad_(False)
     poser = BodyPoser(BodyModel.load(), FlowDecoder(flow))
 
-    def make(*, blind: tuple[int, ...] = ()) -> tuple[Clairvoyant, Watcher]:
+    def make(*, blind: tuple[int, ...] = ()) -> tuple[Clairvoyant, ObservationRecorder]:
         regressor = Clairvoyant(frames, flow, blind=frozenset(blind))
-        return regressor, Watcher(regressor, flow, poser)
+        return regressor, ObservationRecorder(regressor, flow, poser)
 
     return make
 
 
-def test_truth_and_looks_are_recorded_side_by_side(frames: list[Frame], watching) -> None:
-    _, watcher = watching()
-    found = watcher.watch(frames, fps=30.0)
+def test_truth_and_observations_are_recorded_side_by_side(frames: list[Frame], recording) -> None:
+    _, recorder = recording()
+    found = recorder.record(frames, fps=30.0)
     assert (len(found), found.frames, found.fps) == (1, FRAMES, 30.0)
     np.testing.assert_allclose(found.seen_z - found.z, 0.3, atol=1e-5)
     np.testing.assert_array_equal(found.seen_translation_m, found.translation_m)
@@ -82,14 +82,14 @@ def test_truth_and_looks_are_recorded_side_by_side(frames: list[Frame], watching
         assert getattr(found, name).dtype == np.float32
 
 
-def test_each_look_is_around_the_last_one_or_the_truth_after_a_miss(frames: list[Frame], watching) -> None:
-    regressor, watcher = watching(blind=(2,))
-    found = watcher.watch(frames, fps=30.0)
+def test_each_crop_is_around_the_last_one_or_the_truth_after_a_miss(frames: list[Frame], recording) -> None:
+    regressor, recorder = recording(blind=(2,))
+    found = recorder.record(frames, fps=30.0)
     assert found.missing[0].tolist() == [False, False, True, False, False, False]
     true = [frame.people[0].box_xyxy_px for frame in frames]
     np.testing.assert_allclose(regressor.boxes[0], true[0])
     np.testing.assert_allclose(regressor.boxes[3], true[2])
     sizes = [(box[2:] - box[:2]).max() for box in true]
     assert not np.allclose(regressor.boxes[1], true[0], atol=0.5), "around what was seen, with its margins"
-    for looked, box, size in zip(regressor.boxes, true, sizes, strict=True):
-        assert np.abs(looked - box).max() < 0.35 * size
+    for asked, box, size in zip(regressor.boxes, true, sizes, strict=True):
+        assert np.abs(asked - box).max() < 0.35 * size

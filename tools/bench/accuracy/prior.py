@@ -36,7 +36,7 @@ from kinestream.trainer.data.motion.augment import LIMB_GROUPS, perturb
 from kinestream.trainer.data.motion.clip import forward_joints
 from kinestream.trainer.data.motion.poses import mean_rotations
 from kinestream.trainer.data.motion.sanity import limit_excess
-from kinestream.trainer.train_flow import TrainConfig, draw_batch, load_training_poses, spread_factor
+from kinestream.trainer.flow.training import TrainConfig, draw_batch, load_training_poses, spread_factor
 
 LEGS = ("hip", "knee", "ankle", "foot")
 NO_AUGMENTATION = {"swap": 0.0, "spread": 0.0}

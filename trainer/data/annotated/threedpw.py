@@ -51,7 +51,7 @@ class Sequence3DPW:
         translation_m: (T, 3) pelvis in the camera frame.
         betas: (10,) of the SMPL model of the person's gender.
         keypoints_px: (T, 18, 3) detections with confidence, in the order of ``OPENPOSE_NAMES``.
-        valid: (T,) whether the camera pose is trusted.
+        valid: (T,) whether the camera pose is valid.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Sequence3DPW:
     valid: npt.NDArray[np.bool_]
 
     def people(self, *, betas: bool = False) -> list[AnnotatedPerson]:
-        """The frames with trusted camera as crops' sources.
+        """The frames with a valid camera as crops' sources.
 
         ``betas`` keeps the shape, which only fits training with the SMPL body; otherwise it is zero.
         """

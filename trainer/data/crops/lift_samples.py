@@ -2,7 +2,7 @@
 
 The errors are those a keypoint detector makes: scatter that differs by keypoint and sample, keypoints
 that are lost or far off, limbs with left and right exchanged, people cut by the crop's edge. A keypoint's
-confidence is the probability that it lies within ``TRUST_RADIUS`` of the truth given its scatter, itself
+confidence is the probability that it lies within ``CONFIDENCE_RADIUS`` of the truth given its scatter, itself
 known only roughly, just as the keypoint head is trained to report.
 """
 
@@ -25,7 +25,7 @@ from kinestream.body.skeleton import (
 )
 from kinestream.geometry.rotation import matrix_from_axis_angle, random_rotations
 from kinestream.trainer.losses.body import with_hands
-from kinestream.trainer.losses.keypoints import TRUST_RADIUS
+from kinestream.trainer.losses.keypoints import CONFIDENCE_RADIUS
 
 _UPPER = tuple(
     index
@@ -42,7 +42,7 @@ class CameraRange:
 
     Attributes:
         depth_m: range of the distance (log-uniform).
-        pitch_std_rad: of the camera, around a slight look down.
+        pitch_std_rad: of the camera, around a slight downward tilt.
         any_turn: share of samples with the root turned at random (lying, inverted, from above).
         margin: side of the crop over the extent of the keypoints.
     """
@@ -113,8 +113,8 @@ def noisy_evidence(points: Tensor, generator: torch.Generator) -> tuple[Tensor, 
     noisy, exchanged = _exchanged(noisy, generator)
     outside = (points.abs() >= 1).any(-1)
     noisy = torch.where(outside[..., None], noisy.clamp(-0.95, 0.95), noisy)
-    believed = std * torch.exp(0.25 * torch.randn(std.shape, generator=generator))
-    confidence = 1 - torch.exp(-0.5 * (TRUST_RADIUS / believed) ** 2)
+    reported = std * torch.exp(0.25 * torch.randn(std.shape, generator=generator))
+    confidence = 1 - torch.exp(-0.5 * (CONFIDENCE_RADIUS / reported) ** 2)
     confidence = torch.where(outside, _uniform(std.shape, 0.0, 0.15, generator), confidence)
     doubt = _uniform(std.shape, 0.3, 0.9, generator)
     return noisy, torch.where(exchanged, confidence * doubt, confidence)

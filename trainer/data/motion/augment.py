@@ -15,7 +15,7 @@ LIMB_GROUPS: tuple[tuple[str, ...], ...] = (
     ("left_collar", "left_shoulder", "left_elbow", "left_wrist"),
     ("right_collar", "right_shoulder", "right_elbow", "right_wrist"),
 )
-"""Legs, trunk with head, and arms: what moves as one."""
+"""Legs, torso with head, and arms: what moves as one."""
 
 
 def perturb(rotations: Tensor, noise_rad: float, generator: torch.Generator) -> Tensor:

@@ -2,7 +2,7 @@
 
 For target joint j driven by source joint s the global rotation is G_j(t) = R_s(t) C_j, where R_s is the
 source's global rotation relative to its zero pose and C_j turns the target's T-pose into that zero pose:
-the shortest arc between the bone directions for limbs, the identity for the trunk and the head. Zero poses
+the shortest arc between the bone directions for limbs, the identity for the torso and the head. Zero poses
 that are no T-pose (spread legs, bent elbows, hanging arms) are thereby taken out. Local rotations follow.
 """
 

@@ -62,7 +62,7 @@ class FootReport:
 
 
 def foot_report(clip: MotionClip, *, contact_height_m: float = 0.03) -> FootReport:
-    """Judge the feet of a clip on the floor y = 0.
+    """Measure the feet of a clip on the floor y = 0.
 
     A foot is in contact when its ankle is less than contact_height_m above standing height; sliding is then
     the horizontal speed of the ankle. Not meaningful for clips without a flat floor.

@@ -64,22 +64,24 @@ class PseudoLabels:
             arrays = {key: content[key] for key in _KEYS}
         flip_error = arrays["flip_err"].astype(np.float32)
         chosen = np.flatnonzero(arrays["detected"] & (flip_error <= max_flip_error))
-        trust = np.clip(1.0 - flip_error[chosen] / (2 * max_flip_error), 0.0, 1.0)
+        confidence = np.clip(1.0 - flip_error[chosen] / (2 * max_flip_error), 0.0, 1.0)
         masks = np.unpackbits(arrays["mask"][chosen], axis=1).reshape(-1, 64, 64).astype(bool)
-        keypoints = keypoints_from_landmarks(arrays["image"][chosen], trust)
+        keypoints = keypoints_from_landmarks(arrays["image"][chosen], confidence)
         return cls(tuple(arrays["files"][chosen].tolist()), keypoints, masks)
 
     def __len__(self) -> int:
         return len(self.files)
 
 
-def keypoints_from_landmarks(landmarks: npt.NDArray[np.floating], trust: npt.NDArray[np.floating]) -> Floats:
-    """MediaPipe landmarks (N, 33, 4) and a trust (N,) per photo -> keypoints with weights (N, 23, 3)."""
+def keypoints_from_landmarks(
+    landmarks: npt.NDArray[np.floating], confidence: npt.NDArray[np.floating]
+) -> Floats:
+    """MediaPipe landmarks (N, 33, 4) and a confidence (N,) per photo -> keypoints with weights (N, 23, 3)."""
     keypoints = np.zeros((len(landmarks), NUM_KEYPOINTS, 3), np.float32)
     for name, landmark in LANDMARK_OF_KEYPOINT.items():
         row = KEYPOINT_NAMES.index(name)
         seen = landmarks[:, landmark].astype(np.float32)
-        weight = np.where(seen[:, 3] >= MIN_VISIBILITY, seen[:, 3], 0.0) * trust
+        weight = np.where(seen[:, 3] >= MIN_VISIBILITY, seen[:, 3], 0.0) * confidence
         keypoints[:, row, :2] = seen[:, :2]
         keypoints[:, row, 2] = weight * (HIP_WEIGHT if name.endswith("hip") else 1.0)
     return keypoints

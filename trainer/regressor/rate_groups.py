@@ -18,8 +18,7 @@ def rate_groups(
         network: all that is trained.
         started: the modules in it that start trained; they learn at ``started_rate`` of the learning rate.
         started_rate: see above; at 0 they keep their weights, which saves their backward pass.
-        frozen_stages: where it is not 0, the trunk's stem and so many of its first stages keep their weights,
-            which also saves their backward pass.
+        frozen_stages: where it is not 0, the backbone's stem and so many of its first stages keep theirs too.
 
     """
     modules = list(started)

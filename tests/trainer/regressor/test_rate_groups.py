@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kinestream.regress.network import RegressorConfig, RegressorNetwork
-from kinestream.trainer.regressor.fine_tuning import rate_groups
+from kinestream.trainer.regressor.rate_groups import rate_groups
 
 
 @pytest.fixture

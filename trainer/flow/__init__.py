@@ -1,0 +1,1 @@
+"""What the training of the pose flow is made of."""
