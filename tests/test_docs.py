@@ -12,7 +12,12 @@ import typer
 from kinestream.tools.cli import app
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted(
+    [
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "tracker/assets/MODEL_CARD.md")),
+        *(ROOT / "docs").glob("*.md"),
+    ]
+)
 PACKAGES = {
     "tracker": "kinestream",
     "kernels": "kinestream.kernels",
@@ -56,6 +61,25 @@ def test_commands_and_options_exist(page: Path) -> None:
             option = word.strip(".,;:)").partition("=")[0]
             if option.startswith("--"):
                 assert option in known, f"{page.name}: {shlex.quote(line)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_modules_and_their_options_exist(page: Path) -> None:
+    text = re.sub(r"\\\n\s*", " ", page.read_text(encoding="utf-8"))
+    commands = re.findall(r"-m (?:-- )?(kinestream\.[\w.]+)([^`\n]*)", re.sub(r"-m\n", "-m ", text))
+    for name, words in commands:
+        module = importlib.import_module(name.rstrip("."))
+        if hasattr(module, "__path__"):
+            module = importlib.import_module(f"{name}.__main__")
+        options = re.findall(r"(?<=\s)--[a-z][\w-]*", re.sub(r"\s(#|-- ).*", "", words))
+        if not hasattr(module, "main") or "argparse" in vars(module):
+            continue  # its options are read in another way
+        command = typer.Typer()
+        command.command()(module.main)
+        known = {"--help"}
+        for parameter in typer.main.get_command(command).params:
+            known |= {*parameter.opts, *parameter.secondary_opts}
+        assert set(options) <= known, f"{page.name}: {name} {words}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -108,7 +108,7 @@ def test_the_command_writes_cache_and_report(folder: Path, tmp_path: Path) -> No
     app = typer.Typer()
     app.command()(main)
     (folder / "bad.bvh").write_text("nothing")
-    arguments = [str(folder), str(tmp_path / "c.npz")]
+    arguments = [str(folder), "--out", str(tmp_path / "c.npz")]
     failed = CliRunner().invoke(app, arguments)
     assert failed.exit_code == 1
     assert "line 1" in failed.output
