@@ -201,10 +201,11 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 def test_a_slow_disk_slows_nobody(
     tmp_path: Path, pose_frame: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    go_on = threading.Event()
+    busy, go_on = threading.Event(), threading.Event()
     write = recorder_module._McapWriter.write
 
     def slow(self: Any, item: Any) -> None:
+        busy.set()
         assert go_on.wait(30)
         write(self, item)
 
@@ -220,6 +221,7 @@ def test_a_slow_disk_slows_nobody(
         publisher.on_message = take
         for i in range(400):
             publisher.publish(pose_frame(frame_index=i), clock="monotonic")
+            assert busy.wait(30)
             recorder.add_picture(np.zeros((8, 8, 3), np.uint8), 0)
         go_on.set()
     kept = [message.data for message in read_messages(path)]

@@ -69,7 +69,10 @@ def heavy_frame(pose_frame: Make) -> PoseFrame:
 @pytest.mark.skipif(os.name == "nt", reason="signals are different there")
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL], ids=["stopped", "killed"])
 def test_a_reader_that_stops_or_dies_in_the_middle_of_a_message(heavy_frame: PoseFrame, number: int) -> None:
-    with Publisher("tcp://127.0.0.1:0") as publisher, Subscriber(publisher.endpoint) as good:
+    with (
+        Publisher("tcp://127.0.0.1:0", vertices=True) as publisher,
+        Subscriber(publisher.endpoint) as good,
+    ):
         with reader(publisher, heavy_frame) as process:
             with contextlib.suppress(StreamTimeoutError):
                 while True:
@@ -116,7 +119,7 @@ with Subscriber(sys.argv[1]) as subscriber:
 @pytest.mark.skipif(os.name == "nt", reason="signals are different there")
 def test_a_reader_stopped_beyond_its_time_limit_still_gets_what_came(pose_frame: Make) -> None:
     frame = pose_frame(0, vertices_cam_m=np.zeros((400_000, 3), np.float32))  # takes a moment to come in
-    with Publisher("tcp://127.0.0.1:0", heartbeat_s=0.1) as publisher:
+    with Publisher("tcp://127.0.0.1:0", heartbeat_s=0.1, vertices=True) as publisher:
         command = [sys.executable, "-c", PATIENT, publisher.endpoint]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None

@@ -2,6 +2,8 @@
 
 import socket
 import struct
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -150,3 +152,52 @@ def test_addresses_are_checked(pose_frame: Make) -> None:
     with VmcSender("127.0.0.1:9") as sender:
         for _ in range(3):
             sender.publish(pose_frame(0), clock="media")  # nobody listens: no fault of ours
+
+
+def test_a_name_is_resolved_once_and_off_the_tracking_thread(
+    receiver: socket.socket, pose_frame: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name server that is away takes seconds for each answer."""
+    answer, asked = threading.Event(), []
+
+    def slow(host: str, port: int, **options: Any) -> list[Any]:
+        asked.append(threading.current_thread())
+        assert answer.wait(60)
+        if len(asked) == 1:
+            raise socket.gaierror(-3, "Temporary failure in name resolution")
+        return [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", receiver.getsockname())]
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    monkeypatch.setattr("kinestream.stream.adapters.vmc.RETRY_S", 0.01)
+    address = f"avatar-pc.lan:{receiver.getsockname()[1]}"
+    with VmcSender(address, insecure=True) as sender:
+        sender.publish(pose_frame(0), clock="media")  # would wait for the answer, and for ever here
+        answer.set()
+        deadline = time.monotonic() + 30
+        while not received(receiver) and time.monotonic() < deadline:
+            sender.publish(pose_frame(0), clock="media")
+        assert time.monotonic() < deadline, "nothing was sent"
+        for _ in range(20):
+            sender.publish(pose_frame(0), clock="media")
+    assert len(asked) == 2 and threading.current_thread() not in asked
+
+
+def received(receiver: socket.socket) -> bool:
+    receiver.settimeout(0.05)
+    try:
+        return bool(receiver.recv(65536))
+    except TimeoutError:
+        return False
+
+
+@pytest.mark.parametrize("address", ["[::1]:39539", "127.0.0.1:1"])
+def test_addresses_of_both_kinds(address: str, pose_frame: Make) -> None:
+    with VmcSender(address) as sender:
+        assert sender.endpoint == f"udp://{address}"
+        sender.publish(pose_frame(0), clock="media")
+
+
+@pytest.mark.parametrize("address", ["h:0", "h:80800", "::1:39539", "h", ":5"])
+def test_what_is_no_address(address: str) -> None:
+    with pytest.raises(ValueError, match="expected host:port"):
+        VmcSender(address, insecure=True)

@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from kinestream.redact import mask_secrets
+
 EXIT_FAILURE = 1
 log = logging.getLogger(__name__)
 
@@ -27,5 +29,5 @@ def report_errors() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (CaptureError, StreamTimeoutError, OSError, ValueError, ImportError) as error:
         log.debug("", exc_info=True)
-        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(str(error))}")
+        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(mask_secrets(str(error)))}")
         raise typer.Exit(EXIT_FAILURE) from error

@@ -7,6 +7,7 @@ kinestream listen tcp://tracker.local:5556 --keys robot
 
 import time
 from collections import deque
+from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from kinestream.stream import PoseMessage, Subscriber
 
 REFRESH_S = 0.25
+PATIENCE_S = 2.0
+"""Without a pose for this long, what is heard of the publisher is said."""
 
 
 def listen(
@@ -46,16 +49,15 @@ def listen(
     from kinestream.tools.sinks import JsonLinesSink
 
     console = Console(stderr=True, highlight=False)
-    timeout_ms = None if timeout is None else 1000 * timeout
     with report_errors(), ExitStack() as stack:
-        subscriber = stack.enter_context(Subscriber(address, timeout_ms=timeout_ms, keys=keys))
+        subscriber = stack.enter_context(Subscriber(address, keys=keys))
         lines = stack.enter_context(JsonLinesSink(json)) if json is not None else None
         console.print(f"listening to {address}; Ctrl-C stops")
         arrivals = Arrivals()
         shown_s = 0.0
         with Live(console=console, auto_refresh=False, transient=True) as live:
             try:
-                for message in subscriber:
+                for message in heard(subscriber, console, timeout):
                     arrivals.take(message, time.monotonic_ns())
                     if lines is not None:
                         lines.add(message.frame)
@@ -67,6 +69,34 @@ def listen(
             except KeyboardInterrupt:
                 pass
         console.print(arrivals.line(subscriber))
+
+
+def heard(
+    subscriber: "Subscriber", console: Console, timeout_s: float | None = None
+) -> "Iterator[PoseMessage]":
+    """Poses as they arrive; where none come, what is heard of the publisher is said, at each change.
+
+    Raises ``StreamTimeoutError`` after ``timeout_s`` without one.
+    """
+    from kinestream.stream import StreamTimeoutError
+
+    said, since_s = "", time.monotonic()
+    while True:
+        left_s = PATIENCE_S if timeout_s is None else since_s + timeout_s - time.monotonic()
+        try:
+            message = subscriber.receive(timeout_ms=1000 * min(PATIENCE_S, max(0.0, left_s)))
+        except StreamTimeoutError:
+            if timeout_s is not None and left_s <= PATIENCE_S:
+                raise subscriber.silence(1000 * timeout_s) from None
+            if subscriber.condition != said:
+                said = subscriber.condition
+                waited_s = time.monotonic() - since_s
+                console.print(f"no pose for {waited_s:.0f} s; {subscriber.describe()}", markup=False)
+            continue
+        if said:
+            console.print(f"poses arrive, after {time.monotonic() - since_s:.0f} s")
+        said, since_s = "", time.monotonic()
+        yield message
 
 
 class Arrivals:

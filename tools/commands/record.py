@@ -14,6 +14,7 @@ from rich.console import Console
 from kinestream.defaults import DEFAULT_FILTER, DEFAULT_FOV_DEG, DEFAULT_MODEL
 from kinestream.tools import options
 from kinestream.tools.commands.error_reporting import report_errors
+from kinestream.tools.commands.listen import heard
 from kinestream.tools.process import stop_on_signals, use_threads
 
 STREAMS = ("tcp://", "ipc://")
@@ -81,7 +82,7 @@ def _record_stream(
         stop_on_signals()
         console.print(f"recording {address}; Ctrl-C stops")
         try:
-            for _ in subscriber:
+            for _ in heard(subscriber, console):
                 if recorder.error is not None:
                     raise recorder.error
                 if subscriber.received == max_frames:

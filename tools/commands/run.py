@@ -145,6 +145,7 @@ def run(
                     tilt_deg=tilt_deg,
                     origin=origin,
                     rate_hz=rate,
+                    vertices=vertices,
                 )
             )
         width, height = map(int, size.split("x"))

@@ -117,6 +117,7 @@ def open_publisher(
     tilt_deg: float,
     origin: str | None,
     rate_hz: float | None,
+    vertices: bool = False,
 ) -> "BasePublisher":
     """The publisher for these options. Raises ``BindError``, and ``ValueError`` for options that conflict."""
     from kinestream.stream import OutputFrame, Publisher
@@ -155,5 +156,13 @@ def open_publisher(
         )
     output = OutputFrame(axes, tilt_rad, origin or "camera")  # type: ignore[arg-type]  # checked above
     if stream_format == "jsonl":
-        return JsonLinesPublisher(sys.stdout, source=source, output=output)
-    return Publisher(bind, source=source, insecure=insecure, keys=keys, on_busy="retry", output=output)
+        return JsonLinesPublisher(sys.stdout, source=source, output=output, vertices=vertices)
+    return Publisher(
+        bind,
+        source=source,
+        insecure=insecure,
+        keys=keys,
+        on_busy="retry",
+        output=output,
+        vertices=vertices,
+    )

@@ -23,6 +23,7 @@ from kinestream.capture.frame_queue import Policy
 from kinestream.capture.image_folder import SUFFIXES, ImageFolderDecoder
 from kinestream.capture.source import FrameSource
 from kinestream.capture.webcam import CameraMode, WebcamDecoder, list_cameras
+from kinestream.redact import mask_secrets
 
 __all__ = [
     "CameraMode",
@@ -82,7 +83,7 @@ def _decoder(source: str | Path | int, mode: CameraMode | None, folder_fps: floa
         rtsp = text.lower().startswith("rtsp")
         return AvDecoder(
             text,
-            name=re.sub(r"//[^/@]*@", "//", text),  # no passwords in logs
+            name=mask_secrets(text),
             options=_RTSP_OPTIONS if rtsp else _LIVE_OPTIONS,
             live=True if rtsp else None,
         )

@@ -1,5 +1,6 @@
 """What the tracker publishes to, whatever the format."""
 
+import dataclasses
 import time
 from abc import ABC, abstractmethod
 from types import TracebackType
@@ -18,13 +19,22 @@ class BasePublisher(ABC):
         endpoint: where it goes, for people to read.
         sequence: of the next frame.
         output: the frame of reference in which poses leave.
+        vertices: whether the mesh leaves with them, where a frame has one.
     """
 
-    def __init__(self, identity: StreamIdentity, endpoint: str, output: OutputFrame | None = None) -> None:
+    def __init__(
+        self,
+        identity: StreamIdentity,
+        endpoint: str,
+        output: OutputFrame | None = None,
+        *,
+        vertices: bool = False,
+    ) -> None:
         self.identity = identity
         self.endpoint = endpoint
         self.sequence = 0
         self.output = output or OutputFrame()
+        self.vertices = vertices
 
     @property
     def bound(self) -> bool:
@@ -72,8 +82,15 @@ class BasePublisher(ABC):
             lead_ns=lead_ns,
             dropped=dropped,
             corrupt=corrupt,
-            frame=self.output.apply(frame),
+            frame=self.output.apply(frame if self.vertices else _without_mesh(frame)),
             output=self.output,
         )
         self.sequence += 1
         return message
+
+
+def _without_mesh(frame: PoseFrame) -> PoseFrame:
+    if all(person.vertices_cam_m is None for person in frame):
+        return frame
+    persons = tuple(dataclasses.replace(person, vertices_cam_m=None) for person in frame)
+    return dataclasses.replace(frame, persons=persons)

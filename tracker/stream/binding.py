@@ -1,14 +1,13 @@
 """A ZeroMQ PUB socket on an address: bound, guarded, and never in anybody's way."""
 
-import ipaddress
 import logging
-import re
 import time
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import zmq
 
+from kinestream.stream.endpoint import EndpointError, host_of, is_loopback, prepare, why_not_bound
 from kinestream.stream.guard import Guard
 from kinestream.stream.keys import PublisherKeys
 
@@ -68,6 +67,7 @@ class Binding:
         self._socket: zmq.Socket[bytes] = context.socket(zmq.PUB)
         self._socket.set_hwm(QUEUED_MESSAGES)
         self._socket.setsockopt(zmq.LINGER, LINGER_MS)
+        prepare(self._socket, endpoint)
         self.guard = Guard(context, self._socket, keys) if keys is not None else None
         try:
             self._bind(timeout_s=RELEASE_S if on_busy == "raise" else 0.0)
@@ -109,41 +109,22 @@ class Binding:
                 break
             except zmq.ZMQError as error:
                 if error.errno != zmq.EADDRINUSE or time.monotonic() >= deadline_s:
-                    raise self._bind_error(error) from error
+                    raise BindError(why_not_bound(self.endpoint, error)) from error
             time.sleep(0.02)
         self.endpoint = str(self._socket.getsockopt_string(zmq.LAST_ENDPOINT))
         self.bound = True
         log.info("publishing on %s", self.endpoint)
 
-    def _bind_error(self, error: zmq.ZMQError) -> BindError:
-        reason = "is in use by another program" if error.errno == zmq.EADDRINUSE else f"fails: {error}"
-        return BindError(
-            f"{self.endpoint} {reason}; stop that program or choose another address with bind "
-            "(--bind tcp://127.0.0.1:5557)"
-        )
-
 
 def check_endpoint(endpoint: str, *, protected: bool) -> None:
     """Raise ``BindError`` unless this is an address, and protected or reached by this computer alone."""
-    scheme, _, rest = endpoint.partition("://")
-    if scheme in ("ipc", "inproc"):
-        return
-    match = re.fullmatch(r"\[?([^\]]*?)\]?:(\d+|\*)", rest)
-    if scheme != "tcp" or match is None:
-        raise BindError(
-            f"{endpoint!r} is no address to publish on; expected tcp://127.0.0.1:5556 or ipc://path"
-        )
-    if not protected and not is_loopback(match.group(1)):
+    try:
+        host = host_of(endpoint)
+    except EndpointError as error:
+        raise BindError(f"{endpoint!r} is no address to publish on: {error}") from error
+    if host is not None and not protected and not is_loopback(host):
         raise InsecureBindError(
             f"{endpoint} can be reached from other computers, and anybody there could read the poses; "
             "publish on tcp://127.0.0.1:5556, protect the stream with keys (kinestream keys FOLDER, --keys "
             "FOLDER), or allow it with insecure=True (--insecure)"
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this computer reaches the host or interface of this name."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host in ("localhost", "lo")

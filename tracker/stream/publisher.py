@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from kinestream.defaults import DEFAULT_ENDPOINT
 from kinestream.pose import Clock, PoseFrame
+from kinestream.redact import mask_secrets
 from kinestream.stream.axes import OutputFrame
 from kinestream.stream.base_publisher import BasePublisher
 from kinestream.stream.binding import Binding
@@ -44,6 +45,7 @@ class Publisher(BasePublisher):
         heartbeat_s: float | None = HEARTBEAT_S,
         on_message: Callable[[Message, bytes], None] | None = None,
         output: OutputFrame | None = None,
+        vertices: bool = False,
     ) -> None:
         """Bind the address.
 
@@ -60,11 +62,12 @@ class Publisher(BasePublisher):
             on_message: gets every message with its bytes as it is sent, also while nobody can connect
                 (`Recorder.add`).
             output: the frame of reference in which poses leave; by default the camera's.
+            vertices: send the mesh of frames that have one; it takes forty times the room of all the rest.
 
         Raises ``BindError``, and ``KeysError`` for the folder.
         """
         self._binding = Binding(bind, insecure=insecure, keys=keys, on_busy=on_busy)
-        super().__init__(new_identity(source), self._binding.endpoint, output)
+        super().__init__(new_identity(source), self._binding.endpoint, output, vertices=vertices)
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self.on_message = on_message
@@ -141,8 +144,8 @@ class Publisher(BasePublisher):
 
 
 def new_identity(source: str) -> StreamIdentity:
-    """For a stream that starts now on this computer."""
-    return StreamIdentity(stream_id=uuid.uuid4().hex, clock_id=clock_id(), source=source)
+    """For a stream that starts now on this computer; passwords in ``source`` do not leave it."""
+    return StreamIdentity(stream_id=uuid.uuid4().hex, clock_id=clock_id(), source=mask_secrets(source))
 
 
 @functools.cache

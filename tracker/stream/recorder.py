@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Final
 
 from kinestream.geometry.camera import Camera
 from kinestream.kernels.array_types import RgbImage
+from kinestream.redact import mask_secrets
 from kinestream.stream import foxglove
 from kinestream.stream.message import SCHEMA_VERSION, HeartbeatMessage, Message, PoseMessage
 
@@ -147,7 +148,8 @@ class Recorder:
                 self._record(source)
             complete = True
         except OSError as error:
-            self.error = error
+            reason = error.strerror or error
+            self.error = RecordingError(f"{self.path}: {reason}")
         finally:
             if not complete and self.error is None:
                 self.error = RecordingError(f"{self.path}: stopped by an unexpected fault, see above")
@@ -191,7 +193,9 @@ class _McapWriter:
         self._file = file
         self._writer: Any = Writer(file)  # its methods are not typed
         self._writer.start(library="kinestream")
-        self._writer.add_metadata("kinestream", {"source": source, "schema_version": str(SCHEMA_VERSION)})
+        self._writer.add_metadata(
+            "kinestream", {"source": mask_secrets(source), "schema_version": str(SCHEMA_VERSION)}
+        )
         self._channels: dict[str, int] = {}
         self._timeline = _Timeline()
         self._tilt_rad = 0.0

@@ -12,12 +12,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import zmq
 import zmq.asyncio
 
 from kinestream.defaults import DEFAULT_ENDPOINT
+from kinestream.stream.endpoint import SILENCE_MS, EndpointError, prepare
 from kinestream.stream.keys import ClientKeys
 from kinestream.stream.message import (
     MAX_MESSAGE_BYTES,
@@ -31,6 +32,11 @@ from kinestream.stream.message import (
 
 log = logging.getLogger(__name__)
 
+QUIET_S: Final = 30.0
+"""What arrives and cannot be read is named again only after this long."""
+Condition: TypeAlias = Literal["alive", "silent", "unreadable", "unheard"]
+"""``alive``: something that can be read came within the last 3 s. ``silent``: it did before.
+``unreadable``: what comes breaks the schema. ``unheard``: nothing has come yet."""
 SUSPENDED_S: Final = 0.1
 """A wait that ends this late was that of a process which was stopped; it then lasts this much longer."""
 
@@ -42,7 +48,8 @@ class StreamTimeoutError(TimeoutError):
 class Subscriber:
     """Reads a pose stream; iterate over it, with ``for`` or ``async for``, or call `receive`.
 
-    Messages that break the schema are dropped and counted, unless asked to be raised.
+    Messages that break the schema are dropped, counted and named now and then, unless asked to be raised.
+    A publisher that vanishes without a word, as by a power loss, is noticed within 4 s and found again.
 
     Attributes:
         heartbeat: the newest heartbeat, None before the first.
@@ -50,6 +57,7 @@ class Subscriber:
         received: pose messages taken in.
         missed: pose messages that were sent but did not arrive, by gaps in the sequence.
         malformed: messages that did not follow the schema.
+        last_error: what is wrong with the newest of those, empty before the first.
     """
 
     def __init__(
@@ -79,6 +87,9 @@ class Subscriber:
         self.heartbeat: HeartbeatMessage | None = None
         self.stats: StatsMessage | None = None
         self.received = self.missed = self.malformed = 0
+        self.last_error = ""
+        self._heard_s: float | None = None
+        self._named_s: float | None = None
         self._latest = latest
         self._timeout_ms = timeout_ms
         self._raise = raise_malformed
@@ -95,12 +106,11 @@ class Subscriber:
             self._socket.setsockopt(zmq.CURVE_SECRETKEY, client.secret)
         self._socket.subscribe(b"")
         try:
+            prepare(self._socket, connect)
             self._socket.connect(connect)
-        except zmq.ZMQError as error:
+        except (zmq.ZMQError, EndpointError) as error:
             self._socket.close()
-            raise ValueError(
-                f"{connect!r} is no address to connect to ({error}); e.g. {DEFAULT_ENDPOINT}"
-            ) from None
+            raise ValueError(f"{connect!r} is no address to connect to: {error}") from None
 
     def receive(self, *, timeout_ms: float | None = None) -> PoseMessage:
         """The next pose message, or the newest one with ``latest``.
@@ -116,7 +126,7 @@ class Subscriber:
                 if message is not None:
                     return message
             elif deadline.passed():
-                raise self._silence(limit_ms)
+                raise self.silence(limit_ms)
 
     def __iter__(self) -> Iterator[PoseMessage]:
         while True:
@@ -133,9 +143,41 @@ class Subscriber:
                         yield message
                         deadline = _Deadline(self._timeout_ms)
                 elif deadline.passed():
-                    raise self._silence(self._timeout_ms)
+                    raise self.silence(self._timeout_ms)
         finally:
             waiting.close()
+
+    @property
+    def condition(self) -> Condition:
+        """What is known of the publisher by what came last, see `Condition`."""
+        if self._heard_s is not None and time.monotonic() - self._heard_s < SILENCE_MS / 1000:
+            return "alive"
+        if self.malformed:
+            return "unreadable"
+        return "unheard" if self._heard_s is None else "silent"
+
+    def describe(self) -> str:
+        """The `condition` in words, with what to do."""
+        condition = self.condition
+        if condition == "alive":
+            return "the publisher is alive"
+        if condition == "unreadable":
+            return (
+                f"what arrives there cannot be read ({self.malformed} messages so far): {self.last_error}; "
+                "is it a pose stream, of a Kinestream of the same age?"
+            )
+        if condition == "silent":
+            return (
+                f"the publisher has been silent for {time.monotonic() - (self._heard_s or 0):.0f} s; is its "
+                "computer on and connected? It is found again by itself"
+            )
+        keys = ", with these keys allowed" if self._protected else " (and without asking for keys)"
+        return f"is `kinestream run` running and publishing there{keys}?"
+
+    def silence(self, limit_ms: float | None) -> StreamTimeoutError:
+        """The error that no pose came within ``limit_ms``."""
+        but = " although" if self.condition == "alive" else ";"
+        return StreamTimeoutError(f"{self.endpoint}: no pose within {limit_ms:.0f} ms{but} {self.describe()}")
 
     def close(self) -> None:
         """Disconnect."""
@@ -181,11 +223,11 @@ class Subscriber:
                 raise MessageError("found several parts, expected one")
             message = decode(data)
         except MessageError as error:
-            self.malformed += 1
-            log.debug("%s: message left out: %s", self.endpoint, error)
+            self._note_malformed(error)
             if self._raise:
                 raise
             return None
+        self._heard_s = time.monotonic()
         if self._on_message is not None:
             self._on_message(message, data)
         if isinstance(message, HeartbeatMessage):
@@ -201,13 +243,12 @@ class Subscriber:
         self.received += 1
         return message
 
-    def _silence(self, limit_ms: float | None) -> StreamTimeoutError:
-        alive = " although the publisher is alive" if self.heartbeat is not None else ""
-        keys = ", with these keys allowed" if self._protected else " (and without asking for keys)"
-        return StreamTimeoutError(
-            f"{self.endpoint}: no pose within {limit_ms:.0f} ms{alive}; is `kinestream run` running and "
-            f"publishing there{keys if self.heartbeat is None else ''}?"
-        )
+    def _note_malformed(self, error: MessageError) -> None:
+        self.malformed += 1
+        self.last_error = str(error)
+        if self._named_s is None or time.monotonic() - self._named_s > QUIET_S:
+            self._named_s = time.monotonic()
+            log.warning("%s: left out what cannot be read: %s", self.endpoint, error)
 
 
 class _Deadline:

@@ -3,7 +3,9 @@
 // The folder is one that `kinestream keys FOLDER --client NAME` made.
 #include <zmq.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -25,6 +27,15 @@ int main(int count, char** arguments) {
   const std::int64_t limit = kinestream::kMaxMessageBytes;
   zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &limit, sizeof limit);
   zmq_setsockopt(socket, ZMQ_SUBSCRIBE, "", 0);
+  // A computer that lost its power never says goodbye; without these the socket would wait for it for ever.
+  const int interval = 1000, silence = 3000, attempt = 2000, ipv6 = std::strchr(address, '[') != nullptr;
+  zmq_setsockopt(socket, ZMQ_HEARTBEAT_IVL, &interval, sizeof interval);
+  zmq_setsockopt(socket, ZMQ_HEARTBEAT_TIMEOUT, &silence, sizeof silence);
+  zmq_setsockopt(socket, ZMQ_HANDSHAKE_IVL, &silence, sizeof silence);
+  zmq_setsockopt(socket, ZMQ_CONNECT_TIMEOUT, &attempt, sizeof attempt);
+  zmq_setsockopt(socket, ZMQ_RECONNECT_IVL_MAX, &interval, sizeof interval);
+  zmq_setsockopt(socket, ZMQ_IPV6, &ipv6, sizeof ipv6);
+  zmq_setsockopt(socket, ZMQ_RCVTIMEO, &silence, sizeof silence);
   if (count > 2) {
     const std::string folder = arguments[2];
     const std::string server = key(folder + "/publisher.key", "public");
@@ -43,10 +54,18 @@ int main(int count, char** arguments) {
     std::fprintf(stderr, "%s: %s\n", address, zmq_strerror(zmq_errno()));
     return 1;
   }
-  for (;;) {
+  for (bool said = false;;) {
     zmq_msg_t part;
     zmq_msg_init(&part);
-    if (zmq_msg_recv(&part, socket, 0) < 0) return 1;
+    if (zmq_msg_recv(&part, socket, 0) < 0) {
+      zmq_msg_close(&part);
+      if (zmq_errno() == EINTR) continue;
+      if (zmq_errno() != EAGAIN) return 1;
+      if (!said) std::fprintf(stderr, "silent for 3 s: %s; is its computer on and connected?\n", address);
+      said = true;
+      continue;
+    }
+    said = false;
     kinestream::Message message;
     const std::string error = kinestream::decode(zmq_msg_data(&part), zmq_msg_size(&part), message);
     zmq_msg_close(&part);

@@ -11,7 +11,15 @@ process.stdout.on("error", (error) => {
 const [address = "tcp://127.0.0.1:5556", keys] = process.argv.slice(2);
 const key = (file, name) => readFileSync(`${keys}/${file}`, "utf8").match(`${name}-key = "(.{40})"`)[1];
 
-const socket = new Subscriber({ maxMessageSize: 1 << 24 });
+const socket = new Subscriber({
+  maxMessageSize: 1 << 24,
+  heartbeatInterval: 1000, // a computer that lost its power never says goodbye:
+  heartbeatTimeout: 3000, //  without these the socket would wait for it for ever
+  connectTimeout: 2000,
+  handshakeInterval: 3000,
+  reconnectMaxInterval: 1000,
+  ipv6: address.includes("["),
+});
 if (keys) {
   socket.curveServerKey = key("publisher.key", "public");
   socket.curvePublicKey = key("client.key_secret", "public");
@@ -20,9 +28,17 @@ if (keys) {
 socket.connect(address);
 socket.subscribe();
 let malformed = 0;
+let heard = null; // when the last message came that can be read
+let said = false;
+setInterval(() => {
+  const silent = heard !== null && Date.now() - heard > 3000;
+  if (silent && !said) console.error(`silent for 3 s: ${address}; is its computer on and connected?`);
+  said = silent;
+}, 500).unref();
 for await (const [part] of socket) {
   try {
     const message = decode(part);
+    heard = Date.now();
     if (message.topic === "pose") {
       for (const person of message.persons) {
         const [x, y, z] = person.translation_m;

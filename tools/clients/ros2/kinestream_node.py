@@ -187,12 +187,16 @@ def main() -> None:
     states_out = node.create_publisher(JointState, "human/joint_states", 10)
     markers_out = node.create_publisher(MarkerArray, "human/markers", 10)
     with Subscriber(address, latest=True, keys=keys or None) as subscriber:
+        said = ""
         try:
             while rclpy.ok():
                 rclpy.spin_once(node, timeout_sec=0.0)
                 try:
                     message = subscriber.receive(timeout_ms=200)
                 except TimeoutError:
+                    if subscriber.condition not in (said, "alive"):
+                        node.get_logger().warning(f"{address}: {subscriber.describe()}")
+                    said = subscriber.condition
                     continue
                 if message.output != OutputFrame():
                     raise SystemExit(

@@ -19,9 +19,11 @@ DIGITS = 5
 class JsonLinesPublisher(BasePublisher):
     """Writes each frame, and now and then the statistics, to an open text file such as standard output."""
 
-    def __init__(self, file: TextIO, *, source: str = "", output: OutputFrame | None = None) -> None:
-        """Write to ``file``, which stays the caller's to close."""
-        super().__init__(new_identity(source), getattr(file, "name", "a file"), output)
+    def __init__(
+        self, file: TextIO, *, source: str = "", output: OutputFrame | None = None, vertices: bool = False
+    ) -> None:
+        """Write to ``file``, which stays the caller's to close; other options as for `Publisher`."""
+        super().__init__(new_identity(source), getattr(file, "name", "a file"), output, vertices=vertices)
         self._file = file
 
     def publish(
@@ -41,8 +43,13 @@ class JsonLinesPublisher(BasePublisher):
 
     def _write(self, topic: str, t_publish_ns: int, fields: dict[str, Any]) -> None:
         row = {"topic": topic, **dataclasses.asdict(self.identity), "t_publish_ns": t_publish_ns, **fields}
-        self._file.write(json.dumps(row, separators=(",", ":"), allow_nan=False) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(row, separators=(",", ":"), allow_nan=False) + "\n")
+            self._file.flush()
+        except BrokenPipeError:
+            raise  # whoever read it has had enough
+        except OSError as error:
+            raise OSError(error.errno, f"{error.strerror or error}", self.endpoint) from error
 
 
 def _pose_fields(message: PoseMessage) -> dict[str, Any]:

@@ -7,6 +7,7 @@ rotations identity in a T-pose.
 """
 
 import logging
+import re
 import socket
 import threading
 import time
@@ -20,7 +21,8 @@ from kinestream.kernels.array_types import Float64Array
 from kinestream.pose import Clock, Person, PoseFrame
 from kinestream.stream.axes import Origin, OutputFrame
 from kinestream.stream.base_publisher import BasePublisher
-from kinestream.stream.binding import InsecureBindError, is_loopback
+from kinestream.stream.binding import InsecureBindError
+from kinestream.stream.endpoint import is_address, is_loopback
 from kinestream.stream.message import PoseMessage
 from kinestream.stream.publisher import new_identity
 
@@ -30,6 +32,9 @@ DEFAULT_ADDRESS: Final = "127.0.0.1:39539"
 """Where applications that draw avatars listen."""
 BUNDLED: Final = 12
 """Messages per datagram, which keeps it below what networks carry in one piece."""
+RETRY_S: Final = 5.0
+"""Between two questions for the address of a name."""
+_ADDRESS: Final = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]+):(\d{1,5})")
 _UNITY: Final = OutputFrame("unity")
 _BONES: Final = dict(
     zip(
@@ -74,11 +79,13 @@ class VmcSender(BasePublisher):
             import pythonosc.osc_bundle_builder  # noqa: F401
         except ImportError as error:
             raise ImportError("vmc: needs python-osc; pip install 'kinestream[osc]'") from error
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        match = _ADDRESS.fullmatch(address)
+        if match is None or not 0 < int(match[2]) < 65536:
             raise ValueError(
-                f"{address!r} is no address to send to; expected host:port, e.g. {DEFAULT_ADDRESS}"
+                f"{address!r} is no address to send to; expected host:port, for IPv6 [host]:port, port "
+                f"1 to 65535, e.g. {DEFAULT_ADDRESS}"
             )
+        host, port = match[1].strip("[]"), int(match[2])
         if not insecure and not is_loopback(host):
             raise InsecureBindError(
                 f"{address} is another computer, and anybody on the way could read the poses; send to "
@@ -88,13 +95,20 @@ class VmcSender(BasePublisher):
         self._world = -level  # right, up, and out of the picture: the viewer's side, in left-handed axes
         self._origin = origin
         super().__init__(new_identity(source), f"udp://{address}")
-        self._address = (host, int(port))
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
         self._lock = threading.Lock()
         self._started_ns = time.monotonic_ns()
         self._track_id: int | None = None
         self._failed = False
+        self._socket: socket.socket | None = None
+        self._address: Any = None
+        self._closed = threading.Event()
+        if is_address(host):
+            self._open(host, port)
+        else:  # a name server may take seconds to answer, or be away
+            resolver = threading.Thread(
+                target=self._resolve, args=(host, port), name="kinestream vmc resolver", daemon=True
+            )
+            resolver.start()
 
     def publish(
         self, frame: PoseFrame, *, clock: Clock, lead_ns: int = 0, dropped: int = 0, corrupt: int = 0
@@ -121,7 +135,29 @@ class VmcSender(BasePublisher):
 
     def close(self) -> None:
         """Close the socket; may be called twice."""
-        self._socket.close()
+        self._closed.set()
+        with self._lock:
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
+
+    def _resolve(self, host: str, port: int) -> None:
+        """Body of a thread: ask for the address of a name until it is known, which is once."""
+        while not self._closed.is_set():
+            try:
+                self._open(host, port)
+                return
+            except OSError as error:
+                self._say(f"the name {host} cannot be resolved ({error.strerror or error}); asking again")
+            self._closed.wait(RETRY_S)
+
+    def _open(self, host: str, port: int) -> None:
+        """Resolve a host and make the socket. Raises ``OSError``."""
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+        family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+        made = socket.socket(family, kind, protocol)
+        made.setblocking(False)
+        self._address, self._socket = address, made
 
     def _chosen(self, frame: PoseFrame) -> Person | None:
         ranked = sorted(frame, key=lambda p: (p.track_id != self._track_id, -p.age_ns, p.track_id))
@@ -129,12 +165,18 @@ class VmcSender(BasePublisher):
         return ranked[0] if ranked else None
 
     def _send(self, data: bytes) -> None:
+        if self._socket is None:  # its address is not known yet
+            return
         try:
             self._socket.sendto(data, self._address)
         except OSError as error:  # nobody may listen yet, the network may be away for a moment
-            if not self._failed:
-                log.warning("%s: %s; trying on", self.endpoint, error)
-            self._failed = True
+            self._say(f"{error}; trying on")
+
+    def _say(self, fault: str) -> None:
+        """Warn, once."""
+        if not self._failed:
+            log.warning("%s: %s", self.endpoint, fault)
+        self._failed = True
 
 
 def bones(person: Person, world: Float64Array, origin: Origin) -> list[tuple[str, Float64Array, list[float]]]:
