@@ -10,13 +10,13 @@ import pkgutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.console import Console
 
 import kinestream
 import kinestream.kernels
+from kinestream.tools import options
 from kinestream.tools.extras import optional_module
 
 
@@ -29,7 +29,7 @@ def module_names() -> Iterator[str]:
                 yield found.name
 
 
-def main(out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("build/api")) -> None:
+def main(out: options.OutFolder = Path("build/api")) -> None:
     """Write HTML pages; index.html is the first."""
     pdoc = optional_module("pdoc", extra="docs", purpose="the API reference")
     console = Console(highlight=False)

@@ -3,11 +3,10 @@
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy.typing as npt
@@ -72,7 +71,7 @@ class Outputs:
             yield SnapshotSink(self.snapshots, faces)
 
 
-class Session:
+class Session(AbstractContextManager["Session"]):
     """Tracks a source, publishes its poses and writes its outputs. A context manager.
 
     Attributes:
@@ -176,13 +175,8 @@ class Session:
         if self.sinks.failures:
             raise OSError("; ".join(self.sinks.failures))
 
-    def __enter__(self) -> "Session":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.__exit__(kind, value, trace)
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
 
 PRIVATE = "inproc://"

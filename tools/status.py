@@ -1,7 +1,6 @@
 """The line that shows how tracking goes: progress for files, rates for cameras. Goes to standard error."""
 
 import time
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -54,11 +53,9 @@ class StatusLine:
             self._live.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *fault: Any) -> None:
         if self._live is not None:
-            self._live.__exit__(kind, value, trace)
+            self._live.__exit__(*fault)
 
 
 def summary(stats: dict[str, Any]) -> str:

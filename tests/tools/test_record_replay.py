@@ -214,8 +214,8 @@ def test_a_running_stream_is_recorded(kinestream: Command, tmp_path: Path, frame
 
 def test_a_replay_sends_the_same_bytes(kinestream: Command, recording: Path, free_address: str) -> None:
     listener = Listener(free_address)
-    code, _, err = kinestream("replay", recording, "--bind", free_address, "--speed", 4)
-    listener.wait_for(15, timeout_s=10)
+    code, _, err = kinestream("replay", recording, "--bind", free_address, "--speed", 4, "--delay", 2)
+    listener.wait_for(15)
     listener.stop()
     assert code == 0 and "12 frames" in err
     assert listener.data == [message.data for message in read_messages(recording)]

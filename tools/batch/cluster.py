@@ -81,8 +81,8 @@ class RayWorkers(Workers):
         except (StopIteration, self._ray.exceptions.RayError) as error:
             self._ray.kill(actor)
             actor = None
-            said = (str(error).strip() or "no result").splitlines()[0]
-            event = Died(name, f"its worker died: {said}")
+            reason = (str(error).strip() or "no result").splitlines()[0]
+            event = Died(name, f"its worker died: {reason}")
         if not isinstance(event, Progress):
             del self._busy[events]
             self._idle.append(actor)

@@ -1,13 +1,13 @@
 """What the coordinator asks of workers, wherever they are."""
 
-from abc import ABC, abstractmethod
-from types import TracebackType
+from abc import abstractmethod
+from contextlib import AbstractContextManager
 
 from kinestream.tools.batch.events import Event
 from kinestream.tools.batch.videos import Video
 
 
-class Workers(ABC):
+class Workers(AbstractContextManager["Workers"]):
     """Takes videos, one per free worker, and reports what happens. A context manager.
 
     A worker that dies is replaced; its video is reported as `Died` and is the coordinator's again.
@@ -30,10 +30,5 @@ class Workers(ABC):
     def close(self) -> None:
         """Stop all workers at once, whatever they do."""
 
-    def __enter__(self) -> "Workers":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

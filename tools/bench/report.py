@@ -91,10 +91,10 @@ def as_html(blocks: Iterable[Block], folder: Path) -> str:
                 parts.append(f"<p>{html.escape(text)}</p>")
             case Picture(name, caption):
                 data = base64.b64encode((folder / name).read_bytes()).decode()
-                said = html.escape(caption)
+                label = html.escape(caption)
                 parts.append(
-                    f'<figure><img alt="{said}" src="data:image/png;base64,{data}">'
-                    f"<figcaption>{said}</figcaption></figure>"
+                    f'<figure><img alt="{label}" src="data:image/png;base64,{data}">'
+                    f"<figcaption>{label}</figcaption></figure>"
                 )
             case Grid(columns, rows):
                 lines = [row(columns, "th"), *(row(cells, "td") for cells in rows)]
@@ -246,7 +246,11 @@ def _filter(report: Json, folder: Path) -> Iterator[Block]:
     }  # fmt: skip
     for condition, text, picture in (
         ("realistic, 30 Hz", "Simulated observations; protocol in the model card.", "filter_frontier.png"),
-        ("recorded, 30 Hz", "What the regressor said of rendered people.", "filter_frontier_recorded.png"),
+        (
+            "recorded, 30 Hz",
+            "Observations of rendered people.",
+            "filter_frontier_recorded.png",
+        ),
     ):
         rows = report["tables"].get(condition)
         if not rows:

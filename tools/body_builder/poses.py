@@ -1,4 +1,4 @@
-"""Random poses within the range of human joints, to fit and judge the pose correctives."""
+"""Random poses within the range of human joints, to fit and evaluate the pose correctives."""
 
 import numpy as np
 from scipy.spatial.transform import Rotation

@@ -102,7 +102,7 @@ def batch(
             intrinsics=str(intrinsics.resolve()) if intrinsics else None,
             body=str(body.resolve()) if body else None,
         )
-        filter_factory(filter_name)  # a missing file is told before any work
+        filter_factory(filter_name)  # a missing file is reported before any work
         if intrinsics:
             load_camera(intrinsics)
         videos = find_videos(inputs, results=out)

@@ -38,7 +38,7 @@ def view(
             for poses, jpeg in frames:
                 sink.show(poses, jpeg)
                 count += 1
-        console.print(f"{count} frames" + (f"; look at them with: rerun {rrd}" if rrd else ""))
+        console.print(f"{count} frames" + (f"; show them with: rerun {rrd}" if rrd else ""))
 
 
 def _frames(recording: Path) -> "Iterator[tuple[PoseFrame, bytes | None]]":

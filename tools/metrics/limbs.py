@@ -44,7 +44,7 @@ def limb_figures(times_s: Floats, found_m: Floats, true_m: Floats) -> dict[str, 
 def run_mediapipe(python: Path, clip: Path, *options: str) -> dict[str, Any]:
     """What `mediapipe_run.py` says of a clip, run by the interpreter of an environment with MediaPipe.
 
-    Raises ``RuntimeError`` with what it said where that fails.
+    Raises ``RuntimeError`` with its error output where that fails.
     """
     command = [str(python), str(Path(__file__).with_name("mediapipe_run.py")), str(clip), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

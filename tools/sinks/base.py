@@ -1,9 +1,9 @@
 """What every sink implements, and how a faulty one is left behind without stopping the others."""
 
 import logging
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
-from types import TracebackType
+from contextlib import AbstractContextManager
 
 from kinestream.capture import Frame
 from kinestream.pose import PoseFrame
@@ -15,7 +15,7 @@ class SinkError(OSError):
     """A file cannot be written; the message names it and says what is left of it."""
 
 
-class Sink(ABC):
+class Sink(AbstractContextManager["Sink"]):
     """Takes frames in order, each with its picture. A context manager; `close` completes the file."""
 
     name: str
@@ -28,12 +28,7 @@ class Sink(ABC):
     def close(self) -> None:
         """Complete the file; may be called twice. Raises ``OSError``."""
 
-    def __enter__(self) -> "Sink":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

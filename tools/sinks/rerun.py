@@ -47,7 +47,7 @@ class RerunSink(Sink):
         self._camera: Camera | None = None
         self._shown: set[int] = set()
         if path is not None:
-            open(path, "wb").close()  # a folder that is not there is told now
+            open(path, "wb").close()  # a missing folder is reported now
             self._stream.save(path)
         else:
             try:

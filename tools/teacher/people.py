@@ -1,5 +1,5 @@
-"""Several people with a teacher that sees one: it looks at the whole picture, at strips of it, and at where
-people were before.
+"""Several people with a teacher that sees one: it labels the whole picture, strips of it, and the places
+where people were before.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from kinestream.tools.teacher.labels import (
 )
 
 SAME_PERSON: Final = 0.6
-"""Two looks closer than this (mean joint distance in torso lengths) show one person."""
+"""Two answers closer than this (mean joint distance in torso lengths) show one person."""
 
 _WINDOW: Final = 1.5
 """Side of the window around a person, in longer sides of the box."""
@@ -48,7 +48,7 @@ class Seen:
     cut: bool = False
 
 
-def look(teacher: Teacher, image: Image, window: Window) -> Seen | None:
+def label_window(teacher: Teacher, image: Image, window: Window) -> Seen | None:
     """Label what the teacher sees in a window (left, top, right, bottom px), checked against its mirror."""
     left, top, right, bottom = window
     part = np.ascontiguousarray(image[top:bottom, left:right])
@@ -69,7 +69,7 @@ def look(teacher: Teacher, image: Image, window: Window) -> Seen | None:
 
 
 def _doubt(seen: Seen) -> float:
-    """Of several looks at one person the whole one counts, then the one that agrees with its mirror image."""
+    """Of several answers for one person the whole one counts, then the one that its mirror confirms."""
     return seen.cut + seen.flip_error - 0.2 * float(seen.landmarks.image[:, 3].mean())
 
 
@@ -91,11 +91,13 @@ class PeopleLabeller:
         self._next, self._frame = 0, 0
 
     def __call__(self, image: Image) -> list[Seen]:
-        """Label the next picture (H, W, 3); the most reliable looks are kept, best first."""
-        looks = [seen for window in self._windows(image) if (seen := look(self._teacher, image, window))]
-        looks.sort(key=_doubt)
+        """Label the next picture (H, W, 3); the most reliable answers are kept, best first."""
+        answers = [
+            seen for window in self._windows(image) if (seen := label_window(self._teacher, image, window))
+        ]
+        answers.sort(key=_doubt)
         chosen: list[Seen] = []
-        for seen in looks:
+        for seen in answers:
             if all(distance(seen.landmarks, other.landmarks) > SAME_PERSON for other in chosen):
                 chosen.append(seen)
         numbered = self._numbered(chosen[: self._persons])

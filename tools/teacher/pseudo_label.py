@@ -9,15 +9,16 @@ else needs it. Each video, and each folder of photos, becomes ``LABELS/<name>.np
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import cv2
 import numpy as np
+import typer
+from rich.console import Console
 
+from kinestream.tools import options
 from kinestream.tools.teacher.labels import Image, LabelRow, Teacher, save_labels
 from kinestream.tools.teacher.people import PeopleLabeller
 
@@ -89,33 +90,24 @@ def label(teacher: Teacher, path: Path, out: Path, *, persons: int, stride: int)
     return target
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Label everything that is named; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m kinestream.tools.teacher.pseudo_label", description=__doc__
-    )
-    parser.add_argument("paths", nargs="+", type=Path, help="videos and folders of photos")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the label files")
-    parser.add_argument("--persons", type=int, default=1, help="people to look for in a picture")
-    parser.add_argument("--stride", type=int, default=1, help="label every n-th frame of a video")
-    options = parser.parse_args(arguments)
-    if options.persons < 1 or options.stride < 1:
-        parser.error("--persons and --stride are at least 1")
-    missing = [str(path) for path in options.paths if not path.exists()]
-    if missing:
-        parser.error(f"no such file or folder: {', '.join(missing)}")
+def main(
+    paths: Annotated[list[Path], typer.Argument(exists=True, help="Videos and folders of photos.")],
+    out: options.OutFolder,
+    persons: Annotated[int, typer.Option(min=1, help="People to look for in a picture.")] = 1,
+    stride: Annotated[int, typer.Option(min=1, help="Label every n-th frame of a video.")] = 1,
+) -> None:
+    """Write machine labels of people in videos and photos."""
     from kinestream.tools.teacher.mediapipe_pose import MediaPipeTeacher
 
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         teacher = MediaPipeTeacher()
-        for path in options.paths:
-            written = label(teacher, path, options.out, persons=options.persons, stride=options.stride)
-            sys.stderr.write(f"{path.name}: {written}\n")
+        for path in paths:
+            console.print(f"{path.name}: {label(teacher, path, out, persons=persons, stride=stride)}")
     except (ImportError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
+        console.print(str(error), markup=False)
+        raise typer.Exit(1) from error
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)

@@ -9,7 +9,7 @@ import pytest
 
 from kinestream.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES, PARENTS, PART_NAMES, PART_OF_JOINT
 from kinestream.tools.body_builder import archive
-from kinestream.tools.body_builder.__main__ import EMBEDDED_BODY
+from kinestream.tools.body_builder.build import EMBEDDED_BODY
 from kinestream.tools.body_builder.landmarks import LANDMARK_IDS
 from kinestream.tools.body_builder.mesh import volumes
 from kinestream.tools.body_builder.poses import named_rotations

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -18,7 +19,7 @@ from kinestream.body.skeleton import (
     PARENTS,
 )
 from kinestream.tools.body_builder import archive, population
-from kinestream.tools.body_builder.__main__ import EMBEDDED_BODY, app
+from kinestream.tools.body_builder.build import EMBEDDED_BODY, main
 from kinestream.tools.body_builder.correctives import influential_joints, pose_features
 from kinestream.tools.body_builder.decimate import decimate
 from kinestream.tools.body_builder.elastic import ElasticBody, nearest_rotations, nearest_unit_determinant
@@ -336,6 +337,8 @@ def test_only_nearby_joints_correct_a_vertex() -> None:
 
 def test_missing_anny_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "anny", None)
+    app = typer.Typer()
+    app.command()(main)
     result = CliRunner().invoke(app, ["--out", str(tmp_path / "body.npz")])
     assert result.exit_code == 1
     assert "pip install kinestream[body-build]" in " ".join(result.output.split())

@@ -6,6 +6,8 @@ import av
 import cv2
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from kinestream.defaults import ASSETS
 from kinestream.tools.teacher.labels import (
@@ -136,7 +138,7 @@ def test_a_silhouette_widens_the_box_but_not_without_limit() -> None:
     np.testing.assert_allclose(person_box(seen), [100, 50, 129, 179], atol=1)
 
 
-def test_errors_say_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_say_what_was_found(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no photo in it"):
         label(PaintedPeople(), tmp_path, tmp_path, persons=1, stride=1)
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
@@ -147,9 +149,10 @@ def test_errors_say_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixture
         label(PaintedPeople(), tmp_path / "broken.mp4", tmp_path, persons=1, stride=1)
     with pytest.raises(ValueError, match="neither a folder of photos nor a video"):
         label(PaintedPeople(), Path(__file__), tmp_path, persons=1, stride=1)
-    with pytest.raises(SystemExit):
-        main([str(tmp_path / "nowhere"), "--out", str(tmp_path)])
-    assert "no such file" in capsys.readouterr().err
+    app = typer.Typer()
+    app.command()(main)
+    result = CliRunner().invoke(app, [str(tmp_path / "nowhere"), "--out", str(tmp_path)])
+    assert result.exit_code == 2 and "exist" in result.stderr
     assert not list(tmp_path.glob("*.npz*"))
 
 

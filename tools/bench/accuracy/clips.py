@@ -55,7 +55,7 @@ class ClipLabels:
     Attributes:
         points_px: frame -> (P, 12, 3) limb joints with visibility.
         boxes: frame -> (P, 4); frames without anybody have none.
-        confirmed: frame -> (P,) whether the teacher said the same of the mirrored picture.
+        confirmed: frame -> (P,) whether the teacher agrees with itself on the mirrored picture.
     """
 
     points_px: dict[int, FloatArray]

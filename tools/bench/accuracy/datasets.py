@@ -38,37 +38,14 @@ _JOINTS_IN_BOX: Final = 0.1
 
 
 class PosedVideo(Protocol):
-    """Frames with the pose of one person in the camera."""
+    """T frames with the pose of one person in the camera."""
 
-    @property
-    def images(self) -> Sequence[Path]:
-        """T pictures."""
-        ...
-
-    @property
-    def intrinsics(self) -> FloatArray:
-        """(4,) fx, fy, cx, cy px."""
-        ...
-
-    @property
-    def rotations(self) -> FloatArray:
-        """(T, 22, 3, 3)."""
-        ...
-
-    @property
-    def translation_m(self) -> FloatArray:
-        """(T, 3)."""
-        ...
-
-    @property
-    def betas(self) -> FloatArray:
-        """(10,)."""
-        ...
-
-    @property
-    def valid(self) -> npt.NDArray[np.bool_]:
-        """(T,)."""
-        ...
+    images: Sequence[Path]
+    intrinsics: FloatArray  # (4,) fx, fy, cx, cy px
+    rotations: FloatArray  # (T, 22, 3, 3)
+    translation_m: FloatArray  # (T, 3)
+    betas: FloatArray  # (10,)
+    valid: npt.NDArray[np.bool_]  # (T,)
 
 
 @torch.no_grad()
@@ -82,7 +59,7 @@ def posed_videos(
     stride: int,
 ) -> dict[str, Any]:
     """Errors on 3DPW or EMDB; ``reference`` is the set's body; None poses ours, of mean shape."""
-    errors: dict[str, list[float]] = {"mpjpe_mm": [], "pa_mpjpe_mm": []}
+    errors = []
     for video in videos:
         betas = np.zeros_like(video.betas) if reference is None else video.betas
         for frame in np.flatnonzero(video.valid)[::stride]:
@@ -96,9 +73,8 @@ def posed_videos(
             camera = _camera(image, video.intrinsics)
             seen = regressor(image, [_box(camera.project(true))], camera)
             joints, _ = posed(seen, flow, body)
-            errors["mpjpe_mm"].append(1000 * float(root_error(joints[0], true)))
-            errors["pa_mpjpe_mm"].append(1000 * float(aligned_error(joints[0], true)))
-    return {"frames": len(errors["mpjpe_mm"]), **{name: float(np.mean(v)) for name, v in errors.items()}}
+            errors.append((root_error(joints[0], true), aligned_error(joints[0], true)))
+    return _means(errors)
 
 
 @torch.no_grad()
@@ -112,7 +88,7 @@ def human36m(
     stride: int,
 ) -> dict[str, Any]:
     """Errors on Human3.6M; ``focal_px`` of its cameras."""
-    errors: dict[str, list[float]] = {"mpjpe_mm": [], "pa_mpjpe_mm": []}
+    errors = []
     names = list(JOINT_COLUMNS)
     hips = [names.index(name) for name in _HIPS]
     for view, frame, true, pixels in _h36m_frames(views, stride):
@@ -123,9 +99,14 @@ def human36m(
         _, keypoints = posed(seen, flow, body)
         guess = keypoints[0, [KEYPOINT_NAMES.index(name) for name in names]]
         centred = [points - points[hips].mean(0) for points in (guess, true)]
-        errors["mpjpe_mm"].append(1000 * float(np.linalg.norm(centred[0] - centred[1], axis=1).mean()))
-        errors["pa_mpjpe_mm"].append(1000 * float(aligned_error(guess, true)))
-    return {"frames": len(errors["mpjpe_mm"]), **{name: float(np.mean(v)) for name, v in errors.items()}}
+        gap = np.linalg.norm(centred[0] - centred[1], axis=1).mean()
+        errors.append((gap, aligned_error(guess, true)))
+    return _means(errors)
+
+
+def _means(errors_m: Sequence[Any]) -> dict[str, Any]:
+    mpjpe_mm, pa_mpjpe_mm = 1000 * np.mean(errors_m, axis=0)
+    return {"frames": len(errors_m), "mpjpe_mm": float(mpjpe_mm), "pa_mpjpe_mm": float(pa_mpjpe_mm)}
 
 
 def _h36m_frames(

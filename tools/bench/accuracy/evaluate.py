@@ -57,38 +57,32 @@ def run(
     *,
     limit: int | None,
 ) -> dict[str, dict[str, Any]]:
-    """Metrics by set."""
+    """Metrics by set, those of MediaPipe Pose beside ours where ``DATA/pseudo`` holds its answers."""
     results: dict[str, dict[str, Any]] = {}
+    photos, video, answers = data / "images" / "lspet", data / "bench" / "bodypose3d", data / "pseudo"
     if pool is not None and (pool / "val").is_dir():
         results["rendered"] = sets.rendered(network, pool / "val", data, flow, body, limit=limit)
-    else:
-        _logger.warning("no crop pool (--pool): rendered people are left out")
-    photos, video = data / "images" / "lspet", data / "bench" / "bodypose3d"
     if photos.is_dir():
         results["lspet"] = sets.lspet(regressor, photos, limit=limit)
+        if (answers / "lspet.npz").exists():
+            results["mediapipe/lspet"] = peer.lspet(photos, answers / "lspet.npz")
     if video.is_dir():
         results["bodypose3d"] = sets.bodypose3d(regressor, video, flow, body, limit=limit)
-    results |= _peer(photos, video, data / "pseudo")
+        if (answers / "cam0.npz").exists():
+            results["mediapipe/bodypose3d"] = peer.bodypose3d(video, answers / "cam0.npz")
     models = replace(Models.load(), regressor=regressor)
     results["rendered_clip"] = videos.rendered_clip(CLIP, TRUTH, models)
     if labels is not None:
         empty = data / "backgrounds" / "photos"
         results |= videos.clips(data / "clips", labels, empty, models, limit=limit)
-    else:
-        _logger.warning("no labels of the clips (--labels): left out")
-    for folder in (photos, video):
-        if not folder.is_dir():
-            _logger.warning("no %s: left out", folder)
-    return results
-
-
-def _peer(photos: Path, video: Path, labels: Path) -> dict[str, dict[str, Any]]:
-    """MediaPipe Pose on the same sets, where ``labels`` holds its answers (lspet.npz, cam0.npz)."""
-    results: dict[str, dict[str, Any]] = {}
-    if photos.is_dir() and (labels / "lspet.npz").exists():
-        results["mediapipe/lspet"] = peer.lspet(photos, labels / "lspet.npz")
-    if video.is_dir() and (labels / "cam0.npz").exists():
-        results["mediapipe/bodypose3d"] = peer.bodypose3d(video, labels / "cam0.npz")
+    for there, what in (
+        ("rendered" in results, "crop pool (--pool): rendered people are"),
+        (labels is not None, "labels of the clips (--labels): clips are"),
+        (photos.is_dir(), f"{photos}: photos are"),
+        (video.is_dir(), f"{video}: calibrated video is"),
+    ):
+        if not there:
+            _logger.warning("no %s left out", what)
     return results
 
 

@@ -77,17 +77,9 @@ def rendered(
         gap = (guess.vertices_m - guess.joints_m[:, :1]) - (posed_truth.vertices_m - true[:, :1])
         errors["pve_mm"].append(1000 * gap.norm(dim=-1).mean(1).numpy().astype(np.float64))
         errors["part_iou"].append(np.array([float(part_iou(output.parts, batch.parts))]))
-        for name, share in _within(
-            state,
-            BodyTarget(
-                flow,
-                body,
-                rotations=batch.rotations,
-                translation_m=batch.translation_m,
-                betas=batch.betas,
-                log_extent=batch.log_extent,
-            ),
-        ).items():
+        labels = ("rotations", "translation_m", "betas", "log_extent")
+        target = BodyTarget(flow, body, **{name: getattr(batch, name) for name in labels})
+        for name, share in _within(state, target).items():
             errors[name].append(share)
         errors["mpjpe_mm"].append(1000 * root_error(guess.joints_m.numpy(), true.numpy()))
         errors["pa_mpjpe_mm"].append(1000 * aligned_error(guess.joints_m.numpy(), true.numpy()))
@@ -97,31 +89,23 @@ def rendered(
         )
         distance = np.linalg.norm(output.points.numpy() - truth[..., :2], axis=-1)
         errors["right"].append((distance < PCK_SHARE * torso[:, None])[truth[..., 2] > 0].astype(np.float64))
-    values = {name: np.concatenate(parts) for name, parts in errors.items()}
+    mean = {name: float(np.concatenate(parts).mean()) for name, parts in errors.items()}
     return {
         "crops": len(samples),
-        "mpjpe_mm": float(values["mpjpe_mm"].mean()),
-        "pa_mpjpe_mm": float(values["pa_mpjpe_mm"].mean()),
-        "pve_mm": float(values["pve_mm"].mean()),
-        "pck_0.2_percent": 100 * float(values["right"].mean()),
-        "part_iou": float(values["part_iou"].mean()),
-        **{
-            f"{name}_within_90_percent": 100 * float(values[name].mean()) for name in ("z", "pelvis", "betas")
-        },
+        **{name: mean[name] for name in ("mpjpe_mm", "pa_mpjpe_mm", "pve_mm", "part_iou")},
+        "pck_0.2_percent": 100 * mean["right"],
+        **{f"{name}_within_90_percent": 100 * mean[name] for name in ("z", "pelvis", "betas")},
     }
 
 
 def _within(state: BodyState, target: BodyTarget) -> dict[str, FloatArray]:
     """Which true values lie within the central 90 % interval of the stated deviations."""
-    pairs = {
-        "z": (state.z - target.z, state.z_log_std),
-        "pelvis": (state.pelvis - target.pelvis, state.pelvis_log_std),
-        "betas": (state.betas - target.betas, state.betas_log_std),
-    }
-    return {
-        name: (error.abs() <= INTERVAL_STDS * log_std.exp()).flatten().numpy().astype(np.float64)
-        for name, (error, log_std) in pairs.items()
-    }
+    found = {}
+    for name in ("z", "pelvis", "betas"):
+        error, log_std = getattr(state, name) - getattr(target, name), getattr(state, f"{name}_log_std")
+        within = error.abs() <= INTERVAL_STDS * log_std.exp()
+        found[name] = within.flatten().numpy().astype(np.float64)
+    return found
 
 
 def lspet(regressor: Regressor, folder: Path, *, limit: int | None) -> dict[str, Any]:
@@ -166,9 +150,8 @@ def bodypose3d(
         if index >= min(len(in_camera), limit or len(in_camera)):
             break
         height, width = image.shape[:2]
-        camera = Camera(
-            width, height, (intrinsics[0, 0], intrinsics[1, 1]), (intrinsics[0, 2], intrinsics[1, 2])
-        )
+        focal, centre = intrinsics[[0, 1], [0, 1]].tolist(), intrinsics[:2, 2].tolist()
+        camera = Camera(width, height, tuple(focal), tuple(centre))
         true_px = camera.project(in_camera[index])
         box = np.concatenate([true_px.min(0), true_px.max(0)])
         seen = regressor(image, [box], camera)

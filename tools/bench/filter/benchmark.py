@@ -5,7 +5,7 @@
 Motions of the held-out subjects are dealt in turn to a
 validation and a test half; baselines are tuned on the one (30 Hz, realistic noise), every number is of the
 other. Each baseline appears twice, tuned for the smallest error and for the smallest acceleration error.
-`--recorded` runs all of them as well on what the regressor said of people whose motion is known
+`--recorded` runs all of them as well on what the regressor observed of people whose motion is known
 (`kinestream.trainer.prepare.record_observations`).
 """
 
@@ -165,7 +165,7 @@ def main(
         tracks = {
             name: [run(make, scene, leads_s=leads) for scene in scenes] for name, make in makers.items()
         }
-        tables[condition] = {name: score(decoder, scenes, told) for name, told in tracks.items()}
+        tables[condition] = {name: score(decoder, scenes, estimates) for name, estimates in tracks.items()}
         console.print(table(tables[condition], _COLUMNS, first="filter", title=condition))
         if leads:
             forecasts[condition] = {name: score_forecasts(decoder, scenes, t) for name, t in tracks.items()}

@@ -83,7 +83,9 @@ def half_rate_difference(make: Maker, scenes: Sequence[Scene], decoder: FlowDeco
         skipped = int(np.searchsorted(thin.times_s, 0.5))
         for one, other in zip(full[skipped:], half[skipped:], strict=True):
             ratios.append(difference(mean_of(one), mean_of(other)) / std_of(other, floor=1e-6))
-        joints = [around_pelvis(joints_of(decoder, stacked(told[skipped:]))) for told in (full, half)]
+        joints = [
+            around_pelvis(joints_of(decoder, stacked(estimates[skipped:]))) for estimates in (full, half)
+        ]
         truth = around_pelvis(thin.joints_m[skipped:])
         gaps.append(metrics.mpjpe_mm(joints[0], joints[1]))
         full_errors.append(metrics.mpjpe_mm(joints[0], truth))

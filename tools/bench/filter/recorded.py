@@ -1,4 +1,4 @@
-"""Recorded looks as scenes of the filter benchmark: real observations of motion that is known."""
+"""Recorded observations as scenes of the filter benchmark: real observations of motion that is known."""
 
 from __future__ import annotations
 

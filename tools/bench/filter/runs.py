@@ -1,4 +1,4 @@
-"""Filters over simulated observations of true motion: what they said, how good it was, and what it cost."""
+"""Filters over simulated observations of true motion: estimates, their error, and their cost."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ LONGEST_S = 8.0
 WARM_UP_S = 0.5
 """Metrics begin so long after the first frame."""
 LEADS_S = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5)
+_PARTS = {"": slice(None), "_latent": slice(-6), "_root": slice(-6, -3), "_translation": slice(-3, None)}
+"""Dimensions of the error state over which coverage is given."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Track:
-    """What a filter said of a scene: an estimate at every frame, forecasts (lead -> frame -> state), cost."""
+    """A filter over a scene: an estimate at every frame, forecasts (lead -> frame -> state), cost."""
 
     estimates: list[PersonState]
     forecasts: dict[float, dict[int, PersonState]]
@@ -122,34 +124,28 @@ def score(
     for scene, track in zip(scenes, tracks, strict=True):
         kept = scene.times_s >= WARM_UP_S
         times = scene.times_s[kept]
-        told = [state for state, use in zip(track.estimates, kept, strict=True) if use]
-        in_camera = joints_of(decoder, stacked(told))
+        states = [state for state, use in zip(track.estimates, kept, strict=True) if use]
+        in_camera = joints_of(decoder, stacked(states))
         joints, truth = around_pelvis(in_camera), around_pelvis(scene.joints_m[kept])
-        rows.append(
-            [
-                metrics.mpjpe_mm(joints, truth),
-                metrics.mpjpe_mm(in_camera, scene.joints_m[kept]),
-                metrics.acceleration_error(times, joints, truth),
-                metrics.jitter(times, joints),
-                metrics.high_frequency_mm(times, joints),
-            ]
-        )
+        rows.append({
+            "mpjpe_mm": metrics.mpjpe_mm(joints, truth),
+            "camera_mpjpe_mm": metrics.mpjpe_mm(in_camera, scene.joints_m[kept]),
+            "acceleration_error_m_s2": metrics.acceleration_error(times, joints, truth),
+            "jitter_100m_s3": metrics.jitter(times, joints),
+            "above_10hz_mm": metrics.high_frequency_mm(times, joints),
+        })  # fmt: skip
         weights.append(len(times))
         streams.append((times, joints, truth))
-        error, std = state_errors(told, scene.truth, np.flatnonzero(kept))
+        error, std = state_errors(states, scene.truth, np.flatnonzero(kept))
         errors.append(error)
         stds.append(std)
-    names = ("mpjpe_mm", "camera_mpjpe_mm", "acceleration_error_m_s2", "jitter_100m_s3", "above_10hz_mm")
-    result = dict(zip(names, np.average(rows, axis=0, weights=weights).tolist(), strict=True))
     error, std = np.concatenate(errors), np.concatenate(stds)
     cost = np.concatenate([track.update_s for track in tracks]) * 1e6
-    return result | {
+    return _averages(rows, weights) | {
         "lag_ms": metrics.lag_ms(streams) if lag else float("nan"),
         "nll": metrics.gaussian_nll(error, std),
         "coverage_90": metrics.coverage(error, std),
-        "update_us_p50": float(np.percentile(cost, 50)),
-        "update_us_p95": float(np.percentile(cost, 95)),
-        "update_us_p99": float(np.percentile(cost, 99)),
+        **{f"update_us_p{share}": float(np.percentile(cost, share)) for share in (50, 95, 99)},
     }
 
 
@@ -164,33 +160,32 @@ def score_forecasts(
             frames = np.array(list(track.forecasts[lead]), int)
             if not len(frames):
                 continue
-            told = list(track.forecasts[lead].values())
+            states = list(track.forecasts[lead].values())
             truth = scene.view(scene.times_s[frames] + lead)
             future = joints_of(decoder, truth)
-            ahead = joints_of(decoder, stacked(told))
+            ahead = joints_of(decoder, stacked(states))
             held = joints_of(decoder, stacked([track.estimates[k] for k in frames]))
-            error, std = state_errors(told, truth, np.arange(len(frames)))
-            rows.append(
-                [
-                    metrics.mpjpe_mm(around_pelvis(ahead), around_pelvis(future)),
-                    metrics.mpjpe_mm(ahead, future),
-                    metrics.mpjpe_mm(around_pelvis(held), around_pelvis(future)),
-                    metrics.mpjpe_mm(held, future),
-                    metrics.coverage(error, std),
-                    metrics.coverage(error[:, :-6], std[:, :-6]),
-                    metrics.coverage(error[:, -6:-3], std[:, -6:-3]),
-                    metrics.coverage(error[:, -3:], std[:, -3:]),
-                    metrics.gaussian_nll(error, std),
-                ]
-            )
+            error, std = state_errors(states, truth, np.arange(len(frames)))
+            coverage = {
+                f"coverage_90{name}": metrics.coverage(error[:, part], std[:, part])
+                for name, part in _PARTS.items()
+            }
+            rows.append({
+                "mpjpe_mm": metrics.mpjpe_mm(around_pelvis(ahead), around_pelvis(future)),
+                "camera_mpjpe_mm": metrics.mpjpe_mm(ahead, future),
+                "held_mpjpe_mm": metrics.mpjpe_mm(around_pelvis(held), around_pelvis(future)),
+                "held_camera_mpjpe_mm": metrics.mpjpe_mm(held, future),
+                **coverage,
+                "nll": metrics.gaussian_nll(error, std),
+            })  # fmt: skip
             weights.append(len(frames))
-        names = (
-            "mpjpe_mm", "camera_mpjpe_mm", "held_mpjpe_mm", "held_camera_mpjpe_mm", "coverage_90",
-            "coverage_90_latent", "coverage_90_root", "coverage_90_translation", "nll",
-        )  # fmt: skip
-        mean = np.average(rows, axis=0, weights=weights).tolist()
-        table[f"{lead * 1e3:.0f}"] = dict(zip(names, mean, strict=True))
+        table[f"{lead * 1e3:.0f}"] = _averages(rows, weights)
     return table
+
+
+def _averages(rows: Sequence[dict[str, float]], weights: Sequence[float]) -> dict[str, float]:
+    """The weighted mean of every figure."""
+    return {key: float(np.average([row[key] for row in rows], weights=weights)) for key in rows[0]}
 
 
 def stacked(states: Sequence[PersonState]) -> Trajectory:
@@ -217,11 +212,11 @@ def around_pelvis(joints_m: Floats) -> Floats:
 
 
 def state_errors(
-    told: Sequence[PersonState], truth: Trajectory, rows: npt.NDArray[np.int64]
+    states: Sequence[PersonState], truth: Trajectory, rows: npt.NDArray[np.int64]
 ) -> tuple[Floats, Floats]:
     """Error state and standard deviation (T, D + 6) of estimates against ``truth`` at ``rows``."""
     errors, stds = [], []
-    for state, k in zip(told, rows, strict=True):
+    for state, k in zip(states, rows, strict=True):
         true = person_state(
             truth.z[k], truth.root_quat_wxyz[k], truth.translation_m[k], np.ones(len(state.z) + 6)
         )

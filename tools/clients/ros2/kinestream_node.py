@@ -16,6 +16,7 @@ Stamps are capture times on the publisher's wall clock. Parameters: ``address``,
 """
 
 import math
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,23 +40,6 @@ class Link(NamedTuple):
     parent: str
     place_m: Floats
     quat_wxyz: Floats
-
-
-class Types(NamedTuple):
-    """The classes of the messages used: those of ROS, or others with the same fields as keywords."""
-
-    time: Any
-    duration: Any
-    header: Any
-    vector: Any
-    point: Any
-    quaternion: Any
-    color: Any
-    transform: Any
-    transform_stamped: Any
-    pose: Any
-    joint_state: Any
-    marker: Any
 
 
 def links(person: Person, camera_frame: str) -> list[Link]:
@@ -87,22 +71,25 @@ def euler_xyz(quat_wxyz: npt.NDArray[Any]) -> tuple[float, float, float]:
 
 
 def messages(
-    frame: PoseFrame, stamp_ns: int, camera_frame: str, types: Types
+    frame: PoseFrame, stamp_ns: int, camera_frame: str, types: Any
 ) -> tuple[list[Any], Any, list[Any]]:
-    """Transforms, joint state and markers of everybody in a frame that is given in ROS axes."""
+    """Transforms, joint state and markers of everybody in a frame that is given in ROS axes.
+
+    ``types`` has the classes of `ros_types`, or others with the same fields as keywords.
+    """
     seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
-    header = types.header(stamp=types.time(sec=int(seconds), nanosec=int(nanoseconds)), frame_id=camera_frame)
+    header = types.Header(stamp=types.Time(sec=int(seconds), nanosec=int(nanoseconds)), frame_id=camera_frame)
     transforms, names, positions, markers = [], [], [], []
     for person in frame:
         for link in links(person, camera_frame):
             w, x, y, z = (float(v) for v in link.quat_wxyz)
             transforms.append(
-                types.transform_stamped(
-                    header=types.header(stamp=header.stamp, frame_id=link.parent),
+                types.TransformStamped(
+                    header=types.Header(stamp=header.stamp, frame_id=link.parent),
                     child_frame_id=link.name,
-                    transform=types.transform(
-                        translation=types.vector(**_xyz(link.place_m)),
-                        rotation=types.quaternion(x=x, y=y, z=z, w=w),
+                    transform=types.Transform(
+                        translation=types.Vector3(**_xyz(link.place_m)),
+                        rotation=types.Quaternion(x=x, y=y, z=z, w=w),
                     ),
                 )
             )
@@ -111,31 +98,31 @@ def messages(
                 positions += euler_xyz(link.quat_wxyz)
         markers.append(_bones(person, header, types))
     empty: Any = np.zeros(0)
-    state = types.joint_state(
+    state = types.JointState(
         header=header, name=names, position=np.array(positions, np.float64), velocity=empty, effort=empty
     )
     return transforms, state, markers
 
 
-def _bones(person: Person, header: Any, types: Types) -> Any:
+def _bones(person: Person, header: Any, types: Any) -> Any:
     points = [
-        types.point(**_xyz(person.joints_cam_m[end]))
+        types.Point(**_xyz(person.joints_cam_m[end]))
         for joint in range(1, len(PARENTS))
         for end in (PARENTS[joint], joint)
     ]
     strong = 1.0 if person.state == "tracked" else 0.4
-    identity = types.pose(
-        position=types.point(x=0.0, y=0.0, z=0.0), orientation=types.quaternion(x=0.0, y=0.0, z=0.0, w=1.0)
+    identity = types.Pose(
+        position=types.Point(x=0.0, y=0.0, z=0.0), orientation=types.Quaternion(x=0.0, y=0.0, z=0.0, w=1.0)
     )
-    return types.marker(
+    return types.Marker(
         header=header,
         ns="kinestream",
         id=int(person.track_id) % (1 << 31),
         type=LINE_LIST,
         pose=identity,
-        scale=types.vector(x=0.03, y=0.0, z=0.0),
-        color=types.color(r=0.1, g=0.7, b=1.0, a=strong),
-        lifetime=types.duration(sec=int(KEEP_S), nanosec=int(KEEP_S % 1 * 1e9)),
+        scale=types.Vector3(x=0.03, y=0.0, z=0.0),
+        color=types.ColorRGBA(r=0.1, g=0.7, b=1.0, a=strong),
+        lifetime=types.Duration(sec=int(KEEP_S), nanosec=int(KEEP_S % 1 * 1e9)),
         points=points,
     )
 
@@ -150,18 +137,9 @@ def stamp_ns(message: PoseMessage, subscriber: Subscriber) -> int | None:
     return subscriber.unix_ns(start_ns if message.clock == "monotonic" else message.t_publish_ns)
 
 
-def ros_types() -> Types:
-    """The classes of ROS. Raises ``ImportError`` where it is not there."""
-    from builtin_interfaces.msg import Duration, Time
-    from geometry_msgs.msg import Point, Pose, Quaternion, Transform, TransformStamped, Vector3
-    from sensor_msgs.msg import JointState
-    from std_msgs.msg import ColorRGBA, Header
-    from visualization_msgs.msg import Marker
-
-    return Types(
-        Time, Duration, Header, Vector3, Point, Quaternion, ColorRGBA, Transform, TransformStamped, Pose,
-        JointState, Marker,
-    )  # fmt: skip
+def ros_types() -> SimpleNamespace:
+    """The classes of ROS messages that are used. Raises ``ImportError`` where it is not there."""
+    return SimpleNamespace(**locals())
 
 
 def main() -> None:
@@ -171,8 +149,6 @@ def main() -> None:
         from tf2_ros import TransformBroadcaster
 
         types = ros_types()
-        from sensor_msgs.msg import JointState
-        from visualization_msgs.msg import MarkerArray
     except ImportError as error:
         raise SystemExit(f"needs ROS 2: {error}; source /opt/ros/DISTRIBUTION/setup.bash first") from error
 
@@ -184,8 +160,8 @@ def main() -> None:
     tilt_deg = node.declare_parameter("tilt_deg", 0.0).value
     output = OutputFrame("ros", math.radians(tilt_deg))
     transforms_out = TransformBroadcaster(node)
-    states_out = node.create_publisher(JointState, "human/joint_states", 10)
-    markers_out = node.create_publisher(MarkerArray, "human/markers", 10)
+    states_out = node.create_publisher(types.JointState, "human/joint_states", 10)
+    markers_out = node.create_publisher(types.MarkerArray, "human/markers", 10)
     with Subscriber(address, latest=True, keys=keys or None) as subscriber:
         said = ""
         try:
@@ -209,7 +185,7 @@ def main() -> None:
                 if found[0]:
                     transforms_out.sendTransform(found[0])
                     states_out.publish(found[1])
-                    markers_out.publish(MarkerArray(markers=found[2]))
+                    markers_out.publish(types.MarkerArray(markers=found[2]))
         except KeyboardInterrupt:
             pass
     node.destroy_node()
