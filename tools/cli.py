@@ -9,6 +9,7 @@ kinestream doctor                         what this computer can do
 """
 
 import logging
+from importlib import import_module
 from typing import Annotated
 
 import typer
@@ -16,20 +17,12 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from kinestream.redact import MaskingFormatter
-from kinestream.tools.commands import (
-    batch,
-    bench,
-    cameras,
-    demo,
-    doctor,
-    export,
-    keys,
-    listen,
-    record,
-    replay,
-    run,
-    view,
-)
+
+COMMANDS = (
+    "run", "record", "replay", "view", "export", "demo", "batch", "bench",
+    "listen", "keys", "cameras", "doctor",
+)  # fmt: skip
+"""In the order of the help text. Each is a function of its name in a module of its name."""
 
 app = typer.Typer(
     name="kinestream",
@@ -39,18 +32,10 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run")(run.run)
-app.command("record")(record.record)
-app.command("replay")(replay.replay)
-app.command("view")(view.view)
-app.command("export")(export.export)
-app.command("demo")(demo.demo)
-app.command("batch")(batch.batch)
-app.command("bench", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench.bench)
-app.command("listen")(listen.listen)
-app.command("keys")(keys.keys)
-app.command("cameras")(cameras.cameras)
-app.command("doctor")(doctor.doctor)
+for name in COMMANDS:
+    handed_on = {"allow_extra_args": True, "ignore_unknown_options": True} if name == "bench" else {}
+    module = import_module(f"kinestream.tools.commands.{name}")
+    app.command(name, context_settings=handed_on)(getattr(module, name))
 
 
 @app.callback(invoke_without_command=True)

@@ -29,14 +29,7 @@ _LOG = logging.getLogger(__name__)
 KEPT_KEYS: Final = (
     *SMPL_KEYS,
     *("posedirs", "J", "vert_sym_idxs", "J_regressor_prior", "weights_prior"),
-    *(
-        "hands_componentsl",
-        "hands_componentsr",
-        "hands_coeffsl",
-        "hands_coeffsr",
-        "hands_meanl",
-        "hands_meanr",
-    ),
+    *(f"hands_{part}{side}" for part in ("components", "coeffs", "mean") for side in "lr"),
     *("lmk_faces_idx", "lmk_bary_coords", "dynamic_lmk_faces_idx", "dynamic_lmk_bary_coords"),
 )
 """What is carried over: all that this package or ``smplx`` reads."""

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import av
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +29,7 @@ from kinestream.geometry.camera import Camera
 from kinestream.models import Models
 from kinestream.pipeline import Tracker
 from kinestream.pose import Person, PoseFrame
+from kinestream.tools.bench.accuracy.sets import video_frames
 from kinestream.tools.metrics.clip import ClipTruth
 from kinestream.tools.metrics.motion import acceleration_error
 from kinestream.trainer.data.photos.lspet import LIMB_JOINTS
@@ -129,7 +129,7 @@ def detector_on_clip(clip: Path, labels: ClipLabels, detector: Detector) -> dict
     found: list[bool] = []
     confirmed: list[bool] = []
     answers = 0
-    for index, image in _frames(clip):
+    for index, image in enumerate(video_frames(clip)):
         if index not in labels.boxes:
             continue
         boxes = detector(image).boxes_xyxy_px
@@ -215,9 +215,3 @@ def clips(
     if photos.is_dir():
         results["detector/without people"] = false_alarms(photos, detector, limit=limit)
     return results
-
-
-def _frames(path: Path) -> Iterable[tuple[int, npt.NDArray[np.uint8]]]:
-    with av.open(str(path)) as container:
-        for index, frame in enumerate(container.decode(video=0)):
-            yield index, np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)

@@ -12,6 +12,7 @@
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ def bodypose3d(
     in_camera, names, intrinsics = bodypose3d_reference(folder)
     rows = [KEYPOINT_NAMES.index(name) for name in names]
     errors, pixels = [], []
-    for index, image in enumerate(_frames(folder / "cam0.mp4")):
+    for index, image in enumerate(video_frames(folder / "cam0.mp4")):
         if index >= min(len(in_camera), limit or len(in_camera)):
             break
         height, width = image.shape[:2]
@@ -187,6 +188,8 @@ def posed(seen: Observations, flow: PoseFlow, body: BodyModel) -> tuple[FloatArr
     return joints.numpy().astype(np.float64), keypoints.numpy().astype(np.float64)
 
 
-def _frames(path: Path) -> list[npt.NDArray[np.uint8]]:
+def video_frames(path: Path) -> Iterator[npt.NDArray[np.uint8]]:
+    """Every picture (H, W, 3) RGB of a video."""
     with av.open(str(path)) as container:
-        return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in container.decode(video=0)]
+        for frame in container.decode(video=0):
+            yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)

@@ -109,14 +109,9 @@ def measure(clip: Path, *, count: int, seed: int, tracker: bool = False) -> dict
                     corrupt += outcome.get("corrupt", 0)
                 paths = paths[len(done) :]  # behind one that crashed
     return {
-        "clip": clip.name,
-        "what": "whole tracker" if tracker else "capture",
-        "files": count,
-        "damage": dict(kinds),
-        "outcomes": dict(outcomes),
-        "frames_read": frames,
-        "corrupt": corrupt,
-    }
+        "clip": clip.name, "what": "whole tracker" if tracker else "capture", "files": count,
+        "damage": dict(kinds), "outcomes": dict(outcomes), "frames_read": frames, "corrupt": corrupt,
+    }  # fmt: skip
 
 
 def main(

@@ -78,29 +78,21 @@ def soak(clip: Path, *, minutes: float) -> dict[str, Any]:
             if now_s >= due_s:
                 due_s = now_s + SAMPLE_S
                 stats = tracker.stats()
-                samples.append(
-                    {
-                        "minute": round((now_s - started_s) / 60, 3),
-                        "rss_mb": round(resident_bytes() / 1e6, 2),
-                        "frames": stats["frames"],
-                        "dropped": stats["dropped"],
-                        "p95_ms": stats["latency_ms"]["p95"],
-                    }
-                )
+                samples.append({
+                    "minute": round((now_s - started_s) / 60, 3), "rss_mb": round(resident_bytes() / 1e6, 2),
+                    "frames": stats["frames"], "dropped": stats["dropped"],
+                    "p95_ms": stats["latency_ms"]["p95"],
+                })  # fmt: skip
             if now_s - started_s >= 60 * minutes:
                 break
         stats = tracker.stats()
         cpu_s = time.process_time() - cpu_start_s
     return {
-        "clip": clip.name,
-        "minutes": minutes,
+        "clip": clip.name, "minutes": minutes,
         "rss_growth_percent": growth_percent([sample["rss_mb"] for sample in samples]),
-        "frames": stats["frames"],
-        "dropped": stats["dropped"],
-        "corrupt": stats["corrupt"],
-        "cpu_ms_per_frame": round(1000 * cpu_s / max(1, stats["frames"]), 3),
-        "samples": samples,
-    }
+        "frames": stats["frames"], "dropped": stats["dropped"], "corrupt": stats["corrupt"],
+        "cpu_ms_per_frame": round(1000 * cpu_s / max(1, stats["frames"]), 3), "samples": samples,
+    }  # fmt: skip
 
 
 def growth_percent(sizes: Sequence[float]) -> float:

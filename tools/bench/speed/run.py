@@ -58,20 +58,10 @@ def main(
         report = run.report()
         stats = tracker.stats()
     pause = decoder.next_picture if idle_s else None
-    _tell(
-        {
-            **report,
-            "published": publisher.sequence,
-            "dropped": stats["dropped"],
-            "corrupt": stats["corrupt"],
-            "engine": stats["engine"],
-            "threads": torch.get_num_threads(),
-            "filter": stats["filter"],
-            "stage_ms": stats["stage_ms"],
-            "process_ms": stats["latency_ms"],
-            "idle_cpu_percent": None if pause is None else pause.cpu_percent,
-        }
-    )
+    kept = {name: stats[name] for name in ("dropped", "corrupt", "engine", "filter", "stage_ms")}
+    report |= {"published": publisher.sequence, "threads": torch.get_num_threads(), **kept}
+    report |= {"process_ms": stats["latency_ms"], "idle_cpu_percent": pause and pause.cpu_percent}
+    _tell(report)
 
 
 class _Run:
