@@ -4,13 +4,19 @@ Names of filters and engines are looked up when one is given, so that help texts
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 POLICIES = ("latest", "every", "paced")
-FILES, SOURCE, CAMERA, TRACKING = "Files", "Source", "Camera", "Tracking"
+
+files, source, camera, tracking, stream, viewing, workers = (
+    partial(typer.Option, rich_help_panel=panel)
+    for panel in ("Files", "Source", "Camera", "Tracking", "Stream", "Viewing", "Workers")
+)
+"""`typer.Option` by the panel of the help text in which it stands."""
 
 
 def one_of(names: Callable[[], Sequence[str]]) -> Callable[[str | None], str | None]:
@@ -49,87 +55,51 @@ def _model(value: str) -> str:
 # Tracking
 Policy = Annotated[
     str | None,
-    typer.Option(
+    source(
         "--policy",
         callback=one_of(lambda: POLICIES),
         help="latest: newest frame, drops counted (cameras). every: all frames (files). paced: a file at "
         "its own speed, as if live.",
-        rich_help_panel=SOURCE,
     ),
 ]
-MaxFrames = Annotated[
-    int | None,
-    typer.Option("--max-frames", min=1, help="Stop after this many frames.", rich_help_panel=SOURCE),
-]
+MaxFrames = Annotated[int | None, source("--max-frames", min=1, help="Stop after this many frames.")]
 FovDeg = Annotated[
-    float,
-    typer.Option(
-        "--fov-deg",
-        min=1,
-        max=170,
-        help="Diagonal field of view, if there is no calibration.",
-        rich_help_panel=CAMERA,
-    ),
+    float, camera("--fov-deg", min=1, max=170, help="Diagonal field of view, if there is no calibration.")
 ]
-Intrinsics = Annotated[
-    Path | None,
-    typer.Option("--intrinsics", help="Calibration file of OpenCV or ROS (YAML).", rich_help_panel=CAMERA),
-]
-MaxPeople = Annotated[
-    int,
-    typer.Option("--max-people", min=1, max=64, help="Follow no more than this.", rich_help_panel=TRACKING),
-]
+Intrinsics = Annotated[Path | None, camera("--intrinsics", help="Calibration file of OpenCV or ROS (YAML).")]
+MaxPeople = Annotated[int, tracking("--max-people", min=1, max=64, help="Follow no more than this.")]
 Filter = Annotated[
     str,
-    typer.Option(
+    tracking(
         "--filter",
         callback=one_of(_filters),
         help="Motion filter: learned, kalman, one-euro, interpolation, none.",
-        rich_help_panel=TRACKING,
     ),
 ]
 Engine = Annotated[
     str,
-    typer.Option(
+    tracking(
         "--engine",
         callback=one_of(_engines),
         help="What runs the networks: tensorrt, cuda (NVIDIA), cpu, torch; auto takes the best that works.",
-        rich_help_panel=TRACKING,
     ),
 ]
 Model = Annotated[
     str,
-    typer.Option(
+    tracking(
         "--model",
         callback=_model,
         help="Regressor: medium; large, more accurate at four times the time; or a file of weights.",
-        rich_help_panel=TRACKING,
     ),
 ]
-Body = Annotated[
-    Path | None,
-    typer.Option("--body", help="Body model file (npz); default: the free body.", rich_help_panel=TRACKING),
-]
-Vertices = Annotated[
-    bool, typer.Option("--vertices", help="Publish the mesh as well.", rich_help_panel=TRACKING)
-]
+Body = Annotated[Path | None, tracking("--body", help="Body model file (npz); default: the free body.")]
+Vertices = Annotated[bool, tracking("--vertices", help="Publish the mesh as well.")]
 
 # Files
-Json = Annotated[
-    Path | None,
-    typer.Option("--json", help="Write JSON lines; - is standard output.", rich_help_panel=FILES),
-]
-Npz = Annotated[
-    Path | None,
-    typer.Option("--npz", help="Write a NumPy archive, one row per person and frame.", rich_help_panel=FILES),
-]
-SaveVideo = Annotated[
-    Path | None,
-    typer.Option("--save-video", help="Write a video with the bodies drawn over it.", rich_help_panel=FILES),
-]
-Pictures = Annotated[
-    bool, typer.Option("--pictures", help="Record the pictures as well.", rich_help_panel=FILES)
-]
+Json = Annotated[Path | None, files("--json", help="Write JSON lines; - is standard output.")]
+Npz = Annotated[Path | None, files("--npz", help="Write a NumPy archive, one row per person and frame.")]
+SaveVideo = Annotated[Path | None, files("--save-video", help="Write a video with the bodies drawn over it.")]
+Pictures = Annotated[bool, files("--pictures", help="Record the pictures as well.")]
 OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
 
 # Benchmarks and tools

@@ -21,13 +21,7 @@ class RayWorkers(Workers):
     """``count`` actors with ``cpus`` each."""
 
     def __init__(
-        self,
-        count: int | None,
-        settings: Settings,
-        results: Path,
-        *,
-        address: str = LOCAL,
-        cpus: float = 1.0,
+        self, count: int | None, settings: Settings, results: Path, *, address: str = LOCAL, cpus: float = 1.0
     ) -> None:
         """Connect to the cluster; without a count it is used whole.
 

@@ -246,11 +246,7 @@ def _filter(report: Json, folder: Path) -> Iterator[Block]:
     }  # fmt: skip
     for condition, text, picture in (
         ("realistic, 30 Hz", "Simulated observations; protocol in the model card.", "filter_frontier.png"),
-        (
-            "recorded, 30 Hz",
-            "Observations of rendered people.",
-            "filter_frontier_recorded.png",
-        ),
+        ("recorded, 30 Hz", "Observations of rendered people.", "filter_frontier_recorded.png"),
     ):
         rows = report["tables"].get(condition)
         if not rows:

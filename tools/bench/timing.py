@@ -83,6 +83,16 @@ def measure_paired(
     return {name: _latency(times) for name, times in times_ns.items()}
 
 
+def processor_time_ms(call: Callable[[], object], *, repeats: int) -> float:
+    """Median processor time of a call, all threads of the process together."""
+    times_s = []
+    for _ in range(repeats):
+        before_s = time.process_time()
+        call()
+        times_s.append(time.process_time() - before_s)
+    return round(1000 * statistics.median(times_s), 2)
+
+
 def median_latency(runs: Sequence[Latency]) -> Latency:
     """Return the median over several runs, of each percentile by itself."""
     if not runs:

@@ -28,44 +28,28 @@ if TYPE_CHECKING:
 def batch(
     inputs: Annotated[list[Path], typer.Argument(help="Folders of videos, and videos.")],
     out: options.OutFolder,
-    npz: Annotated[
-        bool, typer.Option("--npz/--no-npz", help="Write poses.npz.", rich_help_panel=options.FILES)
-    ] = True,
-    json: Annotated[
-        bool, typer.Option("--json", help="Write JSON lines, poses.jsonl.", rich_help_panel=options.FILES)
-    ] = False,
+    npz: Annotated[bool, options.files("--npz/--no-npz", help="Write poses.npz.")] = True,
+    json: Annotated[bool, options.files("--json", help="Write JSON lines, poses.jsonl.")] = False,
     save_video: Annotated[
-        bool,
-        typer.Option(
-            "--save-video",
-            help="Write a video with the bodies drawn over it, overlay.mp4.",
-            rich_help_panel=options.FILES,
-        ),
+        bool, options.files("--save-video", help="Write a video with the bodies drawn over it, overlay.mp4.")
     ] = False,
     workers: Annotated[
         int | None,
-        typer.Option(
+        options.workers(
             min=1,
             max=1024,
             help="Videos at the same time; default: one per core, on Ray one per CPU of the cluster.",
-            rich_help_panel="Workers",
         ),
     ] = None,
     ray: Annotated[
         str | None,
-        typer.Option(
+        options.workers(
             help="Address of a Ray cluster (auto: the one this computer is in; local: a new one here). Needs "
-            "kinestream[ray].",
-            rich_help_panel="Workers",
+            "kinestream[ray]."
         ),
     ] = None,
     retry_broken: Annotated[
-        bool,
-        typer.Option(
-            "--retry-broken",
-            help="Try videos again that could not be processed.",
-            rich_help_panel="Workers",
-        ),
+        bool, options.workers("--retry-broken", help="Try videos again that could not be processed.")
     ] = False,
     filter_name: options.Filter = DEFAULT_FILTER,
     model: options.Model = DEFAULT_MODEL,

@@ -30,10 +30,7 @@ TOPICS: Final[dict[str, tuple[str, ...]]] = {
 
 def bench(
     context: typer.Context,
-    topic: Annotated[
-        str,
-        typer.Argument(help=f"{', '.join(TOPICS)}; or report, the page alone."),
-    ] = "clip",
+    topic: Annotated[str, typer.Argument(help=f"{', '.join(TOPICS)}; or report, the page alone.")] = "clip",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results and page.")] = Path(
         "kinestream-bench"
     ),

@@ -26,8 +26,6 @@ from kinestream.tools import options
 from kinestream.tools.commands import stream_options as stream
 from kinestream.tools.commands.error_reporting import report_errors
 
-VIEWING = "Viewing"
-
 
 def _size(value: str) -> str:
     if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", value):
@@ -43,23 +41,15 @@ def run(
         ),
     ],
     bind: stream.Bind = DEFAULT_ENDPOINT,
-    publish: Annotated[
-        bool, typer.Option("--publish/--no-publish", help="Publish at all.", rich_help_panel=stream.PANEL)
-    ] = True,
+    publish: Annotated[bool, options.stream("--publish/--no-publish", help="Publish at all.")] = True,
     insecure: stream.Insecure = False,
     rate: Annotated[
         float | None,
-        typer.Option(
-            min=0.1,
-            max=1000,
-            help="Publish predictions at this rate instead of each frame (live or paced).",
-            rich_help_panel=stream.PANEL,
+        options.stream(
+            min=0.1, max=1000, help="Publish predictions at this rate instead of each frame (live or paced)."
         ),
     ] = None,
-    lead_ms: Annotated[
-        float,
-        typer.Option(min=0, max=500, help="Predict the poses this far ahead.", rich_help_panel=stream.PANEL),
-    ] = 0.0,
+    lead_ms: Annotated[float, options.stream(min=0, max=500, help="Predict the poses this far ahead.")] = 0.0,
     stream_format: stream.Format = "native",
     to: stream.To = "127.0.0.1:39539",
     min_score: stream.MinScore = None,
@@ -72,31 +62,17 @@ def run(
     save_video: options.SaveVideo = None,
     record: Annotated[
         Path | None,
-        typer.Option(
-            help="Record the stream, in the native format only (MCAP; docs/recording.md).",
-            rich_help_panel=options.FILES,
-        ),
+        options.files(help="Record the stream, in the native format only (MCAP; docs/recording.md)."),
     ] = None,
     pictures: options.Pictures = False,
-    view: Annotated[
-        bool, typer.Option("--view", help="Show everything in the viewer Rerun.", rich_help_panel=VIEWING)
-    ] = False,
-    rrd: Annotated[
-        Path | None, typer.Option(help="Write what --view shows to a Rerun file.", rich_help_panel=VIEWING)
-    ] = None,
+    view: Annotated[bool, options.viewing("--view", help="Show everything in the viewer Rerun.")] = False,
+    rrd: Annotated[Path | None, options.viewing(help="Write what --view shows to a Rerun file.")] = None,
     snapshots: Annotated[
-        Path | None,
-        typer.Option(help="Folder for one PNG a second with the bodies drawn.", rich_help_panel=VIEWING),
+        Path | None, options.viewing(help="Folder for one PNG a second with the bodies drawn.")
     ] = None,
     policy: options.Policy = None,
-    size: Annotated[
-        str,
-        typer.Option(callback=_size, help="Ask a camera for WIDTHxHEIGHT.", rich_help_panel=options.SOURCE),
-    ] = "1280x720",
-    fps: Annotated[
-        float,
-        typer.Option(min=1, max=1000, help="Ask a camera for this rate.", rich_help_panel=options.SOURCE),
-    ] = 30.0,
+    size: Annotated[str, options.source(callback=_size, help="Ask a camera for WIDTHxHEIGHT.")] = "1280x720",
+    fps: Annotated[float, options.source(min=1, max=1000, help="Ask a camera for this rate.")] = 30.0,
     max_frames: options.MaxFrames = None,
     fov_deg: options.FovDeg = DEFAULT_FOV_DEG,
     intrinsics: options.Intrinsics = None,

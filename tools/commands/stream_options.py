@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kinestream.tools.options import one_of
+from kinestream.tools.options import one_of, stream
 
 if TYPE_CHECKING:
     from kinestream.stream import BasePublisher
 
 FORMATS = ("native", "sonic", "sonic-v2", "vmc", "jsonl")
-PANEL = "Stream"
 
 
 def _format(value: str) -> str:
@@ -36,70 +35,54 @@ def _origins() -> Sequence[str]:
     return tuple(ORIGINS)
 
 
-Bind = Annotated[str, typer.Option("--bind", help="Address to publish on.", rich_help_panel=PANEL)]
+Bind = Annotated[str, stream("--bind", help="Address to publish on.")]
 Insecure = Annotated[
     bool,
-    typer.Option(
+    stream(
         "--insecure",
         help="Allow an address that other computers reach, without keys: anybody can read the poses.",
-        rich_help_panel=PANEL,
     ),
 ]
 Format = Annotated[
     str,
-    typer.Option(
+    stream(
         "--format",
         callback=_format,
         help="native (docs/wire.md); sonic, sonic-v2: humanoid controllers; vmc: avatars; jsonl: standard "
         "output.",
-        rich_help_panel=PANEL,
     ),
 ]
-To = Annotated[str, typer.Option("--to", help="Where vmc sends to, host:port.", rich_help_panel=PANEL)]
+To = Annotated[str, stream("--to", help="Where vmc sends to, host:port.")]
 MinScore = Annotated[
     float | None,
-    typer.Option(
+    stream(
         "--min-score",
         min=0,
         max=1,
         help="sonic: send nobody whose score is lower, so that the robot holds its pose. [default: 0.75]",
-        rich_help_panel=PANEL,
     ),
 ]
 Axes = Annotated[
     str,
-    typer.Option(
-        "--axes",
-        callback=one_of(_axes),
-        help="camera (OpenCV), ros, unity or blender; native and jsonl.",
-        rich_help_panel=PANEL,
+    stream(
+        "--axes", callback=one_of(_axes), help="camera (OpenCV), ros, unity or blender; native and jsonl."
     ),
 ]
 TiltDeg = Annotated[
     float,
-    typer.Option(
-        "--tilt-deg",
-        min=-90,
-        max=90,
-        help="How far the camera looks down; poses are levelled by it.",
-        rich_help_panel=PANEL,
-    ),
+    stream("--tilt-deg", min=-90, max=90, help="How far the camera looks down; poses are levelled by it."),
 ]
 OriginOption = Annotated[
     str | None,
-    typer.Option(
-        "--origin",
-        callback=one_of(_origins),
-        help="Positions from the camera or from everybody's own hips.",
-        rich_help_panel=PANEL,
+    stream(
+        "--origin", callback=one_of(_origins), help="Positions from the camera or from everybody's own hips."
     ),
 ]
 Keys = Annotated[
     Path | None,
-    typer.Option(
+    stream(
         "--keys",
         help="Folder of `kinestream keys`: encrypt, and let only those listen who are allowed there.",
-        rich_help_panel=PANEL,
     ),
 ]
 

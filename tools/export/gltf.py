@@ -226,7 +226,6 @@ def _channel(
     )
     animation.channels.append(
         pygltflib.AnimationChannel(
-            sampler=len(animation.samplers) - 1,
-            target=pygltflib.AnimationChannelTarget(node=node, path=path),
+            sampler=len(animation.samplers) - 1, target=pygltflib.AnimationChannelTarget(node=node, path=path)
         )
     )

@@ -53,13 +53,7 @@ _TORSO = tuple(
 
 @torch.no_grad()
 def rendered(
-    network: RegressorNetwork,
-    pool: Path,
-    data: Path,
-    flow: PoseFlow,
-    body: BodyModel,
-    *,
-    limit: int | None,
+    network: RegressorNetwork, pool: Path, data: Path, flow: PoseFlow, body: BodyModel, *, limit: int | None
 ) -> dict[str, Any]:
     """Errors on every person of a crop pool, each drawn once with a fixed seed."""
     source = CropPool(pool, Backdrops.load(data / "backgrounds" / "hdri"), crop_px=network.config.crop_px)

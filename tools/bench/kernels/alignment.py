@@ -11,10 +11,8 @@ peak of a fresh process over one step (Linux only).
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -29,7 +27,7 @@ from kinestream.body.model import BodyModel
 from kinestream.geometry.rotation import matrix_from_axis_angle
 from kinestream.kernels.alignment import alignment_loss
 from kinestream.tools import options
-from kinestream.tools.bench.timing import latency_table, measure_paired, write_report
+from kinestream.tools.bench.timing import latency_table, measure_paired, processor_time_ms, write_report
 from kinestream.tools.part_fitting.scenes import perturbed, place_people, render_parts, square_camera
 
 TARGET_SPEEDUP: Final = 10.0
@@ -141,7 +139,8 @@ def latencies(batch: int, size_px: int, repeats: int, *, chamfer: bool) -> dict[
     }
     clock = measure_paired(calls, repeats=repeats, warmup=2)
     processor_ms = {
-        name: _processor_ms(partial(step, given, loss, 1), repeats) for name, loss in losses.items()
+        name: processor_time_ms(partial(step, given, loss, 1), repeats=repeats)
+        for name, loss in losses.items()
     }
     speedup: dict[str, float] = {}
     for peer in [name for name in losses if name != "cpu"]:
@@ -150,16 +149,6 @@ def latencies(batch: int, size_px: int, repeats: int, *, chamfer: bool) -> dict[
             speedup[f"over {peer}, {threads}"] = round(ratio, 1)
         speedup[f"over {peer}, processor time"] = round(processor_ms[peer] / processor_ms["cpu"], 1)
     return {"latency": clock, "processor_ms": processor_ms, "speedup": speedup}
-
-
-def _processor_ms(call: Callable[[], object], repeats: int) -> float:
-    """Median processor time of a call on one thread."""
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        call()
-        times.append(time.process_time() - start)
-    return round(statistics.median(times) * 1e3, 2)
 
 
 def gpu_latencies(batch: int, size_px: int, repeats: int) -> dict[str, Any]:
