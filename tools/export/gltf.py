@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,7 @@ from kinestream.tools.export.motion import (
     takes_of,
 )
 from kinestream.tools.export.tracks import Track
-
-if TYPE_CHECKING:
-    from pygltflib import GLTF2
+from kinestream.tools.extras import optional_module
 
 INFLUENCES = 4
 """Joints that may move a vertex, as glTF has it in its first set of weights."""
@@ -38,15 +36,8 @@ def write_glb(
     longer than ``max_gap_s``. Meshes follow their skeletons without the body's pose correctives.
     Raises ``OSError``, and ``ImportError`` naming the extra where pygltflib is missing.
     """
-    try:
-        import pygltflib
-    except ImportError as error:
-        raise ImportError(
-            "glTF needs the library pygltflib; install it with: pip install 'kinestream[export]'"
-        ) from error
-    file = _File(
-        pygltflib.GLTF2(scene=0, scenes=[pygltflib.Scene()], asset=pygltflib.Asset(generator="kinestream"))
-    )
+    pygltflib = optional_module("pygltflib", extra="export", purpose="glTF")
+    file = _File(pygltflib)
     animation = pygltflib.Animation(name="tracked")
     faces = file.add(
         body.faces.numpy().astype(np.uint16 if body.num_vertices < 65536 else np.uint32).ravel(),
@@ -64,25 +55,26 @@ def write_glb(
 class _File:
     """A glTF document and the bytes of its one buffer."""
 
-    def __init__(self, gltf: "GLTF2") -> None:
-        self.gltf = gltf
+    def __init__(self, library: Any) -> None:
+        self.library = library
+        asset = library.Asset(generator="kinestream")
+        self.gltf = library.GLTF2(scene=0, scenes=[library.Scene()], asset=asset)
         self._blob = bytearray()
 
     def add(self, array: npt.NDArray[Any], kind: str, *, target: int | None = None) -> int:
         """Append an array as a new accessor; returns its index."""
-        import pygltflib
-
-        codes = {"f4": pygltflib.FLOAT, "u1": pygltflib.UNSIGNED_BYTE, "u2": pygltflib.UNSIGNED_SHORT,
-                 "u4": pygltflib.UNSIGNED_INT}  # fmt: skip
+        library = self.library
+        codes = {
+            "f4": library.FLOAT, "u1": library.UNSIGNED_BYTE, "u2": library.UNSIGNED_SHORT,
+            "u4": library.UNSIGNED_INT,
+        }  # fmt: skip
         flat = np.ascontiguousarray(array)
         columns = flat.reshape(len(flat), -1)
         self._blob.extend(bytes(-len(self._blob) % 4))
-        view = pygltflib.BufferView(
-            buffer=0, byteOffset=len(self._blob), byteLength=flat.nbytes, target=target
-        )
+        view = library.BufferView(buffer=0, byteOffset=len(self._blob), byteLength=flat.nbytes, target=target)
         self._blob.extend(flat.astype(flat.dtype.newbyteorder("<"), copy=False).tobytes())
         self.gltf.bufferViews.append(view)
-        accessor = pygltflib.Accessor(
+        accessor = library.Accessor(
             bufferView=len(self.gltf.bufferViews) - 1,
             componentType=codes[flat.dtype.str[1:]],
             count=len(flat),
@@ -95,25 +87,19 @@ class _File:
 
     def node(self, **fields: Any) -> int:
         """Add a node; returns its index."""
-        import pygltflib
-
-        self.gltf.nodes.append(pygltflib.Node(**fields))
+        self.gltf.nodes.append(self.library.Node(**fields))
         return len(self.gltf.nodes) - 1
 
     def save(self, path: Path) -> None:
-        import pygltflib
-
         self._blob.extend(bytes(-len(self._blob) % 4))
-        self.gltf.buffers = [pygltflib.Buffer(byteLength=len(self._blob))]
+        self.gltf.buffers = [self.library.Buffer(byteLength=len(self._blob))]
         self.gltf.set_binary_blob(bytes(self._blob))
         path.write_bytes(b"".join(self.gltf.save_to_bytes()))
 
 
 def _add_person(file: _File, track: Track, body: BodyModel, faces: int) -> tuple[int, list[int]]:
     """Add mesh, skin and skeleton at rest; returns the node above the skeleton, and the joints' nodes."""
-    import pygltflib
-
-    gltf, name = file.gltf, f"person {track.track_id}"
+    pygltflib, gltf, name = file.library, file.gltf, f"person {track.track_id}"
     betas = mean_betas(track)
     rest = rest_joints(body, betas)
     offsets = rest - np.where(np.arange(len(rest))[:, None] > 0, rest[list(PARENTS)], 0)
@@ -218,8 +204,7 @@ def _channel(
     *,
     interpolation: str = "LINEAR",
 ) -> None:
-    import pygltflib
-
+    pygltflib = file.library
     output = file.add(np.asarray(values, np.float32), "VEC4" if values.shape[1] == 4 else "VEC3")
     animation.samplers.append(
         pygltflib.AnimationSampler(input=times, output=output, interpolation=interpolation)
