@@ -141,6 +141,22 @@ def test_a_hidden_person_coasts_and_comes_back(block_models: Models, paint_block
     assert len(frame) == 0
 
 
+def test_an_unseen_person_ends_where_too_uncertain(block_models: Models, paint_blocks: Paint) -> None:
+    regressor = block_models.regressor
+
+    def uncertain(image: np.ndarray, boxes: np.ndarray, camera: Camera) -> Any:
+        observed = regressor(image, boxes, camera)
+        return replace(observed, translation_std_m=np.full_like(observed.translation_std_m, 3.0))
+
+    people = []
+    for models in (block_models, replace(block_models, regressor=uncertain)):
+        tracker = Tracker(models=models)
+        for i in range(10):
+            assert len(tracker.process(paint_blocks(SIZE, {0: (100, 60, 50, 120)}), i * STEP_NS)) == 1
+        people.append([person.state for person in tracker.process(paint_blocks(SIZE, {}), 10 * STEP_NS)])
+    assert people == [["coasting"], []]
+
+
 def test_the_detector_rests_while_all_is_well(block_models: Models, paint_blocks: Paint) -> None:
     tracker = Tracker(models=block_models)
     for i in range(90):
@@ -167,8 +183,8 @@ def test_numbers_that_are_none_count_as_a_miss(block_models: Models, paint_block
     regressor = block_models.regressor
 
     def broken(image: np.ndarray, boxes: np.ndarray, camera: Camera) -> Any:
-        looks = regressor(image, boxes, camera)
-        return replace(looks, z=np.full_like(looks.z, np.nan)) if broken.on else looks  # type: ignore[attr-defined]
+        observed = regressor(image, boxes, camera)
+        return replace(observed, z=np.full_like(observed.z, np.nan)) if broken.on else observed  # type: ignore[attr-defined]
 
     broken.on = False  # type: ignore[attr-defined]
     tracker = Tracker(models=replace(block_models, regressor=broken))

@@ -19,14 +19,14 @@ from kinestream.regress.regressor import Regressor
 from kinestream.tracking.poser import LatentDecoder
 
 CANDIDATE_SCORE = 0.2
-"""Detections from this score on are looked at; the regressor's presence decides."""
+"""Detections from this score on are candidates; the regressor's presence decides."""
 
 
 class Observer(Protocol):
-    """Anything that looks at people in boxes can stand in for `Regressor`."""
+    """Anything that observes people in boxes can stand in for `Regressor`."""
 
     def __call__(self, image_rgb: RgbImage, boxes_xyxy_px: npt.ArrayLike, camera: Camera) -> Observations:
-        """Look into boxes (P, 4) of an image (H, W, 3)."""
+        """Observe the people in boxes (P, 4) of an image (H, W, 3)."""
         ...
 
 

@@ -104,7 +104,7 @@ class Tracker:
         self._camera_given, self._fov_deg = camera, fov_deg
         self._camera = camera or Camera.from_fov(1280, 720, fov_deg=fov_deg)
         self.source: FrameSource | None = None
-        self._fixed_rate_loop: FixedRate | None = None
+        self._fixed_rate: FixedRate | None = None
         if isinstance(source, FrameSource):
             self.source = source
         elif source is not None:
@@ -114,7 +114,7 @@ class Tracker:
             new_filter, self._filter_name = self._filter_of(filter)
             poser = BodyPoser(self._models.body, self._models.decoder, vertices=vertices)
             self._people = People(poser, new_filter, max_people=max_people)
-            self._fixed_rate_loop = self._fixed_rate(rate_hz, publisher)
+            self._fixed_rate = self._make_fixed_rate(rate_hz, publisher)
             if self.source is not None:
                 self._warm_up(self.source.info.width_px, self.source.info.height_px)
         except BaseException:
@@ -140,8 +140,8 @@ class Tracker:
         """
         if self.source is None:
             raise ValueError("Tracker: made without a source; give one, or call process(image_rgb, t_ns)")
-        if self._fixed_rate_loop is not None:
-            self._fixed_rate_loop.start()
+        if self._fixed_rate is not None:
+            self._fixed_rate.start()
         while True:
             with self._stages.measure("wait"):
                 frame = self.source.read()
@@ -149,10 +149,10 @@ class Tracker:
                 return
             taken_ns = time.monotonic_ns()
             pose_frame = self.process(frame.image_rgb, frame.t_capture_ns, frame_index=frame.index)
-            if self._fixed_rate_loop is None:
+            if self._fixed_rate is None:
                 self._publish(pose_frame, lead_ns=self._lead_ns)
-            elif self._fixed_rate_loop.error is not None:
-                raise self._fixed_rate_loop.error
+            elif self._fixed_rate.error is not None:
+                raise self._fixed_rate.error
             self._count(frame, taken_ns)
             yield frame, pose_frame
 
@@ -180,9 +180,9 @@ class Tracker:
                 self._people.update_detections(t_capture_ns, self._models.detector(image_rgb))
         with self._stages.measure("regress"):
             boxes = self._people.boxes_at(t_capture_ns, camera)
-            looks = self._models.regressor(image_rgb, boxes, camera)
+            observations = self._models.regressor(image_rgb, boxes, camera)
         with self._stages.measure("filter"):
-            self._people.observe(t_capture_ns, looks, boxes, camera)
+            self._people.observe(t_capture_ns, observations, boxes, camera)
         with self._stages.measure("body"):
             persons = self._people.predict(t_capture_ns + self._lead_ns, camera)
         index = self._frames if frame_index is None else frame_index
@@ -236,8 +236,8 @@ class Tracker:
 
     def close(self) -> None:
         """Free the source."""
-        if self._fixed_rate_loop is not None:
-            self._fixed_rate_loop.stop()
+        if self._fixed_rate is not None:
+            self._fixed_rate.stop()
         if self.source is not None:
             self.source.close()
 
@@ -294,7 +294,7 @@ class Tracker:
             self._detected_ns = t_ns
         return due
 
-    def _fixed_rate(self, rate_hz: float | None, publisher: BasePublisher | None) -> FixedRate | None:
+    def _make_fixed_rate(self, rate_hz: float | None, publisher: BasePublisher | None) -> FixedRate | None:
         if rate_hz is None or publisher is None:
             return None
         if self.clock != "monotonic":

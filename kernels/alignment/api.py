@@ -46,7 +46,7 @@ def alignment_loss(
     near_m: float = 0.01,
     backend: Backend | Literal["auto"] = "auto",
 ) -> AlignmentLoss:
-    """Distance between a body's projected vertices and a map of its semantic parts (DESIGN, section 8).
+    """Distance between a body's projected vertices and a map of its semantic parts.
 
     With rho the robustifier of a distance over sigma, q the projected vertices, for every part p of an image:
 

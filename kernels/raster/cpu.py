@@ -141,12 +141,12 @@ def blend(
     return float(top * (1.0 - fy) + low * fy)
 
 
-def pattern_weight(looks: AnyArray, material: int, u: float, v: float) -> float:
+def pattern_weight(surfaces: AnyArray, material: int, u: float, v: float) -> float:
     """How far the pattern's tint replaces the surface's at (u, v), in 0..1."""
-    kind = looks[material, 1]
+    kind = surfaces[material, 1]
     if kind == PLAIN:
         return 0.0
-    count, width = looks[material, 2], looks[material, 3]
+    count, width = surfaces[material, 2], surfaces[material, 3]
     fu, fv = u * count - math.floor(u * count), v * count - math.floor(v * count)
     if kind == STRIPES_U:
         return 1.0 if fu < width else 0.0
@@ -208,8 +208,8 @@ def _rasterise(
             continue
         size = abs(det)
         material = mesh.face_material[t]
-        bias = np.float64(mesh.look[material, 4])
-        if det > 0.0 and mesh.look[material, 5] > 0.0:
+        bias = np.float64(mesh.surface[material, 4])
+        if det > 0.0 and mesh.surface[material, 5] > 0.0:
             continue
         texture = mesh.texture[material]
         cutout = texture >= 0 and mesh.cutout[texture]
@@ -256,7 +256,7 @@ def _shade(
     """Colour, part and person of the samples in the window that show this mesh."""
     vertices, faces, uv, uv_faces = mesh.vertices, mesh.faces, mesh.uv, mesh.uv_faces
     light, face_material, textures, parts = mesh.light, mesh.face_material, mesh.texture, mesh.part
-    texels, levels, looks, tints = mesh.texels, mesh.levels, mesh.look, mesh.tint
+    texels, levels, surfaces, tints = mesh.texels, mesh.levels, mesh.surface, mesh.tint
     last, level, side, material, texture = -1, 0, 0, 0, -1
     a = b = c = ta = tb = tc = 0
     a0 = b0 = c0 = a1 = b1 = c1 = a2 = b2 = c2 = det = 0.0
@@ -288,11 +288,11 @@ def _shade(
                 q0 = np.float64(decode[int(_blend(texels, 0, i00, i01, i10, i11, fx, fy) + 0.5)])
                 q1 = np.float64(decode[int(_blend(texels, 1, i00, i01, i10, i11, fx, fy) + 0.5)])
                 q2 = np.float64(decode[int(_blend(texels, 2, i00, i01, i10, i11, fx, fy) + 0.5)])
-                gray = np.float64(looks[material, 0])
+                gray = np.float64(surfaces[material, 0])
                 if gray > 0.0:
                     q0 = q1 = q2 = min(0.2126 * q0 + 0.7152 * q1 + 0.0722 * q2, gray)
                 red, green, blue = red * q0, green * q1, blue * q2
-            w = _pattern_weight(looks, material, u, v)
+            w = _pattern_weight(surfaces, material, u, v)
             colour[y, x, 0] = red * (tints[material, 0, 0] * (1.0 - w) + tints[material, 1, 0] * w)
             colour[y, x, 1] = green * (tints[material, 0, 1] * (1.0 - w) + tints[material, 1, 1] * w)
             colour[y, x, 2] = blue * (tints[material, 0, 2] * (1.0 - w) + tints[material, 1, 2] * w)

@@ -217,7 +217,7 @@ def _depth_at(
         i00, i01, i10, i11, fx, fy = _footprint(mesh.levels, level, u, v)
         if _blend(mesh.texels, 3, i00, i01, i10, i11, fx, fy) < 128.0:
             return math.inf
-    return z - mesh.look[mesh.face_material[t], 4]
+    return z - mesh.surface[mesh.face_material[t], 4]
 
 
 @cuda.jit(device=True)
@@ -238,7 +238,7 @@ def _nearest(mesh: MeshArrays, k: AnyArray, near: float, depth: AnyArray) -> Non
     det = edges[9]
     if x1 < x0 or y1 < y0 or det == 0.0 or not math.isfinite(det):
         return
-    if det > 0.0 and mesh.look[mesh.face_material[t], 5] > 0.0:
+    if det > 0.0 and mesh.surface[mesh.face_material[t], 5] > 0.0:
         return
     level = _cutout_level(mesh, t, det, k, near)
     for y in range(y0, y1 + 1):
@@ -260,7 +260,7 @@ def _claim(
     det = edges[9]
     if x1 < x0 or y1 < y0 or det == 0.0 or not math.isfinite(det):
         return
-    if det > 0.0 and mesh.look[mesh.face_material[t], 5] > 0.0:
+    if det > 0.0 and mesh.surface[mesh.face_material[t], 5] > 0.0:
         return
     level = _cutout_level(mesh, t, det, k, near)
     for y in range(y0, y1 + 1):
@@ -294,7 +294,7 @@ def _finish(
     side = 0 if det < 0.0 else 1
     material = mesh.face_material[t]
     texture = mesh.texture[material]
-    gray, weight = mesh.look[material, 0], _pattern_weight(mesh.look, material, u, v)
+    gray, weight = mesh.surface[material, 0], _pattern_weight(mesh.surface, material, u, v)
     i00 = i01 = i10 = i11 = 0
     fx = fy = 0.0
     if texture >= 0:

@@ -50,7 +50,7 @@ class MaterialTable:
 
     texture: Int32Array  # (M,)
     tint: Float32Array  # (M, 2, 3): surface and pattern
-    look: Float32Array  # (M, 6): gray_clip, pattern, pattern_count, pattern_width, bias_m, one_sided
+    surface: Float32Array  # (M, 6): gray_clip, pattern, pattern_count, pattern_width, bias_m, one_sided
 
     @classmethod
     def build(cls, materials: Sequence[Material]) -> "MaterialTable":
@@ -78,7 +78,7 @@ class MeshArrays(NamedTuple):
     face_material: AnyArray
     texture: AnyArray
     tint: AnyArray
-    look: AnyArray
+    surface: AnyArray
     uv: AnyArray
     uv_faces: AnyArray
     texels: AnyArray
@@ -150,7 +150,7 @@ class Mesh:
         """All arrays, contiguous."""
         arrays = (
             self.vertices_m, self.faces, self.light, self.part, self.face_material,
-            self.materials.texture, self.materials.tint, self.materials.look, self.uv, self.uv_faces,
+            self.materials.texture, self.materials.tint, self.materials.surface, self.uv, self.uv_faces,
             self.textures.texels, self.textures.levels, self.textures.first_level, self.textures.cutout,
         )  # fmt: skip
         return MeshArrays(*(np.ascontiguousarray(array) for array in arrays))

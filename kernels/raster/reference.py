@@ -35,8 +35,11 @@ def draw(target: Target, mesh: Mesh, K: npt.ArrayLike, *, near_m: float = NEAR_M
         n = np.stack([_cross(v[1], v[2]), _cross(v[2], v[0]), _cross(v[0], v[1])])
         det = v[0, 0] * n[0, 0] + v[0, 1] * n[0, 1] + v[0, 2] * n[0, 2]
         material = mesh.face_material[t]
-        texture, look = mesh.materials.texture[material], mesh.materials.look[material].astype(np.float64)
-        if det == 0 or not np.isfinite(det) or (det > 0 and look[5] > 0):
+        texture, surface = (
+            mesh.materials.texture[material],
+            mesh.materials.surface[material].astype(np.float64),
+        )
+        if det == 0 or not np.isfinite(det) or (det > 0 and surface[5] > 0):
             continue
         sign = 1.0 if det > 0 else -1.0
         covered = np.ones(x.shape, bool)
@@ -51,7 +54,7 @@ def draw(target: Target, mesh: Mesh, K: npt.ArrayLike, *, near_m: float = NEAR_M
         inverse = 1.0 / np.where(covered, e[0] + e[1] + e[2], 1.0)
         z = abs(det) * inverse
         p = np.stack([edge * inverse for edge in e], axis=-1)  # (H, W, 3)
-        depth = (z - look[4]).astype(np.float32)
+        depth = (z - surface[4]).astype(np.float32)
         covered &= (z >= near_m) & (depth < target.depth_m)
         u, v_ = _interpolate(p, mesh.uv[mesh.uv_faces[t]].astype(np.float64))
         rgba = np.full((*x.shape, 4), 255.0)
@@ -66,8 +69,8 @@ def draw(target: Target, mesh: Mesh, K: npt.ArrayLike, *, near_m: float = NEAR_M
             _interpolate(p, mesh.light[0 if det < 0 else 1][corners].astype(np.float64)), axis=-1
         )
         tint = mesh.materials.tint[material].astype(np.float64)
-        colour = light * _surface(rgba, float(look[0]), texture >= 0)
-        weight = _pattern(look, u, v_)[..., None]
+        colour = light * _surface(rgba, float(surface[0]), texture >= 0)
+        weight = _pattern(surface, u, v_)[..., None]
         colour = colour * (tint[0] * (1.0 - weight) + tint[1] * weight)
         target.colour[covered] = colour[covered]
         target.part[covered] = mesh.part[corners][p.argmax(-1)][covered] + 1
@@ -173,8 +176,8 @@ def _surface(rgba: AnyArray, gray_clip: float, textured: bool) -> AnyArray:
     return colour
 
 
-def _pattern(look: AnyArray, u: AnyArray, v: AnyArray) -> AnyArray:
-    kind, count, width = look[1:4]
+def _pattern(surface: AnyArray, u: AnyArray, v: AnyArray) -> AnyArray:
+    kind, count, width = surface[1:4]
     fu, fv = u * count - np.floor(u * count), v * count - np.floor(v * count)
     if kind == STRIPES_U:
         return np.where(fu < width, 1.0, 0.0)

@@ -78,7 +78,7 @@ def test_uncertainty_grows_through_a_gap_until_the_person_is_lost() -> None:
     assert not kalman.lost(SECOND) and kalman.lost(30 * SECOND)
 
 
-def test_a_swapped_person_is_gated_and_a_stubborn_one_believed() -> None:
+def test_a_swapped_person_is_gated_and_a_stubborn_one_accepted() -> None:
     kalman = KalmanFilter(gate=Gate(timeout_s=0.2, timeout_count=3))
     for k in range(30):
         kalman.update(k * SECOND // 30, person())

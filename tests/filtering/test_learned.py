@@ -191,7 +191,7 @@ def test_uncertainty_grows_through_a_gap_and_the_forecast_goes_on() -> None:
 
 
 @needs_weights
-def test_a_swapped_person_is_gated_and_a_stubborn_one_believed() -> None:
+def test_a_swapped_person_is_gated_and_a_stubborn_one_accepted() -> None:
     rng, learned = np.random.default_rng(4), LearnedFilter()
     walk(learned, rng, range(60))
     outcomes = []

@@ -44,15 +44,15 @@ class Scene:
         if detect:
             boxes = np.array([box(x) for x in places]).reshape(-1, 4)
             self.tracks.update_detections(self.t_ns, boxes, np.full(len(boxes), 0.9))
-        looks, sure = [], []
+        observations, sure = [], []
         for looked in self.tracks.boxes_at(self.t_ns):
             center = (looked[0] + looked[2]) / 2
             gaps = np.abs(places - center) if len(places) else np.array([np.inf])
             nearest = int(gaps.argmin())
             hit = gaps[nearest] < 60
-            looks.append(body(float(places[nearest])) if hit else body(float(center), confidence=0.05))
+            observations.append(body(float(places[nearest])) if hit else body(float(center), confidence=0.05))
             sure.append(presence if hit else 0.02)
-        self.tracks.update(self.t_ns, np.array(looks).reshape(-1, 23, 3), np.array(sure))
+        self.tracks.update(self.t_ns, np.array(observations).reshape(-1, 23, 3), np.array(sure))
         shown = [track for track in self.tracks.tracks if track.shown and not track.misses]
         found = {}
         for name, x in people.items():
@@ -69,7 +69,7 @@ def test_a_sure_person_is_shown_at_once_and_keeps_the_id() -> None:
         assert scene.step({"ann": 100 + 6 * i}) == {"ann": 0}, "followed without the detector"
 
 
-def test_a_doubtful_person_needs_several_looks() -> None:
+def test_a_doubtful_person_needs_several_observations() -> None:
     scene = Scene()
     assert scene.step({"ann": 100}, detect=True, presence=0.7) == {}
     assert scene.step({"ann": 100}, presence=0.7) == {}
@@ -140,7 +140,7 @@ def test_two_tracks_on_one_body_become_the_older() -> None:
     assert [track.track_id for track in scene.tracks.tracks if not track.misses] == [0]
 
 
-def test_of_two_looks_at_one_body_the_better_counts() -> None:
+def test_of_two_observations_of_one_body_the_better_counts() -> None:
     scene = Scene()
     scene.step({"ann": 100}, detect=True)
     scene.tracks.tracks.append(Track(box(100), born_ns=1, seen_ns=1, score=0.9))
@@ -151,11 +151,11 @@ def test_of_two_looks_at_one_body_the_better_counts() -> None:
     assert track.keypoints_px is not None and track.keypoints_px[0, 2] == np.float32(0.9)
 
 
-def test_of_three_looks_at_one_body_one_counts() -> None:
+def test_of_three_observations_of_one_body_one_counts() -> None:
     tracks = TrackList(TrackSettings())
     tracks.update_detections(0, np.array([box(100), box(300), box(500)]), np.full(3, 0.9))
-    looks = np.array([body(100, confidence=confidence) for confidence in (0.5, 0.7, 0.9)])
-    owners = tracks.update(0, looks, np.full(3, 0.95))
+    observations = np.array([body(100, confidence=confidence) for confidence in (0.5, 0.7, 0.9)])
+    owners = tracks.update(0, observations, np.full(3, 0.95))
     assert [owner is not None for owner in owners] == [False, False, True]
     assert tracks.tracks == [owners[2]]
 
@@ -176,8 +176,8 @@ def test_reset_starts_over_with_new_ids() -> None:
     assert scene.step({"ann": 100}, detect=True) == {"ann": 1}
 
 
-def test_looks_must_fit_the_tracks() -> None:
-    with pytest.raises(ValueError, match="expected one look for each of 0 tracks, found 1"):
+def test_observations_must_fit_the_tracks() -> None:
+    with pytest.raises(ValueError, match="expected one observation for each of 0 tracks, found 1"):
         TrackList().update(0, body(0)[None], np.ones(1))
 
 
@@ -187,7 +187,7 @@ def test_looks_must_fit_the_tracks() -> None:
     st.lists(st.booleans(), min_size=40, max_size=40),
 )
 def test_people_who_keep_apart_keep_their_ids(speeds: list[float], visible: list[bool]) -> None:
-    """Whatever their speed, and however the detector and single looks fail."""
+    """Whatever their speed, and however the detector and single observations fail."""
     scene = Scene()
     people = {str(i): 300.0 * i for i in range(len(speeds))}
     first = scene.step(people, detect=True)

@@ -1,4 +1,4 @@
-"""The skeleton, the keypoints and the body parts that every other module agrees on (DESIGN §3).
+"""The skeleton, the keypoints and the body parts, as docs/units-and-frames.md names them.
 
 Joints follow the SMPL order, keypoints are COCO-17 plus six foot points, parts are 15 semantic
 regions. All names are from the person's own point of view: ``left`` is the person's left.

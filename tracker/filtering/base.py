@@ -13,6 +13,10 @@ from kinestream.regress.observation import Observations
 GROWTH_PER_S = (1.5, 1.0, 0.6)
 """How fast an unseen person becomes uncertain: standard deviations of z, root (rad), translation (m)."""
 
+LOST_ROOT_STD_RAD = 1.5
+LOST_TRANSLATION_STD_M = 1.5
+"""A person is lost when direction or place is less certain than this (standard deviations)."""
+
 
 @dataclass(frozen=True, eq=False)
 class PersonState:
@@ -76,6 +80,12 @@ class PoseFilter(ABC):
 
         Raises ``RuntimeError`` before the first update.
         """
+
+    def lost(self, t_ns: int) -> bool:
+        """Whether the estimate for ``t_ns`` is too uncertain to keep somebody out of sight."""
+        state = self.predict(t_ns)
+        worst_m = float(state.translation_std_m.max())
+        return state.root_std_rad > LOST_ROOT_STD_RAD or worst_m > LOST_TRANSLATION_STD_M
 
 
 FilterFactory = Callable[[], PoseFilter]

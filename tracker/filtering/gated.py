@@ -9,18 +9,18 @@ import numpy as np
 
 from kinestream.filtering.base import PersonState, PoseFilter
 from kinestream.filtering.error_state import Mean, difference, is_finite, mean_of, state_of, std_of
-from kinestream.filtering.gating import LONGEST_COAST_S, Gate, GateTimeout, LossLimits, Outcome
+from kinestream.filtering.gating import LONGEST_COAST_S, Gate, GateTimeout, Outcome
 from kinestream.filtering.shape import ShapeAverage
 from kinestream.kernels.array_types import Float32Array
 
 _logger = logging.getLogger(__name__)
 
 STD_FLOOR = 1e-3
-"""No observation is believed to be surer than this (latent units, radians, metres)."""
+"""No observation counts as surer than this (latent units, radians, metres)."""
 
 
 class GatedFilter(PoseFilter):
-    """A filter that predicts a mean and a variance, and refuses what it cannot believe.
+    """A filter that predicts a mean and a variance, and refuses unlikely observations.
 
     Observations whose time does not advance, or which are not finite, are refused: they change nothing, a
     warning is logged once a track, and `outcome` says so.
@@ -29,8 +29,8 @@ class GatedFilter(PoseFilter):
         outcome: what became of the last observation.
     """
 
-    def __init__(self, *, gate: Gate, loss: LossLimits) -> None:
-        self._gate, self._loss = gate, loss
+    def __init__(self, *, gate: Gate) -> None:
+        self._gate = gate
         self.reset()
 
     def reset(self) -> None:
@@ -68,7 +68,7 @@ class GatedFilter(PoseFilter):
         if self._gate.admits(innovation / scale):
             self._fuse(lead_s, innovation, scale, std * std)
             self._t_ns, self.outcome = t_ns, "fused"
-            self._gate_timeout.believed()
+            self._gate_timeout.accepted()
             self._shape.update(observed.betas, observed.betas_std)
         elif self._gate_timeout.exhausted(lead_s):
             self._restart(t_ns, observed, "restarted")
@@ -77,15 +77,11 @@ class GatedFilter(PoseFilter):
         return self.predict(t_ns)
 
     def predict(self, t_ns: int) -> PersonState:
-        """The estimate for ``t_ns``, at the last believed observation or later."""
+        """The estimate for ``t_ns``, at the last accepted observation or later."""
         if self._t_ns is None:
             raise RuntimeError("predict: there was no update yet")
         mean, std = self._published(max(0, t_ns - self._t_ns) / 1e9)
         return state_of(mean, std, self._shape.betas, self._shape.std)
-
-    def lost(self, t_ns: int) -> bool:
-        """Whether the estimate for ``t_ns`` would be too uncertain to keep the track."""
-        return self._loss.lost(self.predict(t_ns))
 
     @abstractmethod
     def _start(self, mean: Mean, variance: Float32Array) -> None:
@@ -102,7 +98,7 @@ class GatedFilter(PoseFilter):
         """Take in an innovation (N,) and its standard deviation; `_predicted(lead_s)` was just called."""
 
     def _published(self, lead_s: float) -> tuple[Mean, Float32Array]:
-        """Mean and standard deviation (N,) as told to users."""
+        """Mean and standard deviation (N,) as published."""
         mean, variance = self._predicted(lead_s)
         return mean, np.sqrt(variance)
 
@@ -110,7 +106,7 @@ class GatedFilter(PoseFilter):
         std = std_of(observed, floor=STD_FLOOR)
         self._start(mean_of(observed), std * std)
         self._t_ns, self.outcome = t_ns, outcome
-        self._gate_timeout.believed()
+        self._gate_timeout.accepted()
         self._shape.update(observed.betas, observed.betas_std)
 
     def _refuse(self, outcome: Outcome, what: str) -> None:

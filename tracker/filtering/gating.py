@@ -1,4 +1,4 @@
-"""Which observations a filter believes at all: Mahalanobis gates, patience, and when a track is lost."""
+"""Which observations a filter accepts: Mahalanobis gates, and when a gate that refuses everything opens."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import Literal
 
 import numpy as np
 
-from kinestream.filtering.base import PersonState
 from kinestream.kernels.array_types import Float32Array
 
 Outcome = Literal["started", "fused", "gated", "restarted", "stale", "invalid"]
 """What became of an observation.
 
-``started``: the first one. ``fused``: believed. ``gated``: too unlikely, ignored. ``restarted``: the track
-began anew from it, after a long gap or when patience with the gate ran out. ``stale``: its time does not
+``started``: the first one. ``fused``: accepted. ``gated``: too unlikely, ignored. ``restarted``: the track
+began anew from it, after a long gap or when the gate timed out. ``stale``: its time does not
 advance, refused. ``invalid``: not finite, refused.
 """
 
@@ -27,8 +26,8 @@ class Gate:
     """Limits on the mean squared normalised innovation, per group of dimensions.
 
     Attributes:
-        latent, root, translation: largest mean of (innovation / std)^2 that is believed.
-        timeout_s: after ignoring everything for so long, the last observation is believed after all,
+        latent, root, translation: largest mean of (innovation / std)^2 that is accepted.
+        timeout_s: after ignoring everything for so long, the last observation is accepted after all,
         timeout_count: provided that this many were ignored.
     """
 
@@ -39,7 +38,7 @@ class Gate:
     timeout_count: int = 3
 
     def admits(self, normalised: Float32Array) -> bool:
-        """Whether an innovation (N,), divided by its standard deviation, is believable."""
+        """Whether an innovation (N,), divided by its standard deviation, is acceptable."""
         square = normalised * normalised
         return (
             float(square[:-6].mean()) <= self.latent
@@ -49,7 +48,7 @@ class Gate:
 
 
 OPEN_GATE = Gate(latent=np.inf, root=np.inf, translation=np.inf)
-"""Believes everything."""
+"""Accepts everything."""
 
 
 class GateTimeout:
@@ -58,7 +57,7 @@ class GateTimeout:
     def __init__(self, gate: Gate) -> None:
         self._gate, self._ignored = gate, 0
 
-    def believed(self) -> None:
+    def accepted(self) -> None:
         """An observation was fused."""
         self._ignored = 0
 
@@ -67,16 +66,3 @@ class GateTimeout:
         self._ignored += 1
         gate = self._gate
         return self._ignored >= gate.timeout_count and since_fused_s >= gate.timeout_s
-
-
-@dataclass(frozen=True)
-class LossLimits:
-    """A person is lost when the place or the direction is less certain than this (standard deviations)."""
-
-    root_std_rad: float = 1.5
-    translation_std_m: float = 1.5
-
-    def lost(self, state: PersonState) -> bool:
-        """Whether a predicted state is too uncertain to be of use."""
-        worst = float(state.translation_std_m.max())
-        return state.root_std_rad > self.root_std_rad or worst > self.translation_std_m

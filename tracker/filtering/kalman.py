@@ -8,7 +8,7 @@ import numpy as np
 
 from kinestream.filtering.error_state import Mean, move
 from kinestream.filtering.gated import GatedFilter
-from kinestream.filtering.gating import Gate, LossLimits
+from kinestream.filtering.gating import Gate
 from kinestream.kernels.array_types import Float32Array
 
 START_SPEED_STD = (2.0, 1.5, 1.0)
@@ -48,10 +48,9 @@ class KalmanFilter(GatedFilter):
         settings: KalmanSettings | None = None,
         *,
         gate: Gate | None = None,
-        loss: LossLimits | None = None,
     ) -> None:
         self._settings = settings or KalmanSettings()
-        super().__init__(gate=gate or Gate(), loss=loss or LossLimits())
+        super().__init__(gate=gate or Gate())
 
     def _start(self, mean: Mean, variance: Float32Array) -> None:
         sizes = [len(variance) - 6, 3, 3]

@@ -10,7 +10,7 @@ import numpy as np
 
 from kinestream.filtering.error_state import Mean, move, rotation_columns
 from kinestream.filtering.gated import GatedFilter
-from kinestream.filtering.gating import Gate, LossLimits
+from kinestream.filtering.gating import Gate
 from kinestream.kernels.array_types import Float32Array
 from kinestream.latent.dynamics_weights import (
     INNOVATION_CLIP,
@@ -30,13 +30,12 @@ DEFAULT_SMOOTHNESS = 0.3
 
 
 class LearnedFilter(GatedFilter):
-    """Gains, motion and uncertainty from a recurrent cell that sees each believed observation once.
+    """Gains, motion and uncertainty from a recurrent cell that sees each accepted observation once.
 
     Args:
         weights: the dynamics; the shipped ones by default.
         smoothness: -1 (fast) .. 1 (smooth).
-        gate: which observations are believed.
-        loss: when the person is lost.
+        gate: which observations are accepted.
     """
 
     name = "learned"
@@ -47,14 +46,13 @@ class LearnedFilter(GatedFilter):
         *,
         smoothness: float = DEFAULT_SMOOTHNESS,
         gate: Gate | None = None,
-        loss: LossLimits | None = None,
     ) -> None:
         if not -1 <= smoothness <= 1:
             raise ValueError(f"smoothness: expected a number from -1 to 1, found {smoothness}")
         self.weights = weights or DynamicsWeights.load()
         self._smoothness = smoothness
         self._hidden_size = len(self.weights.arrays["embed.bias"])
-        super().__init__(gate=gate or Gate(), loss=loss or LossLimits())
+        super().__init__(gate=gate or Gate())
 
     def _start(self, mean: Mean, variance: Float32Array) -> None:
         size = self.weights.latent

@@ -37,7 +37,7 @@ ROOT = OneEuroSettings(min_cutoff_hz=1.5, beta=1.0)
 TRANSLATION = OneEuroSettings(min_cutoff_hz=1.5, beta=3.0)
 
 LONGEST_FORECAST_S = 0.1
-"""How long a velocity is trusted."""
+"""How long a velocity is carried on."""
 
 
 def smoothing(cutoff_hz: npt.ArrayLike, step_s: float) -> AnyArray:

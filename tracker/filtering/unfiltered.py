@@ -1,4 +1,4 @@
-"""No filter: each observation as it is, held while nobody looks."""
+"""No filter: each observation as it is, held until the next."""
 
 import math
 from dataclasses import replace

@@ -1,8 +1,8 @@
 """Learned dynamics of the latent pose: after every observation, one curve in time with its covariance.
 
 The state of a person has N = D + 6 dimensions: latent pose z (D), root rotation (3, rotation vector in the
-pelvis frame) and translation (3, camera frame, metres). A recurrent cell looks once at every observation and
-answers with (i) how much of the innovation to believe, dimension by dimension, and (ii) a `MotionCurve`:
+pelvis frame) and translation (3, camera frame, metres). A recurrent cell reads every observation once and
+answers with (i) how much of the innovation to accept, dimension by dimension, and (ii) a `MotionCurve`:
 closed-form mean and variance of the state at any time until the next observation. Prediction to the capture
 time, forecast to the publish time and coasting through misses are all evaluations of that curve, so they
 agree with each other at any frame rate and cost the same however long the track is.
@@ -154,7 +154,7 @@ class LatentDynamics(nn.Module):
         return torch.cat([torch.full((size,), value) for size, value in zip(sizes, values, strict=True)])
 
     def start(self, observed: Pose, variance: Tensor) -> FilterStep:
-        """State after the first observation with its variance (B, N): believed, velocity unknown."""
+        """State after the first observation with its variance (B, N): accepted as it is, velocity unknown."""
         batch = len(variance)
         zeros = variance.new_zeros(batch, len(self.time_constants), self.config.state)
         growth = self.initial_variance.expand(batch, 2, -1)

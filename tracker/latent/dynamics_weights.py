@@ -20,7 +20,7 @@ ADVICE: Final = "train some with `python -m kinestream.trainer.train_dynamics`, 
 MIN_STEP_S: Final = 0.008
 """Shorter steps count as this long where a correction is turned into a velocity."""
 SHORTEST_SEEN_S: Final = 0.004
-"""The shortest step of training; the cell is told no shorter one."""
+"""The shortest step of training; the cell is given no shorter one."""
 INNOVATION_CLIP: Final = 4.0
 """Innovations are softly limited to this many standard deviations."""
 VELOCITY_CLIP: Final = 6.0

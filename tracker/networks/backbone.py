@@ -1,6 +1,6 @@
-"""The networks' trunk: MobileNetV2 (Sandler et al. 2018) and a light top-down pyramid (Lin et al. 2017).
+"""The networks' backbone: MobileNetV2 (Sandler et al. 2018) and a light top-down pyramid (Lin et al. 2017).
 
-Layer for layer the trunk of MoveNet (Google, Apache-2.0), so that its published weights can be where training
+Layer for layer that of MoveNet (Google, Apache-2.0), so that its published weights can be where training
 starts (``kinestream.trainer.weights.import_movenet``, docs/decisions.md). Those come with their batch norms
 folded in, so there are none here: what is trained is what runs. Strided convolutions pad below and to the
 right only.
@@ -83,7 +83,7 @@ class InvertedBlock(nn.Module):
 
 
 class Features(NamedTuple):
-    """Maps of a trunk."""
+    """Maps of a backbone."""
 
     fine: Tensor  # (B, c, H/4, W/4)
     middle: Tensor  # (B, c, H/8, W/8)
@@ -138,7 +138,7 @@ def separable_head(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class Pyramid(nn.Module):
-    """Top-down fusion of a trunk's maps into one at stride 4 or 8 with 24 channels."""
+    """Top-down fusion of a backbone's maps into one at stride 4 or 8 with 24 channels."""
 
     def __init__(self, channels: tuple[int, ...], *, stride: int = 4) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""The regressor: one look at a person crop gives keypoints, parts and the latent body state."""
+"""The regressor: one inference on a person crop gives keypoints, parts and the latent body state."""

@@ -54,7 +54,7 @@ def cell_centers(count: int, device: torch.device | None = None) -> Tensor:
 
 
 class ConfidenceHead(nn.Module):
-    """How far to trust each keypoint, and whether the crop holds a person at all."""
+    """The probability that each keypoint is right, and whether the crop holds a person at all."""
 
     def __init__(self, pooled: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What one look at one frame says about each person in it: the regressor's output, before filtering."""
+"""What the regressor says about each person in a frame, before filtering."""
 
 from dataclasses import dataclass, fields
 

@@ -54,7 +54,7 @@ def network_inputs(config: RegressorConfig) -> tuple[NetworkInput, ...]:
 
 
 class Regressor:
-    """Looks at every box of a picture once. Not thread-safe where the network is not."""
+    """Observes the person in every box of a picture. Not thread-safe where the network is not."""
 
     def __init__(self, network: Engine | Callable[..., RegressorOutput], config: RegressorConfig) -> None:
         """Take a network that maps crops to :class:`RegressorOutput`, compiled or not."""

@@ -1,6 +1,6 @@
-"""Who is who from frame to frame: association of looks with tracks, birth, coasting and death.
+"""Who is who from frame to frame: association of observations with tracks; how tracks start, coast and end.
 
-Between two runs of the detector each track looks where its own keypoints were last seen, moved on by
+Between two runs of the detector each track is observed where its own keypoints were last seen, moved on by
 their velocity. A detection belongs to the track whose box and whose place it fits best; one that fits
 none starts a track. Two tracks that see the same body are one: the younger ends.
 """
@@ -33,7 +33,7 @@ class TrackSettings:
     Attributes:
         max_people: tracks beyond this number are not started.
         max_candidates: new tracks begun by one run of the detector.
-        min_presence: a look at a followed person that is less sure of it counts as a miss.
+        min_presence: an observation of a followed person that is less sure of it counts as a miss.
         new_presence: the same for one who is not shown yet.
         sure_presence: a new track this sure is shown at once, others after ``min_hits`` hits.
         min_hits: hits until a doubtful new track is shown.
@@ -63,12 +63,12 @@ class Track:
 
     Attributes:
         track_id: number within this stream, -1 until the track is shown.
-        box_xyxy_px: (4,) where to look next.
-        keypoints_px: (23, 3) last seen, None before the first look.
+        box_xyxy_px: (4,) where to observe next.
+        keypoints_px: (23, 3) last seen, None before the first observation.
         score: smoothed presence.
         born_ns, seen_ns: first and last time it was seen.
-        hits: looks that saw the person.
-        misses: looks in a row that did not.
+        hits: observations that saw the person.
+        misses: observations in a row that did not.
         stood_apart: whether it was ever seen where nobody else was, so that it is surely somebody else.
     """
 
@@ -90,7 +90,7 @@ class Track:
 
     @property
     def seen_box_px(self) -> Float32Array:
-        """The box (4,) of the last look that saw the person, else of the detection."""
+        """The box (4,) of the last observation that saw the person, else of the detection."""
         return self.box_xyxy_px if self.keypoints_px is None else box_of_keypoints(self.keypoints_px)
 
     def box_at(self, t_ns: int) -> Float32Array:
@@ -100,22 +100,22 @@ class Track:
         return box
 
     def move_to(self, box_xyxy_px: Float32Array) -> None:
-        """Look here next."""
+        """Observe here next."""
         self.box_xyxy_px = box_xyxy_px
         self._velocity_px[:] = 0
 
     def enclose(self, points_px: Float32Array) -> None:
         """Widen the box to the whole body, of which these points (N, 2) are the best guess.
 
-        Without it, limbs that are not seen for sure would be cut off more and more from look to look.
+        Without it, limbs that are not seen for sure would be cut off more and more from frame to frame.
         """
         box = _padded(points_px)
         seen = self.box_xyxy_px if self.misses == 0 else box
         low, high = np.minimum(box[:2], seen[:2]), np.maximum(box[2:], seen[2:])
         self.box_xyxy_px = np.concatenate([low, high])
 
-    def see(self, t_ns: int, keypoints_px: Float32Array, presence: float) -> None:
-        """Take in a look that saw the person."""
+    def observe(self, t_ns: int, keypoints_px: Float32Array, presence: float) -> None:
+        """Take in an observation that saw the person."""
         box = box_of_keypoints(keypoints_px)
         step_s = (t_ns - self.seen_ns) / 1e9
         if self.keypoints_px is not None and step_s > 0:
@@ -147,7 +147,7 @@ class TrackList:
         self.tracks = []
 
     def boxes_at(self, t_ns: int) -> Float32Array:
-        """Where to look for each track, (P, 4)."""
+        """Where to observe each track, (P, 4)."""
         return (
             np.stack([track.box_at(t_ns) for track in self.tracks]) if self.tracks else np.zeros((0, 4), "f")
         )
@@ -175,42 +175,49 @@ class TrackList:
     def update(
         self, t_ns: int, keypoints_px: npt.NDArray[np.floating], presence: npt.NDArray[np.floating]
     ) -> list[Track | None]:
-        """Take in one look per track, keypoints (P, 23, 3) and presence (P,), in the order of `boxes_at`.
+        """Take in one observation per track, in the order of `boxes_at`.
 
-        Returns the track that each look belongs to, None where it saw nobody or somebody who is followed
-        already. Tracks that ended are then gone from `tracks`.
+        Args:
+            t_ns: their time.
+            keypoints_px: (P, 23, 3).
+            presence: (P,).
+
+        Returns the track of each observation, None where it saw nobody or somebody who is followed already.
+        Tracks that ended are then gone from `tracks`.
         """
-        looked = list(self.tracks)
-        if not len(looked) == len(keypoints_px) == len(presence):
+        observed = list(self.tracks)
+        if not len(observed) == len(keypoints_px) == len(presence):
             raise ValueError(
-                f"update: expected one look for each of {len(looked)} tracks, found {len(keypoints_px)} "
-                f"keypoint sets and {len(presence)} presences"
+                f"update: expected one observation for each of {len(observed)} tracks, found "
+                f"{len(keypoints_px)} keypoint sets and {len(presence)} presences"
             )
         points = np.asarray(keypoints_px, np.float32)
         settings = self.settings
         seen = [
             bool(share >= (settings.min_presence if track.shown else settings.new_presence))
-            for track, share in zip(looked, presence, strict=True)
+            for track, share in zip(observed, presence, strict=True)
         ]
-        owners: list[Track | None] = [track if hit else None for track, hit in zip(looked, seen, strict=True)]
-        for older, younger in self._doubles(looked, points, seen):
-            self._settle(older, younger, looked, points, owners)
-        self._reunite(t_ns, looked, points, owners)
+        owners: list[Track | None] = [
+            track if hit else None for track, hit in zip(observed, seen, strict=True)
+        ]
+        for older, younger in self._duplicates(observed, points, seen):
+            self._settle(older, younger, observed, points, owners)
+        self._reunite(t_ns, observed, points, owners)
         for row, owner in enumerate(owners):
             if owner is not None:
-                owner.see(t_ns, points[row], float(presence[row]))
+                owner.observe(t_ns, points[row], float(presence[row]))
         for track in self.tracks:
             if not any(track is owner for owner in owners):
                 track.misses += 1
                 track.score *= 0.9
-        self._promote_and_bury(t_ns)
+        self._confirm_and_prune(t_ns)
         return owners
 
     def _reunite(
-        self, t_ns: int, looked: Sequence[Track], points: Float32Array, owners: list[Track | None]
+        self, t_ns: int, observed: Sequence[Track], points: Float32Array, owners: list[Track | None]
     ) -> None:
         """Somebody new beside a track that just lost its person is that person, who moved fast."""
-        lost = [track for track in looked if track.shown and not any(track is owner for owner in owners)]
+        lost = [track for track in observed if track.shown and not any(track is owner for owner in owners)]
         for row, owner in enumerate(owners):
             if owner is None or owner.shown or not lost:
                 continue
@@ -236,7 +243,7 @@ class TrackList:
                 fresh.discard(nearest)
                 track.move_to(boxes[nearest])
 
-    def _doubles(
+    def _duplicates(
         self, tracks: Sequence[Track], points: Float32Array, seen: Sequence[bool]
     ) -> list[tuple[int, int]]:
         """Rows (older, younger) of tracks that see the same body."""
@@ -250,7 +257,7 @@ class TrackList:
         return pairs
 
     def _is_same_body(self, one_px: Float32Array, other_px: Float32Array) -> bool:
-        """By the whole body, or by head and shoulders where one look cuts off the rest."""
+        """By the whole body, or by head and shoulders where one observation cuts off the rest."""
         limit = self.settings.same_body
         upper = body_distance(one_px, other_px, keypoints=UPPER_KEYPOINTS)
         return body_distance(one_px, other_px) < limit or upper < limit / 2
@@ -259,31 +266,31 @@ class TrackList:
         self,
         older: int,
         younger: int,
-        looked: Sequence[Track],
+        observed: Sequence[Track],
         points: Float32Array,
         owners: list[Track | None],
     ) -> None:
-        """Two looks saw one body: it is the older track's, by the better look.
+        """Two observations saw one body: it is the older track's, by the better one.
 
         A track that was shown coasts, since it may be hidden behind the other, if it was ever seen beside
         it; others end.
         """
         owners[younger] = None
-        if looked[younger].shown and looked[younger].stood_apart:
+        if observed[younger].shown and observed[younger].stood_apart:
             return
-        self.tracks.remove(looked[younger])
-        held = next((row for row, owner in enumerate(owners) if owner is looked[older]), None)
+        self.tracks.remove(observed[younger])
+        held = next((row for row, owner in enumerate(owners) if owner is observed[older]), None)
         if held is not None and points[younger, :, 2].sum() > points[held, :, 2].sum():
-            owners[held], owners[younger] = None, looked[older]
+            owners[held], owners[younger] = None, observed[older]
 
-    def _promote_and_bury(self, t_ns: int) -> None:
+    def _confirm_and_prune(self, t_ns: int) -> None:
         settings = self.settings
         alive = []
         for track in self.tracks:
             if track.shown:
-                # Those who were hardly seen are not believed to be hidden for long.
-                patience_ns = min(settings.coast_ns, 2 * (track.seen_ns - track.born_ns) + BRIEF_NS)
-                lives = track.misses == 0 or t_ns - track.seen_ns < patience_ns
+                # Those who were hardly seen are not taken to be hidden for long.
+                coast_ns = min(settings.coast_ns, 2 * (track.seen_ns - track.born_ns) + BRIEF_NS)
+                lives = track.misses == 0 or t_ns - track.seen_ns < coast_ns
             else:
                 full = sum(other.shown for other in self.tracks) >= settings.max_people
                 lives = track.misses == 0 and not full
@@ -298,7 +305,7 @@ class TrackList:
             track.stood_apart |= track.misses == 0 and not self._crowded(track)
 
     def _crowded(self, track: Track) -> bool:
-        """Whether somebody else is shown in the same place, so that this may be a second look at him."""
+        """Whether somebody else is shown in the same place, so that this may be the same body seen twice."""
         return any(
             other is not track
             and other.shown

@@ -17,7 +17,7 @@ MIN_VISIBLE_PX = 8.0
 """People of whom less is left within the picture count as gone."""
 MIN_DISTANCE_M = 0.1
 CUT_OFF_ROOM = 0.2
-"""Of somebody who is cut off, so much outside of the picture is looked at, as a share of the visible box."""
+"""Of somebody who is cut off, so much outside of the picture is shown, as a share of the visible box."""
 CLOSE_UP = 0.6
 """A detection this large, as a share of the picture's shorter side, is probably of somebody cut off."""
 OUTWARD: Float32Array = np.array([-1, -1, 1, 1], np.float32)
@@ -45,7 +45,7 @@ class People:
         self._tracks.update_detections(t_ns, found.boxes_xyxy_px, found.scores)
 
     def boxes_at(self, t_ns: int, camera: Camera) -> Float32Array:
-        """Where to look for each, (P, 4): within the picture, with room around those whom it cuts off."""
+        """Where to crop each, (P, 4): within the picture, with room around those whom it cuts off."""
         wanted = self._tracks.boxes_at(t_ns)
         first = np.array([track.hits == 0 for track in self._tracks.tracks], np.bool_)
         visible = camera.within_picture(wanted)
@@ -54,24 +54,30 @@ class People:
         wanted[close_up] += CUT_OFF_ROOM * side[close_up, None] * OUTWARD
         return camera.within_picture(wanted, room=CUT_OFF_ROOM)
 
-    def observe(self, t_ns: int, looks: Observations, boxes_xyxy_px: Float32Array, camera: Camera) -> None:
-        """Take in one look for each of `boxes_at`."""
+    def observe(
+        self, t_ns: int, observations: Observations, boxes_xyxy_px: Float32Array, camera: Camera
+    ) -> None:
+        """Take in one observation for each of `boxes_at`."""
         with self._lock:
-            presence = _believable(looks, camera.within_picture(boxes_xyxy_px))
-            owners = self._tracks.update(t_ns, looks.keypoints_px, presence)
+            presence = _usable_presence(observations, camera.within_picture(boxes_xyxy_px))
+            owners = self._tracks.update(t_ns, observations.keypoints_px, presence)
             self._filters = {
                 track: self._filters.get(track) or self._new_filter() for track in self._tracks.tracks
             }
             for row, track in enumerate(owners):
                 if track in self._filters:
-                    self._filters[track].update(t_ns, PersonState.from_observations(looks, row))
+                    self._filters[track].update(t_ns, PersonState.from_observations(observations, row))
+            for track in [track for track in self._filters if track.misses]:
+                if self._filters[track].lost(t_ns):
+                    self._tracks.tracks.remove(track)
+                    del self._filters[track]
             self._posed_ns = None
             self._posed_at(t_ns)
             for track, (_, posed) in self._posed.items():
                 track.enclose(posed.keypoints_px(camera))
 
     def predict(self, t_ns: int, camera: Camera) -> tuple[Person, ...]:
-        """Everybody as seen, or expected, at ``t_ns``, which is not before the last look."""
+        """Everybody as seen, or expected, at ``t_ns``, which is not before the last observation."""
         with self._lock:
             self._posed_at(t_ns)
             return tuple(
@@ -121,11 +127,17 @@ def _person(t_ns: int, track: Track, state: PersonState, posed: PosedBody, camer
     )
 
 
-def _believable(looks: Observations, boxes_xyxy_px: Float32Array) -> Float32Array:
-    """Presence (P,), zero where the look holds no usable numbers or hardly saw anything of the picture."""
-    parts = (looks.z, looks.root_quat_wxyz, looks.translation_m, looks.betas, looks.keypoints_px)
-    usable = looks.translation_m[:, 2] > MIN_DISTANCE_M
+def _usable_presence(observations: Observations, boxes_xyxy_px: Float32Array) -> Float32Array:
+    """Presence (P,), zero where an observation holds no usable numbers or hardly anything was visible."""
+    parts = (
+        observations.z,
+        observations.root_quat_wxyz,
+        observations.translation_m,
+        observations.betas,
+        observations.keypoints_px,
+    )
+    usable = observations.translation_m[:, 2] > MIN_DISTANCE_M
     for part in parts:
         usable &= np.isfinite(part).all(axis=tuple(range(1, part.ndim)))
     usable &= (boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2]).min(1, initial=np.inf) >= MIN_VISIBLE_PX
-    return np.where(usable, looks.presence, np.float32(0))
+    return np.where(usable, observations.presence, np.float32(0))

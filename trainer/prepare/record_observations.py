@@ -62,7 +62,7 @@ class ObservationRecorder:
             if missing:
                 track.move_to(person.box_xyxy_px)
             else:
-                track.see(frame.t_ns, seen.keypoints_px[0], float(seen.presence[0]))
+                track.observe(frame.t_ns, seen.keypoints_px[0], float(seen.presence[0]))
                 track.enclose(self._poser.pose([told])[0].keypoints_px(frame.camera))
             std = np.concatenate([told.z_std, np.repeat(told.root_std_rad, 3), told.translation_std_m])
             z, root = true_pose(person, self._flow)
