@@ -16,9 +16,7 @@ class Weighted(Generic[T]):
     def __init__(self, entries: Sequence[tuple[T, float]]) -> None:
         weights = np.array([weight for _, weight in entries], np.float64)
         if not len(weights) or (weights < 0).any() or weights.sum() <= 0:
-            raise ValueError(
-                f"sources of samples: expected non-negative, not all zero weights, found {weights}"
-            )
+            raise ValueError(f"sources of samples need non-negative, not all zero weights; found {weights}")
         self.all = [thing for thing, _ in entries]
         self._shares = weights / weights.sum()
 

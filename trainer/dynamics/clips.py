@@ -12,8 +12,7 @@ from kinestream.geometry.quaternion import multiply, rotate
 from kinestream.geometry.rotation import quat_from_matrix
 from kinestream.latent.flow import PoseFlow
 from kinestream.trainer.data.motion.clip import MotionClip, mirror_rotations
-from kinestream.trainer.data.motion.mocap_cache import MocapCache
-from kinestream.trainer.data.motion.resample import continuous_quat
+from kinestream.trainer.data.motion.low_pass import continuous_quat
 
 Floats = npt.NDArray[np.float32]
 Times = npt.NDArray[np.float64]
@@ -83,11 +82,6 @@ class LatentClips:
             ]
         )
         self._translation = np.concatenate([clip.root_translation_m for clip in clips]).astype(np.float32)
-
-    @classmethod
-    def from_cache(cls, cache: MocapCache, flow: PoseFlow, *, split: str) -> LatentClips:
-        """All clips of one split of a cache."""
-        return cls(list(cache.clips(split=split)), flow)
 
     def __len__(self) -> int:
         return len(self.names)

@@ -166,7 +166,7 @@ def main(
     assets = SceneAssets.load(data, photos=False)
     varied = VariedPoses.load(mocap, split="train")
     flow = FlowPoses(PoseFlow.load(), varied, temperature=FLOW_TEMPERATURE)
-    training = MixedPoses([(1 - FLOW_SHARE, varied), (FLOW_SHARE, flow)])
+    training = MixedPoses([(varied, 1 - FLOW_SHARE), (flow, FLOW_SHARE)])
     if count:
         renderer = PoolRenderer(assets, training, side_px=side_px, any_turn_share=any_turn_share)
         build(renderer, out / "train", count=count, side_px=side_px, seed=seed)

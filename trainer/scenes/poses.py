@@ -10,6 +10,7 @@ import numpy.typing as npt
 from kinestream.body.skeleton import NUM_JOINTS
 from kinestream.trainer.data.motion.clip import NUM_BODY_JOINTS, MotionClip, mirror_rotations
 from kinestream.trainer.data.motion.mocap_cache import MocapCache
+from kinestream.trainer.data.weighted import Weighted
 
 _Array = npt.NDArray[Any]
 
@@ -95,17 +96,13 @@ class ClipPoses:
 class MixedPoses:
     """Several sources, each with its share of the poses."""
 
-    def __init__(self, sources: list[tuple[float, PoseSource]]) -> None:
-        """Take pairs of a positive weight and a source."""
-        if not sources or min(weight for weight, _ in sources) <= 0:
-            raise ValueError("give pairs of a positive weight and a pose source, one at least")
-        self._sources = [source for _, source in sources]
-        weights = np.array([weight for weight, _ in sources])
-        self._weights = weights / weights.sum()
+    def __init__(self, sources: list[tuple[PoseSource, float]]) -> None:
+        """Take pairs of a source and its weight."""
+        self._sources = Weighted(sources)
 
     def pose(self, rng: np.random.Generator) -> npt.NDArray[np.float64]:
         """A pose of a random source."""
-        return self._sources[int(rng.choice(len(self._sources), p=self._weights))].pose(rng)
+        return self._sources.draw(rng).pose(rng)
 
 
 def with_hands(rotations: _Array) -> npt.NDArray[np.float64]:

@@ -53,10 +53,10 @@ def test_mixed_poses_take_shares(poses: ClipPoses) -> None:
         def pose(self, rng: np.random.Generator) -> np.ndarray:
             return np.tile(np.eye(3), (24, 1, 1))
 
-    mixed, rng = MixedPoses([(3.0, Still()), (1.0, poses)]), np.random.default_rng(0)
+    mixed, rng = MixedPoses([(Still(), 3.0), (poses, 1.0)]), np.random.default_rng(0)
     still = sum((mixed.pose(rng) == np.eye(3)).all() for _ in range(200))
     assert 120 < still < 180
-    with pytest.raises(ValueError, match="positive weight"):
+    with pytest.raises(ValueError, match="weights"):
         MixedPoses([])
 
 

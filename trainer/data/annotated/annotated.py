@@ -17,16 +17,15 @@ from kinestream.trainer.data.crops.crop_sample import (
     PART_PERSON,
     PART_STRIDE,
     PART_UNKNOWN,
-    BodyLabel,
     CropSample,
     Floats,
+    body_in_crop,
 )
 from kinestream.trainer.data.photos.image_augment import (
     Image,
     damage,
     map_matrix,
     random_similarity,
-    turn_of,
     warp,
 )
 from kinestream.trainer.data.photos.image_file import decode, packed_image
@@ -113,7 +112,7 @@ class AnnotatedCrops:
             points,
             known,
             _cropped_parts(parts, matrix, self._crop_px),
-            body=None if person.body is None else _in_crop(person.body, matrix, self._crop_px),
+            body=None if person.body is None else body_in_crop(matrix, self._crop_px, **vars(person.body)),
         )
 
 
@@ -155,20 +154,6 @@ def _cropped_parts(parts: Image | None, matrix: FloatArray, crop_px: int) -> Ima
         parts, to_map, (side, side), flags=cv2.INTER_NEAREST, borderValue=(PART_UNKNOWN,)
     )
     return np.asarray(cropped, np.uint8)
-
-
-def _in_crop(body: PhotoBody, matrix: FloatArray, crop_px: int) -> BodyLabel:
-    """The body as the crop's camera sees it: the turn of the crop is one of the camera about its axis."""
-    turn, scale = turn_of(matrix), np.sqrt(np.linalg.det(matrix[:, :2])) * 2.0 / crop_px
-    centre = (matrix[:, :2] @ body.camera[2:] + matrix[:, 2] + 0.5) * (2.0 / crop_px) - 1.0
-    rotations = body.rotations.copy()
-    rotations[0] = turn @ rotations[0]
-    return BodyLabel(
-        np.array([*(body.camera[:2] * scale), *centre], np.float32),
-        rotations.astype(np.float32),
-        (turn @ body.translation_m).astype(np.float32),
-        body.betas.astype(np.float32),
-    )
 
 
 def person_map(silhouette: npt.NDArray[np.bool_]) -> Image:

@@ -20,35 +20,26 @@ MAX_INSTRUCTIONS: Final = 2_000_000
 
 Key = tuple[str, str]
 
-NDARRAY: Final[frozenset[Key]] = frozenset({("numpy", "ndarray")})
-DTYPE: Final[frozenset[Key]] = frozenset({("numpy", "dtype")})
-RECONSTRUCT: Final[frozenset[Key]] = frozenset(
-    {("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")}
+
+def _names(name: str, *modules: str) -> frozenset[Key]:
+    return frozenset((module, name) for module in modules)
+
+
+NDARRAY: Final = _names("ndarray", "numpy")
+DTYPE: Final = _names("dtype", "numpy")
+RECONSTRUCT: Final = _names("_reconstruct", "numpy.core.multiarray", "numpy._core.multiarray")
+FROM_BUFFER: Final = _names("_frombuffer", "numpy.core.numeric", "numpy._core.numeric")
+SCALAR: Final = _names("scalar", "numpy.core.multiarray", "numpy._core.multiarray")
+SPARSE: Final = _names("csc_matrix", "scipy.sparse.csc", "scipy.sparse._csc")
+CHUMPY: Final = frozenset(
+    {("chumpy.ch", n) for n in ("Ch", "MatVecMult")}
+    | {("chumpy.reordering", n) for n in ("Select", "Reshape")}
 )
-FROM_BUFFER: Final[frozenset[Key]] = frozenset(
-    {("numpy.core.numeric", "_frombuffer"), ("numpy._core.numeric", "_frombuffer")}
-)
-SCALAR: Final[frozenset[Key]] = frozenset(
-    {("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar")}
-)
-SPARSE: Final[frozenset[Key]] = frozenset(
-    {("scipy.sparse.csc", "csc_matrix"), ("scipy.sparse._csc", "csc_matrix")}
-)
-CHUMPY: Final[frozenset[Key]] = frozenset(
-    {
-        ("chumpy.ch", "Ch"),
-        ("chumpy.ch", "MatVecMult"),
-        ("chumpy.reordering", "Select"),
-        ("chumpy.reordering", "Reshape"),
-    }
-)
-_SET: Final[frozenset[Key]] = frozenset({("__builtin__", "set"), ("builtins", "set")})
-_OBJECT: Final[frozenset[Key]] = frozenset({("__builtin__", "object"), ("builtins", "object")})
-_ORDERED_DICT: Final[frozenset[Key]] = frozenset({("collections", "OrderedDict")})
-_ENCODE: Final[frozenset[Key]] = frozenset({("_codecs", "encode")})
-_RECONSTRUCTOR: Final[frozenset[Key]] = frozenset(
-    {("copy_reg", "_reconstructor"), ("copyreg", "_reconstructor")}
-)
+_SET: Final = _names("set", "__builtin__", "builtins")
+_OBJECT: Final = _names("object", "__builtin__", "builtins")
+_ORDERED_DICT: Final = _names("OrderedDict", "collections")
+_ENCODE: Final = _names("encode", "_codecs")
+_RECONSTRUCTOR: Final = _names("_reconstructor", "copy_reg", "copyreg")
 
 _INSTANTIABLE: Final = CHUMPY | SPARSE
 _CALLABLE: Final = (
@@ -116,20 +107,12 @@ def read_pickle(content: bytes) -> Any:
     raise PickleRefusedError("the pickle is truncated: it ends without a STOP instruction")
 
 
-class _Mark:
-    """Where a run of items starts on the stack."""
-
-
-_MARK: Final = _Mark()
+_MARK: Final = object()
+"""Where a run of items starts on the stack."""
 _CONSTANTS: Final[dict[str, Callable[[], Any]]] = {
-    "NONE": lambda: None,
-    "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False,
-    "EMPTY_TUPLE": tuple,
-    "EMPTY_LIST": list,
-    "EMPTY_DICT": dict,
-    "MARK": lambda: _MARK,
-}
+    "NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False, "EMPTY_TUPLE": tuple,
+    "EMPTY_LIST": list, "EMPTY_DICT": dict, "MARK": lambda: _MARK,
+}  # fmt: skip
 _LITERALS: Final = frozenset(
     "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE "
     "BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8".split()
@@ -151,19 +134,52 @@ class _Machine:
         return self._stack[0]
 
     def step(self, name: str, argument: Any, position: int | None) -> None:
+        """One instruction; what is not listed here is refused."""
+        push = self._stack.append
         if name in _LITERALS:
-            self._stack.append(argument)
+            push(argument)
         elif name in _CONSTANTS:
-            self._stack.append(_CONSTANTS[name]())
+            push(_CONSTANTS[name]())
         elif name in _TUPLES:
-            self._stack.append(self._pop_many(_TUPLES[name]))
+            push(self._pop_many(_TUPLES[name]))
+        elif name == "POP":
+            self._stack.pop()
+        elif name == "POP_MARK":
+            self._pop_to_mark()
+        elif name == "DUP":
+            push(self._stack[-1])
+        elif name == "TUPLE":
+            push(tuple(self._pop_to_mark()))
+        elif name == "LIST":
+            push(self._pop_to_mark())
+        elif name == "DICT":
+            push(_as_dict(self._pop_to_mark()))
+        elif name in ("APPEND", "APPENDS"):
+            items = [self._pop()] if name == "APPEND" else self._pop_to_mark()
+            self._top(list).extend(items)
+        elif name in ("SETITEM", "SETITEMS"):
+            pairs = self._pop_many(2) if name == "SETITEM" else self._pop_to_mark()
+            self._top(dict).update(_as_dict(pairs))
+        elif name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            index = len(self._memo) if name == "MEMOIZE" else argument
+            if not 0 <= index < MAX_INSTRUCTIONS:
+                raise ValueError(f"memo index {index:.3g}")
+            self._memo[index] = self._stack[-1]
+        elif name in ("GET", "BINGET", "LONG_BINGET"):
+            push(self._memo[argument])
+        elif name in ("GLOBAL", "STACK_GLOBAL"):
+            module, label = argument.split(" ", 1) if name == "GLOBAL" else self._pop_many(2)
+            push(_mentioned(str(module), str(label)))
+        elif name == "NEWOBJ":
+            push(_record(*self._pop_many(2), _INSTANTIABLE))
+        elif name == "REDUCE":
+            push(_reduced(*self._pop_many(2)))
+        elif name == "BUILD":
+            self._build(self._pop())
         elif name not in _IGNORED:
-            handler = getattr(self, f"_op_{name.lower()}", None)
-            if handler is None:
-                raise PickleRefusedError(
-                    f"the pickle uses {name} at byte {position}, which no body model needs; it was not run"
-                )
-            handler(argument)
+            raise PickleRefusedError(
+                f"the pickle uses {name} at byte {position}, which no body model needs; it was not run"
+            )
 
     def _pop(self) -> Any:
         value = self._stack.pop()
@@ -190,96 +206,7 @@ class _Machine:
             raise ValueError(f"{type(value).__name__} where a {kind.__name__} was expected")
         return value
 
-    def _op_pop(self, _: Any) -> None:
-        self._stack.pop()
-
-    def _op_pop_mark(self, _: Any) -> None:
-        self._pop_to_mark()
-
-    def _op_dup(self, _: Any) -> None:
-        self._stack.append(self._stack[-1])
-
-    def _op_tuple(self, _: Any) -> None:
-        self._stack.append(tuple(self._pop_to_mark()))
-
-    def _op_list(self, _: Any) -> None:
-        self._stack.append(self._pop_to_mark())
-
-    def _op_append(self, _: Any) -> None:
-        item = self._pop()
-        self._top(list).append(item)
-
-    def _op_appends(self, _: Any) -> None:
-        items = self._pop_to_mark()
-        self._top(list).extend(items)
-
-    def _op_dict(self, _: Any) -> None:
-        self._stack.append(_as_dict(self._pop_to_mark()))
-
-    def _op_setitem(self, _: Any) -> None:
-        items = self._pop_many(2)
-        self._top(dict).update(_as_dict(items))
-
-    def _op_setitems(self, _: Any) -> None:
-        items = self._pop_to_mark()
-        self._top(dict).update(_as_dict(items))
-
-    def _op_put(self, index: int) -> None:
-        if not 0 <= index < MAX_INSTRUCTIONS:
-            raise ValueError(f"memo index {index:.3g}")
-        self._memo[index] = self._stack[-1]
-
-    _op_binput = _op_put
-    _op_long_binput = _op_put
-
-    def _op_memoize(self, _: Any) -> None:
-        self._op_put(len(self._memo))
-
-    def _op_get(self, index: int) -> None:
-        self._stack.append(self._memo[index])
-
-    _op_binget = _op_get
-    _op_long_binget = _op_get
-
-    def _op_global(self, argument: str) -> None:
-        module, _, name = argument.partition(" ")
-        self._mention(module, name)
-
-    def _op_stack_global(self, _: Any) -> None:
-        module, name = self._pop_many(2)
-        self._mention(str(module), str(name))
-
-    def _mention(self, module: str, name: str) -> None:
-        mentioned = Global(module, name)
-        if mentioned.key not in ALLOWED_GLOBALS:
-            raise PickleRefusedError(
-                f"the pickle asks for {str(mentioned)[:200]!r}, which no body model needs; it was not run. "
-                "This is no official SMPL file: do not load it with other software either"
-            )
-        self._stack.append(mentioned)
-
-    def _op_newobj(self, _: Any) -> None:
-        kind, arguments = self._pop_many(2)
-        self._stack.append(_record(kind, arguments, _INSTANTIABLE))
-
-    def _op_reduce(self, _: Any) -> None:
-        kind, arguments = self._pop_many(2)
-        built = _record(kind, arguments, _CALLABLE)
-        if kind.key in _RECONSTRUCTOR:
-            self._stack.append(_record(arguments[0], arguments[3:], _INSTANTIABLE))
-        elif kind.key in _ORDERED_DICT:
-            pairs = arguments[0] if arguments else []
-            self._stack.append(_as_dict([item for pair in pairs for item in pair]))
-        elif kind.key in _ENCODE:
-            text, codec = arguments
-            if codec not in ("latin1", "latin-1"):
-                raise ValueError("bytes in an encoding other than latin-1")
-            self._stack.append(text.encode("latin-1"))
-        else:
-            self._stack.append(built)
-
-    def _op_build(self, _: Any) -> None:
-        state = self._pop()
+    def _build(self, state: Any) -> None:
         target = self._stack[-1]
         if type(target) is not Built or target.state is not None:
             found = str(target) if type(target) is Global else type(target).__name__
@@ -287,6 +214,31 @@ class _Machine:
                 f"the pickle tries to change {found}, which no body model needs; it was not done"
             )
         target.state = state
+
+
+def _mentioned(module: str, name: str) -> Global:
+    mentioned = Global(module, name)
+    if mentioned.key not in ALLOWED_GLOBALS:
+        raise PickleRefusedError(
+            f"the pickle asks for {str(mentioned)[:200]!r}, which no body model needs; it was not run. "
+            "This is no official SMPL file: do not load it with other software either"
+        )
+    return mentioned
+
+
+def _reduced(kind: Any, arguments: Any) -> Any:
+    """The record of a call; containers and bytes that Python 2 wrote as calls are decoded."""
+    built = _record(kind, arguments, _CALLABLE)
+    if kind.key in _RECONSTRUCTOR:
+        return _record(arguments[0], arguments[3:], _INSTANTIABLE)
+    if kind.key in _ORDERED_DICT:
+        return _as_dict([item for pair in (arguments[0] if arguments else []) for item in pair])
+    if kind.key in _ENCODE:
+        text, codec = arguments
+        if codec not in ("latin1", "latin-1"):
+            raise ValueError("bytes in an encoding other than latin-1")
+        return text.encode("latin-1")
+    return built
 
 
 def _record(kind: Any, arguments: Any, allowed: frozenset[Key]) -> Built:

@@ -16,7 +16,13 @@ import numpy.typing as npt
 
 from kinestream.body.skeleton import MIRROR_KEYPOINTS, MIRROR_PARTS, NUM_BETAS, NUM_KEYPOINTS
 from kinestream.trainer.data.crops.backdrops import Backdrops
-from kinestream.trainer.data.crops.crop_sample import PART_STRIDE, PART_UNKNOWN, BodyLabel, CropSample
+from kinestream.trainer.data.crops.crop_sample import (
+    PART_STRIDE,
+    PART_UNKNOWN,
+    CropSample,
+    body_in_crop,
+    empty_keypoints,
+)
 from kinestream.trainer.data.motion.clip import NUM_BODY_JOINTS, mirror_rotations
 from kinestream.trainer.data.photos.image_augment import (
     add_decoys,
@@ -26,7 +32,6 @@ from kinestream.trainer.data.photos.image_augment import (
     patterned,
     random_similarity,
     shuffled,
-    turn_of,
     warp,
 )
 from kinestream.trainer.data.photos.photos import crop_keypoints
@@ -87,7 +92,7 @@ class CropPool:
             rgba, parts, label = _mirrored(rgba, parts, label)
         if rng.random() < _PATTERN_RATE:
             rgba = patterned(rng, rgba, parts)
-        keypoints, camera = label["keypoints"], label["camera"].astype(np.float64)
+        keypoints = label["keypoints"]
         matrix = random_similarity(rng, keypoints[:, :2], crop_px=self._crop_px, truncate=0.1, any_turn=0.05)
         image = self._composed(rng, warp(rgba, matrix, self._crop_px))
         map_px = self._crop_px // PART_STRIDE
@@ -103,9 +108,9 @@ class CropPool:
             )
             parts_map[covered > 0] = 0
         points, known = crop_keypoints(keypoints, matrix, self._crop_px, rgba.shape[1::-1])
-        return CropSample(
-            damage(rng, image), points, known, parts_map, body=_body(label, camera, matrix, self._crop_px)
-        )
+        state = {name: label[name] for name in ("camera", "rotations", "translation_m", "betas")}
+        body = body_in_crop(matrix, self._crop_px, **state)
+        return CropSample(damage(rng, image), points, known, parts_map, body=body)
 
     def _composed(self, rng: np.random.Generator, rgba: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """On a random background, sometimes with somebody else behind."""
@@ -136,9 +141,7 @@ class EmptyCrops:
                 add_decoys(rng, image)
             image = damage(rng, image)
         side = self._crop_px // PART_STRIDE
-        keypoints = np.zeros((NUM_KEYPOINTS, 3), np.float32)
-        known = np.ones(NUM_KEYPOINTS, np.bool_)
-        return CropSample(image, keypoints, known, np.zeros((side, side), np.uint8), presence=False)
+        return CropSample(image, *empty_keypoints(), np.zeros((side, side), np.uint8), presence=False)
 
 
 def over(rgba: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -146,26 +149,6 @@ def over(rgba: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> npt.NDArr
     remaining = cv2.cvtColor(255 - rgba[..., 3], cv2.COLOR_GRAY2RGB)
     behind = cv2.multiply(image, remaining, scale=1 / 255)
     return np.asarray(cv2.add(rgba[..., :3], behind), np.uint8)
-
-
-def _body(
-    label: dict[str, npt.NDArray[np.generic]],
-    camera: npt.NDArray[np.float64],
-    matrix: npt.NDArray[np.float64],
-    crop_px: int,
-) -> BodyLabel:
-    """The body as seen after the picture went through a similarity: its turn is one of the camera."""
-    turn = turn_of(matrix)
-    scale = np.sqrt(np.linalg.det(matrix[:, :2])) * 2.0 / crop_px
-    center = (matrix[:, :2] @ camera[2:] + matrix[:, 2] + 0.5) * (2.0 / crop_px) - 1.0
-    rotations = np.array(label["rotations"], np.float64)
-    rotations[0] = turn @ rotations[0]
-    return BodyLabel(
-        np.array([*(camera[:2] * scale), *center], np.float32),
-        rotations.astype(np.float32),
-        (turn @ np.asarray(label["translation_m"], np.float64)).astype(np.float32),
-        np.asarray(label["betas"], np.float32),
-    )
 
 
 def _mirrored(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kinestream.body.skeleton import NUM_BETAS, NUM_KEYPOINTS
 from kinestream.regress.preprocessing import virtual_view
+from kinestream.trainer.data.photos.image_augment import turn_of
 from kinestream.trainer.data.weighted import Weighted
 
 Floats = npt.NDArray[np.float32]
@@ -47,6 +48,31 @@ class BodyLabel:
     rotations: Floats
     translation_m: Floats
     betas: Floats
+
+
+def body_in_crop(
+    matrix: npt.NDArray[np.float64],
+    crop_px: int,
+    *,
+    camera: npt.ArrayLike,
+    rotations: npt.ArrayLike,
+    translation_m: npt.ArrayLike,
+    betas: npt.ArrayLike,
+) -> BodyLabel:
+    """A body after its picture went through a similarity (2, 3), whose turn is one of the camera.
+
+    ``camera`` (4,) is fx, fy, cx, cy in px of the picture; the rest is as in :class:`BodyLabel`.
+    """
+    intrinsics, turned = np.asarray(camera, np.float64), np.array(rotations, np.float64)
+    turn, scale = turn_of(matrix), np.sqrt(np.linalg.det(matrix[:, :2])) * 2.0 / crop_px
+    center = (matrix[:, :2] @ intrinsics[2:] + matrix[:, 2] + 0.5) * (2.0 / crop_px) - 1.0
+    turned[0] = turn @ turned[0]
+    return BodyLabel(
+        np.array([*(intrinsics[:2] * scale), *center], np.float32),
+        turned.astype(np.float32),
+        (turn @ np.asarray(translation_m, np.float64)).astype(np.float32),
+        np.asarray(betas, np.float32),
+    )
 
 
 @dataclass(frozen=True)

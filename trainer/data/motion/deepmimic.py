@@ -12,43 +12,24 @@ from kinestream.geometry.rotation import matrix_from_quat
 from kinestream.trainer.data.motion.source import FloatArray, MocapError, SourceMotion, compose_global
 
 COLUMNS = 44
-# name, parent, columns of the rotation (4: quaternion wxyz, 1: angle about the local z axis)
-_JOINTS: tuple[tuple[str, int, slice | None], ...] = (
-    ("root", -1, slice(4, 8)),
-    ("chest", 0, slice(8, 12)),
-    ("neck", 1, slice(12, 16)),
-    ("right_hip", 0, slice(16, 20)),
-    ("right_knee", 3, slice(20, 21)),
-    ("right_ankle", 4, slice(21, 25)),
-    ("right_shoulder", 1, slice(25, 29)),
-    ("right_elbow", 6, slice(29, 30)),
-    ("right_wrist", 7, None),
-    ("left_hip", 0, slice(30, 34)),
-    ("left_knee", 9, slice(34, 35)),
-    ("left_ankle", 10, slice(35, 39)),
-    ("left_shoulder", 1, slice(39, 43)),
-    ("left_elbow", 12, slice(43, 44)),
-    ("left_wrist", 13, None),
-)
-# Joint offsets of DeepMimic's humanoid3d skeleton, in its own axes (x forward, y up, z right).
-_OFFSETS_M = np.array(
-    [
-        (0.0, 0.0, 0.0),
-        (0.0, 0.236151, 0.0),
-        (0.0, 0.223894, 0.0),
-        (0.0, 0.0, 0.084887),
-        (0.0, -0.421546, 0.0),
-        (0.0, -0.409870, 0.0),
-        (-0.024050, 0.243500, 0.183110),
-        (0.0, -0.274788, 0.0),
-        (0.0, -0.258947, 0.0),
-        (0.0, 0.0, -0.084887),
-        (0.0, -0.421546, 0.0),
-        (0.0, -0.409870, 0.0),
-        (-0.024050, 0.243500, -0.183110),
-        (0.0, -0.274788, 0.0),
-        (0.0, -0.258947, 0.0),
-    ]
+# name, parent, columns of the rotation (4: quaternion wxyz, 1: angle about the local z axis), and offset in
+# DeepMimic's own axes (x forward, y up, z right) of its humanoid3d skeleton
+_SKELETON: tuple[tuple[str, int, slice | None, tuple[float, float, float]], ...] = (
+    ("root", -1, slice(4, 8), (0.0, 0.0, 0.0)),
+    ("chest", 0, slice(8, 12), (0.0, 0.236151, 0.0)),
+    ("neck", 1, slice(12, 16), (0.0, 0.223894, 0.0)),
+    ("right_hip", 0, slice(16, 20), (0.0, 0.0, 0.084887)),
+    ("right_knee", 3, slice(20, 21), (0.0, -0.421546, 0.0)),
+    ("right_ankle", 4, slice(21, 25), (0.0, -0.409870, 0.0)),
+    ("right_shoulder", 1, slice(25, 29), (-0.024050, 0.243500, 0.183110)),
+    ("right_elbow", 6, slice(29, 30), (0.0, -0.274788, 0.0)),
+    ("right_wrist", 7, None, (0.0, -0.258947, 0.0)),
+    ("left_hip", 0, slice(30, 34), (0.0, 0.0, -0.084887)),
+    ("left_knee", 9, slice(34, 35), (0.0, -0.421546, 0.0)),
+    ("left_ankle", 10, slice(35, 39), (0.0, -0.409870, 0.0)),
+    ("left_shoulder", 1, slice(39, 43), (-0.024050, 0.243500, -0.183110)),
+    ("left_elbow", 12, slice(43, 44), (0.0, -0.274788, 0.0)),
+    ("left_wrist", 13, None, (0.0, -0.258947, 0.0)),
 )
 # from DeepMimic's axes to ours (x left, y up, z forward)
 _AXES = np.array([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
@@ -78,8 +59,8 @@ def load_deepmimic(path: Path) -> SourceMotion:
             raise MocapError(f"{path}, key 'Frames', frame {frame}: expected {COLUMNS} finite numbers")
     rows = np.array(content["Frames"], dtype=np.float64)
 
-    local = np.broadcast_to(np.eye(3), (len(rows), len(_JOINTS), 3, 3)).copy()
-    for joint, (name, _, columns) in enumerate(_JOINTS):
+    local = np.broadcast_to(np.eye(3), (len(rows), len(_SKELETON), 3, 3)).copy()
+    for joint, (name, _, columns, _) in enumerate(_SKELETON):
         if columns is None:
             continue
         values = rows[:, columns]
@@ -93,12 +74,12 @@ def load_deepmimic(path: Path) -> SourceMotion:
     local = _AXES @ local @ _AXES.T
     translation = rows[:, 1:4] @ _AXES.T
     local, translation, fps = _uniform(path, rows[:, 0], local, translation)
-    parents = tuple(parent for _, parent, _ in _JOINTS)
+    parents = tuple(parent for _, parent, _, _ in _SKELETON)
     return SourceMotion(
         name=str(path),
-        joint_names=tuple(name for name, _, _ in _JOINTS),
+        joint_names=tuple(name for name, _, _, _ in _SKELETON),
         parents=parents,
-        offsets_m=_OFFSETS_M @ _AXES.T,
+        offsets_m=np.array([offset for _, _, _, offset in _SKELETON]) @ _AXES.T,
         global_rotations=compose_global(local, parents),
         root_translation_m=translation,
         fps=fps,

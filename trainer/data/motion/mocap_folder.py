@@ -17,7 +17,7 @@ from kinestream.trainer.data.motion.asf_amc import load_amc
 from kinestream.trainer.data.motion.bvh import load_bvh
 from kinestream.trainer.data.motion.clip import MotionClip
 from kinestream.trainer.data.motion.deepmimic import load_deepmimic
-from kinestream.trainer.data.motion.resample import low_pass_root
+from kinestream.trainer.data.motion.low_pass import low_pass_root
 from kinestream.trainer.data.motion.retarget import find_map, retarget, to_floor
 from kinestream.trainer.data.motion.sanity import limit_excess
 from kinestream.trainer.data.motion.source import FloatArray, MocapError

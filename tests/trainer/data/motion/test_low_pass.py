@@ -1,11 +1,10 @@
-"""Resampling by slerp, and the zero-phase low-pass of the root."""
+"""The zero-phase low-pass of the root."""
 
 import numpy as np
-import pytest
 from scipy.spatial.transform import Rotation
 
 from kinestream.trainer.data.motion.clip import MotionClip
-from kinestream.trainer.data.motion.resample import continuous_quat, low_pass, low_pass_root, resample
+from kinestream.trainer.data.motion.low_pass import continuous_quat, low_pass, low_pass_root
 
 
 def turning(frames: int = 61, fps: float = 60.0, rate: float = 2.0) -> MotionClip:
@@ -14,23 +13,6 @@ def turning(frames: int = 61, fps: float = 60.0, rate: float = 2.0) -> MotionCli
     vectors[:, :, 1] = rate * times[:, None] * np.linspace(0.1, 1.0, 22)
     rotations = Rotation.from_rotvec(vectors.reshape(-1, 3)).as_matrix().reshape(frames, 22, 3, 3)
     return MotionClip("turn", rotations, np.stack([times, 1 + 0 * times, -times], 1), fps)
-
-
-@pytest.mark.parametrize("fps", [15.0, 24.0, 30.0, 59.0, 60.0, 90.0, 120.0])
-def test_uniform_turning_stays_uniform(fps: float) -> None:
-    out = resample(turning(), fps)
-    times = np.arange(len(out)) / fps
-    assert len(out) == int(np.floor(fps + 1e-6)) + 1
-    angles = Rotation.from_matrix(out.rotations[:, 21]).as_rotvec()[:, 1]
-    np.testing.assert_allclose(angles, 2.0 * times, atol=1e-6)
-    np.testing.assert_allclose(out.root_translation_m[:, 0], times, atol=1e-9)
-    assert out.fps == fps
-
-
-def test_short_clips_and_bad_rates() -> None:
-    assert len(resample(turning(1), 30.0)) == 1
-    with pytest.raises(ValueError, match="fps"):
-        resample(turning(), 0.0)
 
 
 def test_low_pass_removes_jitter_without_lag_and_keeps_the_joints() -> None:

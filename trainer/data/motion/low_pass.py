@@ -1,4 +1,4 @@
-"""Time: resampling by slerp and zero-phase low-pass filters of rotations and translations."""
+"""Zero-phase low-pass filters of rotations and translations."""
 
 from __future__ import annotations
 
@@ -7,33 +7,9 @@ from dataclasses import replace
 import numpy as np
 from scipy.signal import butter, sosfiltfilt
 
-from kinestream.geometry.rotation import matrix_from_quat, quat_from_matrix, slerp
+from kinestream.geometry.rotation import matrix_from_quat, quat_from_matrix
 from kinestream.trainer.data.motion.clip import MotionClip
 from kinestream.trainer.data.motion.source import FloatArray
-
-
-def resample(clip: MotionClip, fps: float) -> MotionClip:
-    """The clip at another frame rate: rotations by slerp, translation linearly; the first frame stays.
-
-    Low-pass the clip first when going to a much lower rate and motion above its Nyquist frequency matters.
-    """
-    if not fps > 0:
-        raise ValueError(f"{clip.name}: fps must be positive, found {fps}")
-    if fps == clip.fps or len(clip) < 2:
-        return replace(clip, fps=fps) if len(clip) < 2 else clip
-    # the small tolerance keeps the last frame when the rates are multiples
-    count = int(np.floor((len(clip) - 1) * fps / clip.fps + 1e-6)) + 1
-    at = np.minimum(np.arange(count) * clip.fps / fps, len(clip) - 1)
-    low = np.minimum(at.astype(int), len(clip) - 2)
-    fraction = at - low
-    rotations = slerp(
-        clip.rotations[low],
-        clip.rotations[low + 1],
-        np.broadcast_to(fraction[:, None], (count, clip.rotations.shape[1])).copy(),
-    )
-    start, stop = clip.root_translation_m[low], clip.root_translation_m[low + 1]
-    translation = start + fraction[:, None] * (stop - start)
-    return replace(clip, rotations=rotations, root_translation_m=translation, fps=fps)
 
 
 def low_pass_root(clip: MotionClip, cutoff_hz: float) -> MotionClip:
