@@ -124,6 +124,20 @@ def keypoint_array(points: dict[str, Sequence[float]]) -> Floats:
     return result
 
 
+def video_people(
+    video: Path, joints_px: FloatArray, columns: dict[str, int], *, stride: int
+) -> list[AnnotatedPerson]:
+    """Every ``stride``-th frame of a video with joints (T, N, 2); ``columns`` are those of our keypoints."""
+    return [
+        AnnotatedPerson(
+            video,
+            keypoint_array({name: (*joints_px[frame, joint], 1.0) for name, joint in columns.items()}),
+            frame=frame,
+        )
+        for frame in range(0, len(joints_px), stride)
+    ]
+
+
 def read_picture(path: Path, frame: int | None = None) -> Image:
     """A picture, or one frame of a video, as RGB; ``ValueError`` when there is no such frame."""
     if frame is None:

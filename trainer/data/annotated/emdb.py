@@ -15,11 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kinestream.body.skeleton import NUM_BETAS
-from kinestream.geometry.rotation import matrix_from_axis_angle
 from kinestream.trainer.data.annotated.annotated import AnnotationError, FloatArray
 from kinestream.trainer.data.annotated.pickled_arrays import as_array
 from kinestream.trainer.data.annotated.restricted_unpickler import PickleRefusedError, read_pickle
-from kinestream.trainer.data.motion.clip import NUM_BODY_JOINTS, REST_JOINTS_M
+from kinestream.trainer.data.annotated.threedpw import in_camera
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,20 +51,17 @@ def load_sequence(path: Path) -> SequenceEMDB:
         vectors = np.concatenate([as_array(smpl["poses_root"]), as_array(smpl["poses_body"])], 1)
         count = len(vectors)
         vectors = vectors.astype(np.float64).reshape(count, -1, 3)
-        rotations = matrix_from_axis_angle(vectors[:, :NUM_BODY_JOINTS])
         extrinsics = as_array(camera["extrinsics"]).astype(np.float64)
         valid = as_array(content["good_frames_mask"]).astype(bool)
         if extrinsics.shape != (count, 4, 4) or valid.shape != (count,):
             raise ValueError(f"{count} poses, {extrinsics.shape} cameras, {valid.shape} good frames")
-        rotations[:, 0] = extrinsics[:, :3, :3] @ rotations[:, 0]
-        # `trans` moves the model's origin; the pelvis of SMPL's template lies this far from it
-        pelvis = as_array(smpl["trans"]).astype(np.float64) + REST_JOINTS_M[0]
+        rotations, pelvis = in_camera(vectors, extrinsics, as_array(smpl["trans"]).astype(np.float64))
         return SequenceEMDB(
             str(content["name"]),
             tuple(path.parent / "images" / f"{frame:05d}.jpg" for frame in range(count)),
             matrix[[0, 1, 0, 1], [0, 1, 2, 2]],
             rotations,
-            (extrinsics[:, :3, :3] @ pelvis[:, :, None])[..., 0] + extrinsics[:, :3, 3],
+            pelvis,
             as_array(smpl["betas"]).astype(np.float64)[:NUM_BETAS],
             valid,
         )

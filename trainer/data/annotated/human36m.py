@@ -17,7 +17,7 @@ from kinestream.trainer.data.annotated.annotated import (
     AnnotatedPerson,
     AnnotationError,
     FloatArray,
-    keypoint_array,
+    video_people,
 )
 
 JOINT_COLUMNS: Final[dict[str, int]] = {
@@ -47,16 +47,7 @@ class View36M:
 
     def people(self, *, stride: int = 25) -> list[AnnotatedPerson]:
         """Every ``stride``-th frame with its keypoints."""
-        return [
-            AnnotatedPerson(
-                self.video,
-                keypoint_array(
-                    {name: (*self.joints_px[frame, joint], 1.0) for name, joint in JOINT_COLUMNS.items()}
-                ),
-                frame=frame,
-            )
-            for frame in range(0, len(self.joints_px), stride)
-        ]
+        return video_people(self.video, self.joints_px, JOINT_COLUMNS, stride=stride)
 
 
 def load_human36m(folder: Path, subjects: tuple[str, ...]) -> list[View36M]:

@@ -16,7 +16,7 @@ from kinestream.trainer.data.annotated.annotated import (
     AnnotatedPerson,
     AnnotationError,
     FloatArray,
-    keypoint_array,
+    video_people,
 )
 
 JOINT_NAMES: Final = (
@@ -47,15 +47,8 @@ class View3DHP:
 
     def people(self, *, stride: int = 25) -> list[AnnotatedPerson]:
         """Every ``stride``-th frame with its keypoints."""
-        rows = [(row, name) for row, name in enumerate(JOINT_NAMES) if name is not None]
-        return [
-            AnnotatedPerson(
-                self.video,
-                keypoint_array({name: (*self.joints_px[frame, row], 1.0) for row, name in rows}),
-                frame=frame,
-            )
-            for frame in range(0, len(self.joints_px), stride)
-        ]
+        columns = {name: row for row, name in enumerate(JOINT_NAMES) if name is not None}
+        return video_people(self.video, self.joints_px, columns, stride=stride)
 
 
 def load_3dhp(folder: Path) -> list[View3DHP]:

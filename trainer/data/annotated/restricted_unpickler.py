@@ -31,9 +31,8 @@ RECONSTRUCT: Final = _names("_reconstruct", "numpy.core.multiarray", "numpy._cor
 FROM_BUFFER: Final = _names("_frombuffer", "numpy.core.numeric", "numpy._core.numeric")
 SCALAR: Final = _names("scalar", "numpy.core.multiarray", "numpy._core.multiarray")
 SPARSE: Final = _names("csc_matrix", "scipy.sparse.csc", "scipy.sparse._csc")
-CHUMPY: Final = frozenset(
-    {("chumpy.ch", n) for n in ("Ch", "MatVecMult")}
-    | {("chumpy.reordering", n) for n in ("Select", "Reshape")}
+CHUMPY: Final = frozenset({("chumpy.ch", "Ch"), ("chumpy.ch", "MatVecMult")}) | frozenset(
+    {("chumpy.reordering", "Select"), ("chumpy.reordering", "Reshape")}
 )
 _SET: Final = _names("set", "__builtin__", "builtins")
 _OBJECT: Final = _names("object", "__builtin__", "builtins")

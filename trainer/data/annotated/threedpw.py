@@ -106,6 +106,22 @@ def load_sequence(path: Path, images: Path) -> list[Sequence3DPW]:
     return people
 
 
+def in_camera(
+    vectors: FloatArray, world_to_camera: FloatArray, trans_m: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """SMPL poses in the world -> rotations (T, 22, 3, 3) with the root in the camera, and pelvis (T, 3).
+
+    Args:
+        vectors: (T, 24, 3) rotation vectors of all joints.
+        world_to_camera: (T, 4, 4).
+        trans_m: (T, 3) of the model's origin, from which the pelvis of SMPL's template is some way off.
+    """
+    turn, shift = world_to_camera[:, :3, :3], world_to_camera[:, :3, 3]
+    rotations = matrix_from_axis_angle(vectors[:, :NUM_BODY_JOINTS])
+    rotations[:, 0] = turn @ rotations[:, 0]
+    return rotations, (turn @ (trans_m + REST_JOINTS_M[0])[:, :, None])[..., 0] + shift
+
+
 def _person(
     content: dict[str, Any],
     number: int,
@@ -116,11 +132,8 @@ def _person(
 ) -> Sequence3DPW:
     vectors = as_array(content["poses"][number]).astype(np.float64)
     count = len(vectors)
-    rotations = matrix_from_axis_angle(vectors.reshape(count, -1, 3)[:, :NUM_BODY_JOINTS])
-    turn, shift = cam_poses[:count, :3, :3], cam_poses[:count, :3, 3]
-    rotations[:, 0] = turn @ rotations[:, 0]
-    # `trans` moves the model's origin; the pelvis of SMPL's template lies this far from it
-    pelvis = as_array(content["trans"][number]).astype(np.float64) + REST_JOINTS_M[0]
+    trans_m = as_array(content["trans"][number]).astype(np.float64)
+    rotations, pelvis = in_camera(vectors.reshape(count, -1, 3), cam_poses[:count], trans_m)
     detections = as_array(content["poses2d"][number]).astype(np.float64).transpose(0, 2, 1)
     valid = as_array(content["campose_valid"][number]).astype(bool)
     if detections.shape != (count, 18, 3) or valid.shape != (count,) or len(cam_poses) != count:
@@ -133,7 +146,7 @@ def _person(
         tuple(images / name / f"image_{frame:05d}.jpg" for frame in range(count)),
         intrinsics,
         rotations,
-        (turn @ pelvis[:, :, None])[..., 0] + shift,
+        pelvis,
         as_array(content["betas"][number]).astype(np.float64)[:NUM_BETAS],
         detections,
         valid,

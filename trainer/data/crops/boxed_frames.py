@@ -27,8 +27,8 @@ Floats = npt.NDArray[np.float32]
 
 _GRAY = (114, 114, 114)
 """Around a letterboxed picture, as the detector has it."""
-_MIN_VISIBLE = 0.35
-_MIN_SIDE_PX = 14.0
+MIN_VISIBLE = 0.35
+MIN_SIDE_PX = 14.0
 
 
 class FrameSource(Protocol):
@@ -78,7 +78,7 @@ class BoxedFrames:
         )
         placed = boxes * np.tile(size * scale, 2) + np.tile(corner, 2)
         cut = np.clip(placed, 0, [width, height, width, height])
-        known = _seen(cut, placed)
+        known = visible_enough(cut, placed)
         for left, top, right, bottom in cut[~known]:  # nobody is in a frame without a box
             frame[math.floor(top) : math.ceil(bottom), math.floor(left) : math.ceil(right)] = _GRAY
         return damage(rng, frame), cut[known].astype(np.float32)
@@ -95,8 +95,8 @@ class MixedFrames:
         return self._sources.draw(rng).sample(rng, shape=shape)
 
 
-def _seen(cut: npt.NDArray[np.float64], whole: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+def visible_enough(cut: npt.NDArray[np.floating], whole: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
     """Which boxes (P, 4), cut to the frame, still show enough of the person."""
     sides, of = cut[:, 2:] - cut[:, :2], whole[:, 2:] - whole[:, :2]
     share = sides.prod(1) / np.maximum(of.prod(1), 1e-9)
-    return np.asarray((share >= _MIN_VISIBLE) & (sides.max(1) >= _MIN_SIDE_PX))
+    return np.asarray((share >= MIN_VISIBLE) & (sides.max(1) >= MIN_SIDE_PX))

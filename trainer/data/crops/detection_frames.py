@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kinestream.trainer.data.crops.backdrops import Backdrops
+from kinestream.trainer.data.crops.boxed_frames import MIN_SIDE_PX, MIN_VISIBLE, visible_enough
 from kinestream.trainer.data.crops.crop_pool import over
 from kinestream.trainer.data.photos.image_augment import blob, damage
 from kinestream.trainer.data.photos.image_file import decode, packed_image
@@ -20,8 +21,6 @@ from kinestream.trainer.data.weighted import Weighted
 Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
-_MIN_VISIBLE = 0.35
-_MIN_SIDE_PX = 14.0
 _EMPTY_RATE = 0.15
 _WHOLE_PHOTO_RATE = 0.2
 _DECOY_RATE = 0.5
@@ -129,9 +128,7 @@ class DetectionFrames:
         )
         placed = box * scale + np.tile(corner, 2)
         seen = np.clip(placed, 0, [width, height, width, height]).astype(np.float32)
-        share = float(np.prod(seen[2:] - seen[:2]) / max(np.prod(placed[2:] - placed[:2]), 1.0))
-        known = share >= _MIN_VISIBLE and (seen[2:] - seen[:2]).max() >= _MIN_SIDE_PX
-        return damage(rng, frame), np.array([seen] if known else [], np.float32).reshape(-1, 4)
+        return damage(rng, frame), seen[None][visible_enough(seen[None], placed[None])]
 
 
 def _add_decoy(rng: np.random.Generator, frame: Image, filler: Image) -> None:
@@ -170,14 +167,14 @@ def _visible_box(mask: npt.NDArray[np.bool_], box: Floats) -> Floats | None:
     """The box cut to the frame; None where too little of the person is to be seen."""
     height, width = mask.shape
     clipped = np.clip(box, 0, [width, height, width, height]).astype(np.float32)
-    if (clipped[2:] - clipped[:2]).max() < _MIN_SIDE_PX:
+    if (clipped[2:] - clipped[:2]).max() < MIN_SIDE_PX:
         return None
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
         return None
     seen = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
     share = float(np.prod(seen[2:] - seen[:2]) / max(np.prod(box[2:] - box[:2]), 1.0))
-    return seen if share >= _MIN_VISIBLE else None
+    return seen if share >= MIN_VISIBLE else None
 
 
 def _tight(rgba: Image) -> CutOut:
