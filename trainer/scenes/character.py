@@ -140,31 +140,21 @@ def _visible_faces(
     faces, uv_faces = np.empty_like(surface.faces), np.empty_like(surface.uv_faces)
     coarse = np.empty_like(surface.coarse_faces)
     count = np.zeros(2, np.int64)
-    _select(surface.faces, marked, first_vertex, faces, count[:1])
-    _select_like(surface.faces, surface.uv_faces, marked, first_uv, uv_faces)
-    _select(surface.coarse_faces, marked, first_vertex, coarse, count[1:])
+    _select(surface.faces, surface.faces, marked, first_vertex, faces, count[:1])
+    _select(surface.faces, surface.uv_faces, marked, first_uv, uv_faces, count[:1])
+    _select(surface.coarse_faces, surface.coarse_faces, marked, first_vertex, coarse, count[1:])
     return faces[: count[0]], uv_faces[: count[0]], coarse[: count[1]]
 
 
 @compiled
-def _select(faces: _Array, marked: _Array, offset: int, out: _Array, count: _Array) -> None:
+def _select(faces: _Array, values: _Array, marked: _Array, offset: int, out: _Array, count: _Array) -> None:
     n = 0
     for t in range(faces.shape[0]):
         if not (marked[faces[t, 0]] and marked[faces[t, 1]] and marked[faces[t, 2]]):
             for i in range(3):
-                out[n, i] = faces[t, i] + offset
+                out[n, i] = values[t, i] + offset
             n += 1
     count[0] = n
-
-
-@compiled
-def _select_like(faces: _Array, others: _Array, marked: _Array, offset: int, out: _Array) -> None:
-    n = 0
-    for t in range(faces.shape[0]):
-        if not (marked[faces[t, 0]] and marked[faces[t, 1]] and marked[faces[t, 2]]):
-            for i in range(3):
-                out[n, i] = others[t, i] + offset
-            n += 1
 
 
 def _dye(colour: tuple[int, int, int], median: float) -> tuple[float, float, float]:

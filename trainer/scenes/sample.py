@@ -1,7 +1,7 @@
 """What a scene gives: pictures and exact labels."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -51,26 +51,6 @@ class Sample:
     def keypoints_crop_px(self) -> npt.NDArray[np.float32]:
         """Keypoints (23, 2) in crop pixels."""
         return self.crop.to_crop(self.person.keypoints_px).astype(np.float32)
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Everything as arrays, for shards and batches.
-
-        image, part_map, rotations, betas, translation_m, joints_cam_m, keypoints_cam_m, keypoints_px (full
-        picture), keypoints_crop_px, visibility, box_xyxy_px, camera (6,): width, height, fx, fy, cx, cy in
-        pixels of the full picture; crop (3,): centre x, y and side in pixels of the full picture; seed.
-        """
-        camera, crop = self.camera, self.crop
-        return {
-            "image": self.image,
-            "part_map": self.part_map,
-            **vars(self.person),
-            "keypoints_crop_px": self.keypoints_crop_px,
-            "camera": np.array(
-                [camera.width_px, camera.height_px, *camera.focal_px, *camera.center_px], np.float32
-            ),
-            "crop": np.array([*crop.center_px, crop.side_px], np.float32),
-            "seed": np.array(self.seed, np.int64),
-        }
 
     def __repr__(self) -> str:
         return f"Sample({_shapes(self)})"

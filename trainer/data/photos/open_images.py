@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -34,14 +33,6 @@ class BoxedPhoto:
     path: Path
     boxes: FloatArray
     group: npt.NDArray[np.bool_]
-
-    def boxes_px(self) -> FloatArray:
-        """Boxes (N, 4) in px; reads the picture for its size."""
-        image = cv2.imread(str(self.path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise FileNotFoundError(f"no readable picture at {self.path}")
-        height, width = image.shape[:2]
-        return self.boxes * (width, height, width, height) - 0.5
 
 
 def load_open_images(boxes: Path, images: Path) -> list[BoxedPhoto]:
