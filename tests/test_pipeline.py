@@ -266,7 +266,7 @@ def test_a_paced_file_counts_like_a_camera(block_models: Models, block_video: Vi
         assert tracker.clock == "monotonic"
         assert all(before <= frame.t_capture_ns <= time.monotonic_ns() for frame in frames)
         assert len(frames) + tracker.stats()["dropped"] == 12
-        assert 0 < tracker.stats()["latency_ms"]["p50"] < 2000
+        assert 0 < tracker.stats()["latency_ms"]["p50"] < (time.monotonic_ns() - before) / 1e6
 
 
 def test_an_open_source_can_be_passed(block_models: Models, block_video: Video) -> None:
@@ -349,13 +349,15 @@ def test_a_fixed_rate_fills_the_gaps_between_frames(block_models: Models, block_
             with contextlib.suppress(StreamTimeoutError):
                 subscriber.receive(timeout_ms=50)
         path = block_video(walk(10), fps=5)
+        before = time.monotonic_ns()
         with Tracker(path, policy="paced", models=block_models, publisher=publisher, rate_hz=50) as tracker:
             frames = list(tracker)
+        after = time.monotonic_ns()
         messages = [subscriber.receive(timeout_ms=1000) for _ in range(publisher.sequence)]
     assert len(messages) > 2 * len(frames)
     times = np.array([message.frame.t_capture_ns + message.lead_ns for message in messages])
     assert (np.diff(times) > 0).all(), "each prediction is for a later time"
-    assert all(abs(m.t_publish_ns - m.frame.t_capture_ns - m.lead_ns) < 2e9 for m in messages)
+    assert all(before <= m.frame.t_capture_ns + m.lead_ns <= m.t_publish_ns <= after for m in messages)
 
 
 def test_rates_and_leads_that_make_no_sense_are_refused(block_models: Models, block_video: Video) -> None:

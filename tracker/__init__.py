@@ -40,24 +40,10 @@ _HOME = {
 }
 
 __all__ = [
-    "BodyModel",
-    "BodyOutput",
-    "Camera",
-    "CaptureError",
-    "Frame",
-    "FrameSource",
-    "Models",
-    "Person",
-    "PoseError",
-    "PoseFrame",
-    "PoseMessage",
-    "Publisher",
-    "Subscriber",
-    "Tracker",
-    "load_body",
-    "load_camera",
-    "open_source",
-]
+    "BodyModel", "BodyOutput", "Camera", "CaptureError", "Frame", "FrameSource", "Models", "Person",
+    "PoseError", "PoseFrame", "PoseMessage", "Publisher", "Subscriber", "Tracker", "load_body",
+    "load_camera", "open_source",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

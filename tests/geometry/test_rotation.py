@@ -220,13 +220,13 @@ def test_random_rotations_are_uniform_and_seeded() -> None:
 
 def test_numpy_and_torch_agree_and_keep_kind_and_dtype() -> None:
     vector = hard_vectors(torch.float32)
-    from_torch, from_numpy = rot.exp_so3(vector), rot.exp_so3(vector.numpy())
+    from_torch, from_numpy = rot.matrix_from_axis_angle(vector), rot.matrix_from_axis_angle(vector.numpy())
     assert isinstance(from_numpy, np.ndarray) and from_numpy.dtype == np.float32
     np.testing.assert_array_equal(from_numpy, from_torch.numpy())
     frozen = vector.numpy().copy()
     frozen.flags.writeable = False
-    np.testing.assert_array_equal(rot.exp_so3(frozen), from_numpy)
-    assert rot.exp_so3(np.zeros((0, 5, 3))).shape == (0, 5, 3, 3)
+    np.testing.assert_array_equal(rot.matrix_from_axis_angle(frozen), from_numpy)
+    assert rot.matrix_from_axis_angle(np.zeros((0, 5, 3))).shape == (0, 5, 3, 3)
 
 
 def test_errors_name_the_function_and_both_shapes() -> None:
@@ -235,9 +235,9 @@ def test_errors_name_the_function_and_both_shapes() -> None:
     with pytest.raises(TypeError, match="tensors only or numpy arrays only, found ndarray, Tensor"):
         rot.geodesic_distance(np.eye(3), torch.eye(3))  # type: ignore[type-var]
     with pytest.raises(TypeError, match="float32 or float64, found int64"):
-        rot.exp_so3(np.zeros(3, int))
+        rot.matrix_from_axis_angle(np.zeros(3, int))
     with pytest.raises(TypeError, match="found list"):
-        rot.exp_so3([0.0, 0.0, 0.0])  # type: ignore[type-var]
+        rot.matrix_from_axis_angle([0.0, 0.0, 0.0])  # type: ignore[type-var]
     with pytest.raises(ValueError, match="positive sum"):
         rot.geodesic_mean(np.tile(np.eye(3), (2, 1, 1)), np.zeros(2))
     with pytest.raises(ValueError, match="N >= 1"):

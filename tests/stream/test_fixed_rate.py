@@ -20,12 +20,12 @@ def beats(rate_hz: float, count: int, *, slow_s: float = 0.0) -> np.ndarray:
         if len(times) == count:
             enough.set()
 
-    cadence = FixedRate(rate_hz, tick)
-    cadence.start()
+    fixed_rate = FixedRate(rate_hz, tick)
+    fixed_rate.start()
     assert enough.wait(20)
-    cadence.stop()
-    cadence.stop()
-    assert cadence.error is None
+    fixed_rate.stop()
+    fixed_rate.stop()
+    assert fixed_rate.error is None
     return np.array(times)
 
 
@@ -43,10 +43,10 @@ def test_an_error_ends_it_and_is_kept() -> None:
     def tick(t_ns: int) -> None:
         raise ValueError("no body")
 
-    cadence = FixedRate(1000, tick)
-    cadence.start()
-    cadence._thread.join(10)
-    assert isinstance(cadence.error, ValueError)
+    fixed_rate = FixedRate(1000, tick)
+    fixed_rate.start()
+    fixed_rate._thread.join(10)
+    assert isinstance(fixed_rate.error, ValueError)
 
 
 def test_stop_before_start_and_impossible_rates() -> None:

@@ -44,15 +44,9 @@ MAX_VERTICES: Final = 200_000
 NUM_POSE_FEATURES: Final = (NUM_JOINTS - 1) * 9
 
 REQUIRED_KEYS: Final = (
-    "v_template",
-    "shapedirs",
-    "J_regressor",
-    "weights",
-    "kintree_table",
-    "f",
-    "part_labels",
+    "v_template", "shapedirs", "J_regressor", "weights", "kintree_table", "f", "part_labels",
     "keypoint_regressor",
-)
+)  # fmt: skip
 _NAMES: Final = {
     "format": (BODY_FORMAT,),
     "joint_names": JOINT_NAMES,

@@ -35,10 +35,6 @@ def axis_angle_from_matrix(matrix: Array) -> Array:
     return _apply("axis_angle_from_matrix", _axis_angle_from_matrix, (matrix, (3, 3)))
 
 
-exp_so3 = matrix_from_axis_angle
-log_so3 = axis_angle_from_matrix
-
-
 def matrix_from_quat(quat_wxyz: Array) -> Array:
     """Quaternions (..., 4), any length but zero -> matrices (..., 3, 3); zero gives the identity."""
     return _apply("matrix_from_quat", _matrix_from_quat, (quat_wxyz, (4,)))

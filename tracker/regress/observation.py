@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, fields
 
+import numpy as np
+
 from kinestream.body.skeleton import NUM_BETAS, NUM_KEYPOINTS
 from kinestream.kernels.array_types import Float32Array
 
@@ -37,23 +39,16 @@ class Observations:
     betas_std: Float32Array
 
     def __post_init__(self) -> None:
-        persons, latent = len(self.presence), self.z.shape[-1]
-        expected = {
-            "presence": (persons,),
-            "keypoints_px": (persons, NUM_KEYPOINTS, 3),
-            "z": (persons, latent),
-            "z_std": (persons, latent),
-            "root_quat_wxyz": (persons, 4),
-            "root_std_rad": (persons,),
-            "translation_m": (persons, 3),
-            "translation_std_m": (persons, 3),
-            "betas": (persons, NUM_BETAS),
-            "betas_std": (persons, NUM_BETAS),
-        }
+        expected = _shapes(len(self.presence), self.z.shape[-1])
         for name, shape in expected.items():
             found = getattr(self, name).shape
             if found != shape:
                 raise ValueError(f"Observations.{name}: expected shape {shape}, found {found}")
+
+    @classmethod
+    def of_nobody(cls, latent_size: int) -> "Observations":
+        """No person, and latents of this size."""
+        return cls(**{name: np.zeros(shape, np.float32) for name, shape in _shapes(0, latent_size).items()})
 
     def __len__(self) -> int:
         return len(self.presence)
@@ -62,3 +57,19 @@ class Observations:
         """The shapes of all fields."""
         shapes = ", ".join(f"{entry.name}={getattr(self, entry.name).shape}" for entry in fields(self))
         return f"Observations({shapes})"
+
+
+def _shapes(persons: int, latent: int) -> dict[str, tuple[int, ...]]:
+    """Of all fields, by name."""
+    return {
+        "presence": (persons,),
+        "keypoints_px": (persons, NUM_KEYPOINTS, 3),
+        "z": (persons, latent),
+        "z_std": (persons, latent),
+        "root_quat_wxyz": (persons, 4),
+        "root_std_rad": (persons,),
+        "translation_m": (persons, 3),
+        "translation_std_m": (persons, 3),
+        "betas": (persons, NUM_BETAS),
+        "betas_std": (persons, NUM_BETAS),
+    }

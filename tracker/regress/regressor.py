@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kinestream.body.skeleton import NUM_BETAS, NUM_KEYPOINTS
+from kinestream.body.skeleton import NUM_KEYPOINTS
 from kinestream.engines.engine import Engine, NetworkInput, compile_network
 from kinestream.geometry.camera import Camera
 from kinestream.geometry.compiled_rotation import matrix_from_sixd, quat_from_matrix
@@ -85,7 +85,7 @@ class Regressor:
         """
         boxes = _checked_boxes(image_rgb, boxes_xyxy_px, camera)
         if not len(boxes):
-            return nobody(self.latent_size)
+            return Observations.of_nobody(self.latent_size)
         crops = [self._crop_of(box) for box in boxes]
         view = virtual_view([crop_intrinsics(crop, camera) for crop in crops])
         images = np.stack([crop.extract(image_rgb) for crop in crops])
@@ -124,26 +124,6 @@ def observations(output: RegressorOutput, crops: list[CropTransform], view: Virt
         translation_std_m=_float32(translation_std),
         betas=_float32(_float64(state.betas)),
         betas_std=_float32(np.exp(_float64(state.betas_log_std))),
-    )
-
-
-def nobody(latent_size: int) -> Observations:
-    """Observations of no person."""
-
-    def none(*shape: int) -> Float32Array:
-        return np.zeros((0, *shape), np.float32)
-
-    return Observations(
-        presence=none(),
-        keypoints_px=none(NUM_KEYPOINTS, 3),
-        z=none(latent_size),
-        z_std=none(latent_size),
-        root_quat_wxyz=none(4),
-        root_std_rad=none(),
-        translation_m=none(3),
-        translation_std_m=none(3),
-        betas=none(NUM_BETAS),
-        betas_std=none(NUM_BETAS),
     )
 
 

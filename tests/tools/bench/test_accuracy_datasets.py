@@ -14,7 +14,6 @@ from kinestream.body.skeleton import KEYPOINT_NAMES
 from kinestream.geometry.camera import Camera
 from kinestream.latent.flow import FlowConfig, PoseFlow
 from kinestream.regress.observation import Observations
-from kinestream.regress.regressor import nobody
 from kinestream.tools.bench.accuracy.datasets import human36m, posed_videos
 from kinestream.tools.bench.accuracy.evaluate import run_datasets
 from kinestream.trainer.data.annotated.annotated import AnnotationError
@@ -48,7 +47,7 @@ class Knows:
     def __call__(self, image: np.ndarray, boxes: object, camera: Camera) -> Observations:
         assert image.shape[:2] == (camera.height_px, camera.width_px)
         self.boxes.append(np.asarray(boxes)[0])
-        blank = nobody(self.z.shape[1])
+        blank = Observations.of_nobody(self.z.shape[1])
         fields = {name: np.zeros((1, *value.shape[1:]), np.float32) for name, value in vars(blank).items()}
         fields |= {"z": self.z, "root_quat_wxyz": self.quat, "translation_m": self.place}
         return Observations(**fields)
