@@ -1,6 +1,6 @@
 """How the regressor errs in motion: figures of a recording whose truth is exact.
 
-    python -m kinestream.trainer.prepare.record_observations --mocap CACHE --data DATA --out OBSERVED --split val
+    python -m kinestream.trainer.prepare.record_observations --mocap CACHE --data DATA --out OBSERVED
     python -m kinestream.tools.bench.filter.residuals OBSERVED --out residuals.json
 
 Errors are in the error state of `kinestream.filtering.error_state`: latent (D), root rotation vector (3),
