@@ -60,7 +60,8 @@ def train(
 
     def loss_of_step() -> tuple[Tensor, dict[str, Tensor]]:
         batch = lift_samples(poses, teacher.body, batch_size, step_generator(seed, run.step))
-        return teacher.loss(lifted(run.network, batch, teacher.flow.dim), teacher.targets(batch))
+        loss, terms = teacher.loss(lifted(run.network, batch, teacher.flow.dim), teacher.targets(batch))
+        return loss, terms
 
     run.train(
         loss_of_step,

@@ -169,10 +169,10 @@ class _Machine:
         elif name in ("GLOBAL", "STACK_GLOBAL"):
             module, label = argument.split(" ", 1) if name == "GLOBAL" else self._pop_many(2)
             push(_mentioned(str(module), str(label)))
-        elif name == "NEWOBJ":
-            push(_record(*self._pop_many(2), _INSTANTIABLE))
-        elif name == "REDUCE":
-            push(_reduced(*self._pop_many(2)))
+        elif name in ("NEWOBJ", "REDUCE"):
+            kind, arguments = self._pop_many(2)
+            built = name == "NEWOBJ"
+            push(_record(kind, arguments, _INSTANTIABLE) if built else _reduced(kind, arguments))
         elif name == "BUILD":
             self._build(self._pop())
         elif name not in _IGNORED:
