@@ -8,8 +8,18 @@ from kinestream.capture.frame import SourceInfo
 from kinestream.kernels.array_types import RgbImage
 
 
+class Piece(NamedTuple):
+    """What is wanted of a file, in seconds from its beginning; ``end_s`` None means to its end."""
+
+    start_s: float = 0.0
+    end_s: float | None = None
+
+
+WHOLE = Piece()
+
+
 class Picture(NamedTuple):
-    """A decoded picture: capture time on the source's clock, and pixels (H, W, 3) uint8 RGB, upright."""
+    """A picture as a player shows it: capture time on the source's clock, and pixels (H, W, 3) uint8 RGB."""
 
     t_capture_ns: int
     image_rgb: RgbImage
@@ -21,7 +31,10 @@ class Decoder(ABC):
     Attributes:
         name: for messages.
         corrupt: packets and pictures that could not be decoded so far.
+        remote: a camera or address, which may come later or come back.
     """
+
+    remote = False
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -37,6 +50,11 @@ class Decoder(ABC):
 
         Raises ``SourceLostError`` where a live source breaks off.
         """
+
+    @property
+    def jitter_ms(self) -> float | None:
+        """Usual error of a picture's arrival; None where there is none or it is not known yet."""
+        return None
 
     @abstractmethod
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from kinestream.capture.orientation import AS_STORED, PictureGeometry
 from kinestream.kernels.array_types import RgbImage
 from kinestream.pose import Clock as Clock
 
@@ -14,7 +15,7 @@ class Frame:
         index: number of the frame in its source, counting dropped and corrupt ones, from 0.
         t_capture_ns: when the picture was taken, on the source's clock (`SourceInfo.clock`).
         t_ready_ns: when the decoded picture was at hand here, on the monotonic clock.
-        image_rgb: (H, W, 3) uint8, upright.
+        image_rgb: (H, W, 3) uint8, as a player shows it.
     """
 
     index: int
@@ -40,6 +41,7 @@ class SourceInfo:
         live: pictures come at their own pace and cannot be asked for again.
         clock: what `Frame.t_capture_ns` counts.
         detail: codec or camera mode, for the log.
+        geometry: how the pictures were turned and stretched, which a calibration must follow.
     """
 
     name: str
@@ -50,6 +52,7 @@ class SourceInfo:
     live: bool
     clock: Clock
     detail: str = ""
+    geometry: PictureGeometry = AS_STORED
 
     def __str__(self) -> str:
         rate = f" at {self.fps:.4g} fps" if self.fps else ""

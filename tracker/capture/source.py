@@ -1,6 +1,8 @@
 """`FrameSource`: any source behind one interface, decoded in a thread of its own."""
 
+import dataclasses
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -17,12 +19,18 @@ from kinestream.capture.errors import (
 )
 from kinestream.capture.frame import Clock, Frame, SourceInfo
 from kinestream.capture.frame_queue import FrameQueue, Policy
+from kinestream.capture.orientation import UPRIGHT, Orientation
 from kinestream.timing import StageTimes
 
 log = logging.getLogger(__name__)
 
+RECONNECT_S = 120.0
+"""A camera that starts anew needs a minute or more."""
+STUCK_S = 60.0
+"""A live source that neither delivers nor fails for so long will not come back."""
 FIRST_BACKOFF_S = 0.25
 LONGEST_BACKOFF_S = 5.0
+TELL_EVERY_S = 60.0
 JOIN_TIMEOUT_S = 3.0
 
 
@@ -33,7 +41,9 @@ class FrameSource:
     a context manager; iterate over it, or call `read` for the next frame or `read_latest` for a look at
     the newest one. It is made for one reader.
 
-    A live source that breaks off is opened again and again, with growing pauses, for ``reconnect_s``.
+    How long it waits: a live source whose decoder sees no data for its read time-out (5 s), or that ends, is
+    lost; it is opened again and again, with growing pauses, for ``reconnect_s``, and only then an error
+    ends it. A file, played fast or at its own speed, may pause as long as it likes.
     At most four decoded frames wait at any time.
 
     Attributes:
@@ -44,31 +54,47 @@ class FrameSource:
         stages: how long decoding takes, for files and folders.
     """
 
-    def __init__(self, decoder: Decoder, *, policy: Policy | None = None, reconnect_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        *,
+        policy: Policy | None = None,
+        orientation: Orientation = UPRIGHT,
+        reconnect_s: float = RECONNECT_S,
+        wait_s: float | None = None,
+    ) -> None:
         """Open ``decoder``.
 
         Args:
             decoder: the kind of source; see `kinestream.capture.open_source`.
             policy: None means ``latest`` for live sources and ``every`` for files.
-            reconnect_s: how long a lost live source is looked for.
+            orientation: by which all pictures are turned and mirrored.
+            reconnect_s: how long a lost live source is looked for; 0 for ever.
+            wait_s: how long one that is not there yet is waited for; 0 for ever, None not at all.
 
         Raises ``CaptureError`` where the source cannot be opened.
         """
         if policy is not None and policy not in get_args(Policy):
             raise ValueError(f"policy: expected one of {', '.join(get_args(Policy))}, found {policy!r}")
-        self.info: SourceInfo = decoder.open()
+        for name, seconds in (("reconnect_s (--reconnect)", reconnect_s), ("wait_s (--wait)", wait_s or 0)):
+            if not 0 <= seconds < math.inf:
+                raise ValueError(f"{name}: expected seconds, 0 for ever, found {seconds}")
+        self._stop = threading.Event()
+        self._decoder = decoder
+        self._orientation = orientation
+        self.info: SourceInfo = self._opened(wait_s)
         self.policy: Policy = policy or ("latest" if self.info.live else "every")
         self.clock: Clock = "monotonic" if self.policy == "paced" else self.info.clock
         self.reconnects = 0
-        self._decoder = decoder
         self._reconnect_s = reconnect_s
         self._queue = FrameQueue(overwrite=self.policy != "every")
-        self._stop = threading.Event()
         self.stages = StageTimes()
         self._decoded = 0
         self._first: tuple[int, int] | None = None
         self._thread = threading.Thread(target=self._run, name=f"decode {decoder.name}", daemon=True)
         self._started = False
+        self._alive_ns = time.monotonic_ns()
+        self._last_live_ns = 0
         log.info("%s, policy %s", self.info, self.policy)
 
     @property
@@ -81,21 +107,34 @@ class FrameSource:
         """Packets and pictures that could not be decoded."""
         return self._decoder.corrupt
 
-    def read(self, *, timeout_ms: float = 10_000.0) -> Frame | None:
+    @property
+    def jitter_ms(self) -> float | None:
+        """Usual error of a picture's arrival at a live source, None for files and in the beginning."""
+        return self._decoder.jitter_ms
+
+    def read(self, *, timeout_ms: float | None = None) -> Frame | None:
         """The next frame by the policy, or None once the source has ended.
 
-        Raises ``FrameTimeoutError`` when none comes in time, and ``CaptureError`` when none can come.
+        Waits as long as the source is alive, or for ``timeout_ms``. Raises ``FrameTimeoutError`` when none
+        comes in time, and ``CaptureError`` when none can come.
         """
         self._start()
-        try:
-            return self._queue.get(timeout_ms / 1000)
-        except TimeoutError as error:
-            if isinstance(error, CaptureError):
-                raise
-            raise FrameTimeoutError(
-                f"{self.info.name}: no frame within {timeout_ms:.0f} ms; is the camera covered by another "
-                "program, or the network slow? Allow more with timeout_ms"
-            ) from None
+        while True:
+            try:
+                return self._queue.get(1.0 if timeout_ms is None else timeout_ms / 1000)
+            except TimeoutError as error:
+                if isinstance(error, CaptureError):
+                    raise
+            if timeout_ms is not None:
+                raise FrameTimeoutError(
+                    f"{self.info.name}: no frame within {timeout_ms:.0f} ms; is the camera used by another "
+                    "program, or the network slow? Allow more with timeout_ms"
+                )
+            if self.info.live and time.monotonic_ns() - self._alive_ns > STUCK_S * 1e9:
+                raise FrameTimeoutError(
+                    f"{self.info.name}: its driver has not answered for {STUCK_S:.0f} s; unplug the "
+                    "camera and plug it in again"
+                )
 
     def read_latest(self, *, max_age_ms: float = 500.0, timeout_ms: float = 10_000.0) -> Frame:
         """The newest decoded frame, which `read` still hands out.
@@ -169,18 +208,22 @@ class FrameSource:
         while not self._stop.is_set():
             start_ns = time.perf_counter_ns()
             picture = self._decoder.next_picture()
+            self._alive_ns = time.monotonic_ns()
             if picture is None:
                 return
+            image_rgb = self._orientation.image(picture.image_rgb)
             if not self.info.live:  # of a live source this is mostly the wait for its next picture
                 self.stages.add("decode", time.perf_counter_ns() - start_ns)
             index = self._decoded + self._decoder.corrupt
             self._decoded += 1
             t_ready_ns = time.monotonic_ns()
             t_capture_ns = picture.t_capture_ns
+            if self.info.live:  # times go on across a reconnection
+                t_capture_ns = self._last_live_ns = max(t_capture_ns, self._last_live_ns + 1)
             if self.policy == "paced" and self.info.clock == "media":
                 t_capture_ns = self._wait_until_due(picture, t_ready_ns)
                 t_ready_ns = max(t_ready_ns, t_capture_ns)
-            self._queue.put(Frame(index, t_capture_ns, t_ready_ns, picture.image_rgb))
+            self._queue.put(Frame(index, t_capture_ns, t_ready_ns, image_rgb))
 
     def _wait_until_due(self, picture: Picture, now_ns: int) -> int:
         """Sleep until a camera would have taken this picture; returns that time."""
@@ -192,24 +235,60 @@ class FrameSource:
         return due_ns
 
     def _reopened(self, lost: SourceLostError) -> bool:
-        """Try to open the source again; False when stopped. Raises ``SourceLostError`` in the end."""
-        log.warning("%s; trying to reconnect for %.0f s", lost, self._reconnect_s)
-        deadline = time.monotonic() + self._reconnect_s
-        pause_s = FIRST_BACKOFF_S
-        reason: CaptureError = lost
-        while time.monotonic() < deadline:
-            self._decoder.close()
-            if self._stop.wait(min(pause_s, max(0.0, deadline - time.monotonic()))):
-                return False
+        """Open the source again; False when stopped. Raises ``SourceLostError`` in the end."""
+        self._decoder.close()
+        log.warning("%s; trying to reconnect %s", lost, _how_long(self._reconnect_s))
+        try:
+            info = self._tried(self._reconnect_s, lost, FIRST_BACKOFF_S)
+        except CaptureError as error:
+            raise SourceLostError(
+                f"{self.info.name}: lost, and not back within {self._reconnect_s:.0f} s ({error}); "
+                "--reconnect 0 tries for ever"
+            ) from lost
+        if info is None:
+            return False
+        self.info = info
+        self.reconnects += 1
+        log.warning("%s: connected again", self.info.name)
+        return True
+
+    def _opened(self, wait_s: float | None) -> SourceInfo:
+        """Open the source for the first time."""
+        if wait_s is None:
+            return self._turned(self._decoder.open())
+        if not self._decoder.remote:
+            raise ValueError(f"wait_s (--wait): is for cameras and addresses, found {self._decoder.name}")
+        try:
+            return self._turned(self._decoder.open())
+        except CaptureError as error:
+            log.warning("%s; waiting for it %s", error, _how_long(wait_s))
+            info = self._tried(wait_s, error, FIRST_BACKOFF_S)
+            assert info is not None, "nobody can stop what is not made yet"
+            return info
+
+    def _tried(self, limit_s: float, reason: CaptureError, pause_s: float) -> SourceInfo | None:
+        """Open the source until it works; None when stopped. Raises the last reason after ``limit_s``."""
+        start = told = time.monotonic()
+        while (left_s := (start + limit_s - time.monotonic()) if limit_s else math.inf) > 0:
+            self._alive_ns = time.monotonic_ns()
+            if self._stop.wait(min(pause_s, left_s)):
+                return None
             pause_s = min(2 * pause_s, LONGEST_BACKOFF_S)
             try:
-                self.info = self._decoder.open()
+                return self._turned(self._decoder.open())
             except CaptureError as error:
                 reason = error
-                continue
-            self.reconnects += 1
-            log.warning("%s: connected again", self.info.name)
-            return True
-        raise SourceLostError(
-            f"{self.info.name}: lost, and not back within {self._reconnect_s:.0f} s ({reason})"
-        ) from lost
+            self._decoder.close()
+            if time.monotonic() - told > TELL_EVERY_S:
+                told = time.monotonic()
+                log.warning("%s: still away after %.0f s (%s)", self._decoder.name, told - start, reason)
+        raise reason
+
+    def _turned(self, info: SourceInfo) -> SourceInfo:
+        width, height = self._orientation.size(info.width_px, info.height_px)
+        geometry = dataclasses.replace(info.geometry, chosen=self._orientation)
+        return dataclasses.replace(info, width_px=width, height_px=height, geometry=geometry)
+
+
+def _how_long(seconds: float) -> str:
+    return f"for {seconds:.0f} s" if seconds else "for ever; Ctrl-C ends it"

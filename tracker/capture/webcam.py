@@ -46,6 +46,8 @@ class CameraDevice:
 class WebcamDecoder(Decoder):
     """Camera number ``camera`` or a device path, through PyAV or, if that fails, OpenCV."""
 
+    remote = True
+
     def __init__(self, camera: int | str, *, mode: CameraMode | None = None) -> None:
         super().__init__(f"camera {camera}")
         self._camera = camera
@@ -79,6 +81,11 @@ class WebcamDecoder(Decoder):
         self.corrupt += self._backend.corrupt
         self._backend.corrupt = 0
         return picture
+
+    @property
+    def jitter_ms(self) -> float | None:
+        """That of the backend which opened."""
+        return self._backend.jitter_ms if self._backend else None
 
     def close(self) -> None:
         """Free the camera."""
