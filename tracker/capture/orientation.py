@@ -54,7 +54,7 @@ class Orientation:
         """The picture (H, W, 3), turned and mirrored."""
         turn = _ROTATIONS[self.quarter_turns]
         turned = image if turn is None else cv2.rotate(image, turn)
-        shown: Image = cv2.flip(turned, 1) if self.mirrored else turned  # type: ignore[assignment]
+        shown: RgbImage = cv2.flip(turned, 1) if self.mirrored else turned  # type: ignore[assignment]
         return shown
 
     def camera(self, camera: Camera) -> Camera:

@@ -13,6 +13,7 @@ import numpy as np
 from kinestream.capture.decoder import WHOLE, Decoder, Picture, Piece
 from kinestream.capture.errors import CaptureError, SourceNotFoundError, UnreadableSourceError
 from kinestream.capture.frame import SourceInfo
+from kinestream.kernels.array_types import RgbImage
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +159,7 @@ def _natural_order(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
-def _read(path: Path) -> Image | None:
+def _read(path: Path) -> RgbImage | None:
     try:
         encoded = np.frombuffer(path.read_bytes(), np.uint8)  # cv2.imread fails on non-ASCII paths
         image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
@@ -166,5 +167,5 @@ def _read(path: Path) -> Image | None:
         return None
     if image is None:
         return None
-    rgb: Image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[assignment]
+    rgb: RgbImage = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[assignment]
     return rgb
