@@ -100,7 +100,7 @@ def render(
 
 def ground_truth(frames: list[Frame], made_from: dict[str, str]) -> dict[str, npt.NDArray[Any]]:
     """Arrays of demo.npz."""
-    people = [frame.people[0] for frame in frames]
+    people = [frame.person for frame in frames]
     return {
         "t_ns": np.array([frame.t_ns for frame in frames], np.int64),
         "joints_cam_m": np.stack([p.joints_cam_m for p in people]),

@@ -1,16 +1,13 @@
-"""Contact sheets of synthetic scenes, with the labels drawn over the pictures.
+"""Contact sheet of a synthetic clip, with the labels drawn over the pictures.
 
-    python -m kinestream.tools.pictures.scene_sheet crops  --data DATA --mocap CACHE --out crops.png
-        [--seed 0] [--no-labels]
-    python -m kinestream.tools.pictures.scene_sheet frames --data DATA --mocap CACHE --out frames.png
-    python -m kinestream.tools.pictures.scene_sheet clip   --data DATA --mocap CACHE --out clip.png
+    python -m kinestream.tools.pictures.scene_sheet --data DATA --mocap CACHE --out clip.png
 
 Look for exploded meshes, floating hair, odd light, feet off the floor, and labels beside the picture.
 """
 
 import itertools
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import cv2
 import numpy as np
@@ -21,8 +18,9 @@ from kinestream.body.skeleton import KEYPOINT_EDGES
 from kinestream.kernels.raster.overlay import PART_COLOURS
 from kinestream.tools import options
 from kinestream.tools.pictures.sheet import Picture, write_sheet
+from kinestream.trainer.scenes.augment import Augmenter
+from kinestream.trainer.scenes.clips import make_clip
 from kinestream.trainer.scenes.config import SceneConfig
-from kinestream.trainer.scenes.generator import SceneGenerator
 from kinestream.trainer.scenes.poses import ClipPoses
 from kinestream.trainer.scenes.sample import OUTSIDE, SEEN, Frame, PersonLabels
 from kinestream.trainer.scenes.stage import SceneAssets
@@ -57,27 +55,13 @@ def draw_box(image: Picture, person: PersonLabels) -> None:
     cv2.rectangle(image, (x0, y0), (x1, y1), (255, 220, 0), 1)
 
 
-def crop_cells(generator: SceneGenerator, seed: int, count: int, *, labels: bool) -> list[Picture]:
-    """Crops as cells."""
-    cells = []
-    for i in range(count):
-        sample = generator.crop(seed + i)
-        cell = sample.image.copy()
-        if labels:
-            cell = draw_parts(cell, sample.part_map)
-            draw_keypoints(cell, sample.keypoints_crop_px, sample.person.visibility)
-        cells.append(cell)
-    return cells
-
-
 def frame_cell(frame: Frame, size_px: tuple[int, int], *, labels: bool) -> Picture:
     """A full frame, fitted into a cell of this width and height."""
     image = frame.image.copy()
     if labels:
         image = draw_parts(image, frame.part_map)
-        for person in frame.people:
-            draw_keypoints(image, person.keypoints_px, person.visibility)
-            draw_box(image, person)
+        draw_keypoints(image, frame.person.keypoints_px, frame.person.visibility)
+        draw_box(image, frame.person)
     scale = min(size_px[0] / image.shape[1], size_px[1] / image.shape[0])
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     cell = np.full((size_px[1], size_px[0], 3), 30, np.uint8)
@@ -86,31 +70,22 @@ def frame_cell(frame: Frame, size_px: tuple[int, int], *, labels: bool) -> Pictu
 
 
 def main(
-    what: Annotated[Literal["crops", "frames", "clip"], typer.Argument(help="What to draw.")],
     data: options.Data,
     mocap: options.Mocap,
     out: Annotated[Path, typer.Option("--out", "-o", help="PNG to write.")],
     split: Annotated[str, typer.Option(help="Of the motions.")] = "train",
     seed: options.Seed = 0,
-    count: Annotated[int | None, typer.Option(help="Cells; default: 64 crops, 16 frames.")] = None,
-    columns: Annotated[int | None, typer.Option(help="Cells in a row; default: 8 crops, 4 frames.")] = None,
+    count: Annotated[int, typer.Option(help="Cells.")] = 16,
+    columns: Annotated[int, typer.Option(help="Cells in a row.")] = 4,
     labels: Annotated[bool, typer.Option(help="Draw the labels.")] = True,
-    clean: Annotated[bool, typer.Option("--clean", help="No occluders, noise, blur or codec.")] = False,
+    clean: Annotated[bool, typer.Option("--clean", help="No noise and no codec.")] = False,
 ) -> None:
-    """Draw synthetic crops, frames or a clip with their labels."""
-    config = SceneConfig.clean() if clean else SceneConfig()
-    poses = ClipPoses.load(mocap, split=split)
-    generator = SceneGenerator(SceneAssets.load(data), poses, config)
-    count = count or (64 if what == "crops" else 16)
-    if what == "crops":
-        cells = crop_cells(generator, seed, count, labels=labels)
-    elif what == "frames":
-        frames = (generator.frame(seed + i) for i in range(count))
-        cells = [frame_cell(frame, (480, 360), labels=labels) for frame in frames]
-    else:
-        shown = itertools.islice(generator.clip(seed, frames=count * _STRIDE), 0, None, _STRIDE)
-        cells = [frame_cell(frame, (360, 270), labels=labels) for frame in shown]
-    write_sheet(out, cells, columns=columns or (8 if what == "crops" else 4))
+    """Draw a synthetic clip with its labels."""
+    augmenter = Augmenter(SceneConfig.clean() if clean else SceneConfig())
+    assets, poses = SceneAssets.load(data), ClipPoses.load(mocap, split=split)
+    frames = make_clip(assets, poses, augmenter, seed, frames=count * _STRIDE)
+    shown = itertools.islice(frames, 0, None, _STRIDE)
+    write_sheet(out, [frame_cell(frame, (360, 270), labels=labels) for frame in shown], columns=columns)
 
 
 if __name__ == "__main__":

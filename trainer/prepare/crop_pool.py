@@ -27,12 +27,10 @@ from kinestream.trainer.data.motion.clip import NUM_BODY_JOINTS
 from kinestream.trainer.scenes.cast import Actor, world_pose
 from kinestream.trainer.scenes.character import Character
 from kinestream.trainer.scenes.config import SceneConfig
-from kinestream.trainer.scenes.flow_poses import FlowPoses
 from kinestream.trainer.scenes.lighting import vertex_light
 from kinestream.trainer.scenes.outfit import random_outfit
-from kinestream.trainer.scenes.poses import ClipPoses, MixedPoses, PoseSource
+from kinestream.trainer.scenes.poses import ClipPoses, FlowPoses, MixedPoses, PoseSource, VariedPoses
 from kinestream.trainer.scenes.stage import SceneAssets
-from kinestream.trainer.scenes.varied_poses import VariedPoses
 from kinestream.trainer.scenes.viewpoint import random_shot, turn
 
 _logger = logging.getLogger(__name__)
@@ -60,7 +58,7 @@ class PoolRenderer:
     ) -> None:
         self._assets, self._poses, self._side_px = assets, poses, side_px
         self._any_turn_share = any_turn_share
-        self._config = SceneConfig(crop_px=side_px)
+        self._config = SceneConfig()
         self._target = Target(side_px, side_px, samples=self._config.samples)
 
     def outfit(self, rng: np.random.Generator) -> Character:
@@ -118,7 +116,7 @@ class PoolRenderer:
         light = vertex_light(
             vertex_normals(vertices, faces), np.ones(len(vertices), np.float32), backdrop.light
         )
-        cpu.draw(target, actor.character.mesh(vertices, light, person=0), K)
+        cpu.draw(target, actor.character.mesh(vertices, light), K)
         colour = cpu.resolve(target, np.zeros((*size, 3), np.uint8), tone=backdrop.light.tone)
         coverage = np.round(255 * target.coverage()).astype(np.uint8)
         return np.dstack([colour, coverage]), np.asarray(target.per_pixel(target.part), np.uint8)

@@ -32,8 +32,9 @@ from kinestream.tracking.people import CUT_OFF_ROOM
 from kinestream.tracking.poser import BodyPoser
 from kinestream.trainer import options
 from kinestream.trainer.dynamics.recorded_observations import RecordedObservations
+from kinestream.trainer.scenes.augment import Augmenter
+from kinestream.trainer.scenes.clips import make_clip
 from kinestream.trainer.scenes.config import SceneConfig
-from kinestream.trainer.scenes.generator import SceneGenerator
 from kinestream.trainer.scenes.poses import ClipPoses
 from kinestream.trainer.scenes.sample import Frame, PersonLabels
 from kinestream.trainer.scenes.stage import SceneAssets
@@ -52,7 +53,7 @@ class ObservationRecorder:
         rows = []
         track: Track | None = None
         for frame in frames:
-            person = frame.people[0]
+            person = frame.person
             if track is None:
                 track = Track(person.box_xyxy_px, frame.t_ns, frame.t_ns, score=1.0)
             box = frame.camera.within_picture(track.box_at(frame.t_ns), room=CUT_OFF_ROOM)
@@ -98,13 +99,14 @@ def main(
     """Render clips, observe every frame, write truth and observations."""
     options.set_up(threads=threads, seed=seed)
     config = SceneConfig(image_sizes_px=((640, 480), (480, 640)), clip_fps=fps)
-    generator = SceneGenerator(SceneAssets.load(data), ClipPoses.load(mocap, split=split), config)
+    assets, poses, augmenter = SceneAssets.load(data), ClipPoses.load(mocap, split=split), Augmenter(config)
     pose_flow = PoseFlow.load(flow)
     poser = BodyPoser(load_body(), FlowDecoder(pose_flow))
     recorder = ObservationRecorder(Regressor.load(model), pose_flow, poser)
     done: list[RecordedObservations] = []
     for index in range(seed, seed + clips):
-        done.append(recorder.record(generator.clip(index, frames=frames), fps=fps))
+        clip = make_clip(assets, poses, augmenter, index, frames=frames)
+        done.append(recorder.record(clip, fps=fps))
         if len(done) % 8 == 0 or len(done) == clips:
             RecordedObservations.joined(done).save(out)
             _logger.info("%d of %d clips", len(done), clips)

@@ -1,7 +1,6 @@
 """Where the assets of scenes are found, and the error that says what is missing."""
 
 import json
-import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -16,18 +15,6 @@ _GUIDE = "docs/training.md says where it comes from and how the data folder is l
 
 class AssetError(Exception):
     """An asset that is missing or damaged; the message names the file and where it comes from."""
-
-
-def data_folder(path: Path | None = None) -> Path:
-    """The folder with characters/, backgrounds/ and so on: `path`, or the one KINESTREAM_DATA names."""
-    if path is None:
-        named = os.environ.get("KINESTREAM_DATA")
-        if not named:
-            raise AssetError(f"no data folder: give --data or set KINESTREAM_DATA; {_GUIDE}")
-        path = Path(named)
-    if not path.is_dir():
-        raise AssetError(f"the data folder {path} does not exist; {_GUIDE}")
-    return path
 
 
 def require(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What lens, sensor and codec do to a picture."""
+"""What sensor and codec do to a picture."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -41,19 +41,7 @@ class Augmenter:
         noise = np.random.default_rng(0).normal(0, 1 / _NOISE_UNIT, _NOISE_LENGTH)
         self._noise = np.clip(np.round(noise), -127, 127).astype(np.int8)
 
-    def optics(self, image: Picture, rng: np.random.Generator) -> Picture:
-        """Motion blur and defocus of a picture (H, W, 3)."""
-        config = self.config
-        if rng.random() < config.motion_blur_share:
-            image = motion_blur(
-                image, float(rng.uniform(*config.motion_blur_px)), float(rng.uniform(0, np.pi))
-            )
-        if rng.random() < config.defocus_share:
-            sigma = float(rng.uniform(*config.defocus_sigma_px))
-            image = np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
-        return image
-
-    def settings(self, rng: np.random.Generator) -> "CameraSettings":
+    def settings(self, rng: np.random.Generator) -> CameraSettings:
         """Exposure, colour, noise and JPEG quality of a camera."""
         config = self.config
         stops = float(rng.normal(0, 1)) * config.exposure_sigma_stops
@@ -72,34 +60,12 @@ class Augmenter:
         quality = int(rng.uniform(*config.jpeg_quality)) if rng.random() < config.jpeg_share else None
         return CameraSettings(_tone_table(stops, gains, contrast), saturation, sigma, quality)
 
-    def sensor(
-        self,
-        image: Picture,
-        settings: "CameraSettings",
-        rng: np.random.Generator,
-        *,
-        noise_gain: float = 1.0,
-    ) -> Picture:
-        """Picture (H, W, 3) as a camera with these settings gives it, at the resolution of its sensor.
-
-        `noise_gain` scales the noise, for pictures that were averaged down since.
-        """
+    def sensor(self, image: Picture, settings: CameraSettings, rng: np.random.Generator) -> Picture:
+        """Picture (H, W, 3) as a camera with these settings gives it."""
         out = np.empty_like(image)
-        sigma = settings.noise_sigma * noise_gain * _NOISE_UNIT
-        start = int(rng.integers(_NOISE_LENGTH))
+        sigma, start = settings.noise_sigma * _NOISE_UNIT, int(rng.integers(_NOISE_LENGTH))
         _develop(image, settings.table, settings.saturation, self._noise, start, sigma, out)
         return out if settings.jpeg_quality is None else jpeg(out, settings.jpeg_quality)
-
-
-def motion_blur(image: Picture, length_px: float, angle_rad: float) -> Picture:
-    """Blur along a line of this length and direction."""
-    half = int(np.ceil(length_px / 2))
-    kernel = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
-    reach = np.array([np.cos(angle_rad), np.sin(angle_rad)]) * length_px / 2
-    start, end = np.round((half - reach) * 16).astype(int), np.round((half + reach) * 16).astype(int)
-    cv2.line(kernel, start.tolist(), end.tolist(), 1.0, 1, cv2.LINE_AA, 4)
-    total = float(kernel.sum())
-    return image if total == 0 else np.asarray(cv2.filter2D(image, -1, kernel / total), np.uint8)
 
 
 def jpeg(image: Picture, quality: int) -> Picture:

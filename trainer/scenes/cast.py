@@ -39,29 +39,12 @@ class Actor:
             np.asarray(translation_m, np.float64),
         )
 
-    def moved(self, offset_m: _Array) -> "Actor":
-        """The same actor somewhere else."""
-        posed = self.posed
-        return Actor(
-            self.character,
-            PosedCharacter(
-                (posed.vertices_m + offset_m).astype(np.float32),
-                posed.joints_m + offset_m,
-                posed.keypoints_m + offset_m,
-            ),
-            self.rotations,
-            self.translation_m + offset_m,
-        )
-
     def height_m(self, up: _Array) -> float:
         """Height of the lowest vertex along the direction `up` (3,)."""
         return float((self.posed.vertices_m @ up.astype(np.float32)).min())
 
-    def outline_px(self, camera: Camera) -> tuple[npt.NDArray[np.float64], float]:
-        """Box (4,) of the part of the body inside of the picture, and the share of vertices there.
-
-        The box is all zeros where nothing is inside.
-        """
+    def box_xyxy_px(self, camera: Camera) -> npt.NDArray[np.float64]:
+        """Box (4,) of the part of the body inside of the picture; all zeros where nothing is inside."""
         x, y, depth = (column[::_EVERY].astype(np.float64) for column in self.posed.vertices_m.T)
         front = depth > _NEAR_M
         (fx, fy), (cx, cy) = camera.focal_px, camera.center_px
@@ -69,14 +52,9 @@ class Actor:
         right, bottom = camera.width_px - 0.5, camera.height_px - 0.5
         inside = (across >= -0.5) & (across <= right) & (down >= -0.5) & (down <= bottom)
         if not inside.any():
-            return np.zeros(4), 0.0
-        box = [
-            max(across.min(), -0.5),
-            max(down.min(), -0.5),
-            min(across.max(), right),
-            min(down.max(), bottom),
-        ]
-        return np.array(box), float(inside.sum() / len(depth))
+            return np.zeros(4)
+        low = np.maximum([across.min(), down.min()], -0.5)
+        return np.concatenate([low, np.minimum([across.max(), down.max()], [right, bottom])])
 
 
 def world_pose(rotations_world: _Array, view: View, heading: _Array) -> npt.NDArray[np.float64]:
@@ -95,35 +73,16 @@ def keypoint_depths_m(library: CharacterLibrary) -> npt.NDArray[np.float64]:
 
 
 def labels_of(
-    actor: Actor,
-    view_camera: Camera,
-    target: Target,
-    K: _Array,
-    depths_m: npt.NDArray[np.float64],
-    *,
-    covered: npt.NDArray[np.float32] | None,
+    actor: Actor, camera: Camera, target: Target, depths_m: npt.NDArray[np.float64]
 ) -> PersonLabels:
-    """Labels of an actor in a picture that was drawn into `target` by the camera K (3, 3).
-
-    K may be that of a crop of `view_camera`'s picture. `covered` (H, W) in 0..1: what occluders hide.
-    """
+    """Labels of an actor in the picture of `camera` that was drawn into `target`."""
     keypoints = actor.posed.keypoints_m
-    seen = cpu.vertex_visibility(target, keypoints.astype(np.float32), K, tolerance_m=depths_m)
-    focal, centre = np.array(view_camera.focal_px), np.array(view_camera.center_px)
-    size = np.array([view_camera.width_px, view_camera.height_px])
-    camera = np.asarray(K, np.float64)
+    seen = cpu.vertex_visibility(target, keypoints.astype(np.float32), camera.K, tolerance_m=depths_m)
     depth = np.where(keypoints[:, 2] > _NEAR_M, keypoints[:, 2], np.nan)
-    slopes = keypoints[:, :2] / depth[:, None]
-    pixels, local = slopes * focal + centre, slopes * camera.diagonal()[:2] + camera[:2, 2]
-    limits = np.array([target.width_px, target.height_px])
+    pixels = keypoints[:, :2] / depth[:, None] * camera.focal_px + camera.center_px
     with np.errstate(invalid="ignore"):
-        within = (pixels >= -0.5) & (pixels <= size - 0.5) & (local >= -0.5) & (local < limits - 0.5)
-    inside = within[:, 0] & within[:, 1]
-    if covered is not None:
-        column, row = np.round(np.where(inside[:, None], local, 0)).astype(int).T
-        seen &= covered[row, column] < 0.5
-    visibility = np.where(inside, np.where(seen, SEEN, HIDDEN), OUTSIDE).astype(np.uint8)
-    box, _ = actor.outline_px(view_camera)
+        within = (pixels >= -0.5) & (pixels < np.array([camera.width_px, camera.height_px]) - 0.5)
+    visibility = np.where(within.all(1), np.where(seen, SEEN, HIDDEN), OUTSIDE).astype(np.uint8)
     return PersonLabels(
         rotations=actor.rotations.astype(np.float32),
         betas=np.asarray(actor.character.outfit.betas, np.float32),
@@ -132,5 +91,5 @@ def labels_of(
         keypoints_cam_m=keypoints.astype(np.float32),
         keypoints_px=pixels.astype(np.float32),
         visibility=visibility,
-        box_xyxy_px=box.astype(np.float32),
+        box_xyxy_px=actor.box_xyxy_px(camera).astype(np.float32),
     )

@@ -20,12 +20,12 @@ from kinestream.trainer.scenes.config import SceneConfig
 from kinestream.trainer.scenes.outfit import random_outfit
 from kinestream.trainer.scenes.poses import Motion, MotionSource
 from kinestream.trainer.scenes.sample import Frame
-from kinestream.trainer.scenes.stage import SceneAssets, draw_actors
+from kinestream.trainer.scenes.stage import SceneAssets, draw_actor
 from kinestream.trainer.scenes.viewpoint import ADULT_M, View, turn
 
 _Array = npt.NDArray[Any]
 
-_CLIP: Final = 2  # stream of random numbers
+_STREAM: Final = 2  # of random numbers
 _FLOOR_PERCENTILE: Final = 10
 _SWAY_HZ: Final = (0.3, 0.8, 1.9)  # of a hand that holds a camera
 _PHOTO_MARGIN: Final = 1.12
@@ -45,8 +45,8 @@ class Walk:
 def make_clip(
     assets: SceneAssets, source: MotionSource, augmenter: Augmenter, seed: int, *, frames: int
 ) -> Iterator[Frame]:
-    """Frames of the clip with this seed."""
-    config, rng = augmenter.config, np.random.default_rng((seed, _CLIP))
+    """Frames of the clip with this seed, at `config.clip_fps`."""
+    config, rng = augmenter.config, np.random.default_rng((seed, _STREAM))
     character = Character(assets.library, random_outfit(assets.library, rng))
     motion = grounded(character, source.motion(rng, frames=frames, fps=config.clip_fps))
     walk = _filmed(character, motion, config, rng)
@@ -84,13 +84,11 @@ def film(
         pelvis = rotation @ (walk.motion.root_translation_m[index] - walk.eye_m)
         actor = Actor.place(walk.character, rotations, pelvis)
         target.clear()
-        image = draw_actors(target, [actor], view, camera.K, scene.backdrop(rotation), shadow=shadow)
-        labels = labels_of(actor, camera, target, camera.K, assets.keypoint_depths_m, covered=None)
+        image = draw_actor(target, actor, view, scene.backdrop(rotation), shadow=shadow)
         yield Frame(
             image=augmenter.sensor(image, settings, rng),
             part_map=target.per_pixel(target.part).astype(np.uint8),
-            person_map=target.per_pixel(target.person).astype(np.uint8),
-            people=(labels,),
+            person=labels_of(actor, camera, target, assets.keypoint_depths_m),
             camera=camera,
             seed=seed,
             t_ns=round(index * period_ns),

@@ -13,7 +13,6 @@ class SceneConfig:
     """
 
     # picture
-    crop_px: int = 256
     samples: int = 2
     """Samples per pixel and axis."""
     image_sizes_px: tuple[tuple[int, int], ...] = (
@@ -36,30 +35,13 @@ class SceneConfig:
     min_depth_m: float = 0.9
     truncation_share: float = 0.2
     """How often a person may stand partly outside of the picture."""
-    min_visible_share: float = 0.35
-    """Share of the body's vertices inside of the picture at least."""
-
-    # crop
-    crop_margin: float = 1.25
-    """Side of the crop over the longer side of the box."""
-    box_jitter: float = 0.07
-    """Standard deviation of the crop's centre (in box sides) and of the logarithm of its side."""
 
     # content
     hdri_share: float = 0.5
     """How often the background is a panorama; else a photo."""
     shadow_share: float = 0.75
-    crowd_share: float = 0.2
-    """How often a second person stands near in a crop."""
-    max_people: int = 4
-    """People in a full frame at most."""
-    occluder_share: float = 0.3
 
     # photographic augmentation
-    motion_blur_share: float = 0.2
-    motion_blur_px: Range = (3.0, 13.0)
-    defocus_share: float = 0.15
-    defocus_sigma_px: Range = (0.4, 1.8)
     noise_share: float = 0.7
     noise_sigma: Range = (0.5, 9.0)
     """Standard deviation in 8-bit steps at mid gray; log-uniform."""
@@ -73,7 +55,6 @@ class SceneConfig:
     jpeg_quality: Range = (25.0, 95.0)
 
     # clips
-    clip_frames: int = 90
     clip_fps: float = 30.0
     clip_size_range: Range = (0.45, 0.8)
     """Height of a standing adult over the height of the picture in clips."""
@@ -87,19 +68,15 @@ class SceneConfig:
                 raise ValueError(f"{field.name} is a probability in 0..1; found {value}")
             if field.type in ("Range", Range) and not value[0] <= value[1]:
                 raise ValueError(f"{field.name} must be (low, high); found {value}")
-        if self.crop_px < 16 or self.samples < 1 or self.max_people < 1 or not self.image_sizes_px:
+        if self.samples < 1 or not self.image_sizes_px:
             raise ValueError(
-                "config need crop_px >= 16, samples >= 1, max_people >= 1 and an image size; found "
-                f"{self.crop_px}, {self.samples}, {self.max_people}, {self.image_sizes_px}"
+                f"scenes need samples >= 1 and an image size; found {self.samples}, {self.image_sizes_px}"
             )
 
     @classmethod
     def clean(cls) -> "SceneConfig":
-        """No occluders and no photographic augmentation: what a perfect camera sees."""
+        """No photographic augmentation: what a perfect camera sees."""
         return cls(
-            occluder_share=0.0,
-            motion_blur_share=0.0,
-            defocus_share=0.0,
             noise_share=0.0,
             exposure_sigma_stops=0.0,
             contrast_sigma=0.0,

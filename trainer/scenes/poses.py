@@ -2,16 +2,24 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from kinestream.body.skeleton import NUM_JOINTS
+from kinestream.body.skeleton import JOINT_NAMES, NUM_JOINTS
+from kinestream.latent.decode import FlowDecoder
+from kinestream.latent.flow import PoseFlow
+from kinestream.trainer.data.motion.augment import LIMB_GROUPS
 from kinestream.trainer.data.motion.clip import NUM_BODY_JOINTS, MotionClip, mirror_rotations
 from kinestream.trainer.data.motion.mocap_cache import MocapCache
+from kinestream.trainer.data.motion.poses import thin_by_arc_length
 from kinestream.trainer.data.weighted import Weighted
 
+THINNING_RAD = 0.05
+"""Root mean square over joints of the motion between two kept frames."""
+
+_LIMBS = tuple(tuple(JOINT_NAMES.index(name) for name in group) for group in LIMB_GROUPS)
 _Array = npt.NDArray[Any]
 
 
@@ -38,7 +46,6 @@ class PoseSource(Protocol):
         ...
 
 
-@runtime_checkable
 class MotionSource(PoseSource, Protocol):
     """A source of poses that also knows how they follow each other."""
 
@@ -91,6 +98,63 @@ class ClipPoses:
             with_hands(np.asarray(chosen.rotations, np.float64)),
             np.asarray(chosen.root_translation_m, np.float64),
         )
+
+
+class VariedPoses:
+    """Single poses for people in pictures, where unusual combinations matter more than frequent ones.
+
+    Standing still does not outweigh a dance, since frames are thinned by arc length; each limb group is
+    taken from another pose with probability ``exchange_share``.
+    """
+
+    def __init__(
+        self, rotations: npt.NDArray[np.floating], *, exchange_share: float = 0.15, mirror_share: float = 0.5
+    ) -> None:
+        """Keep poses (N, 22, 3, 3); raises ValueError where there is none."""
+        if not len(rotations):
+            raise ValueError("a pose source needs at least one pose; found none (is the split right?)")
+        self._rotations = rotations
+        self._exchange_share, self._mirror_share = exchange_share, mirror_share
+
+    @classmethod
+    def load(
+        cls, cache_path: Path, *, split: str | None = "train", exchange_share: float = 0.15
+    ) -> "VariedPoses":
+        """Thinned poses of a split of a mocap cache (`kinestream.trainer.prepare.mocap` makes it)."""
+        clips = list(MocapCache.load(cache_path).clips(split))
+        parts = [clip.rotations[thin_by_arc_length(clip, THINNING_RAD)].astype(np.float32) for clip in clips]
+        return cls(np.concatenate(parts), exchange_share=exchange_share)
+
+    def pose(self, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+        """Rotations (24, 3, 3) of a pose; [0] is world (y up) from pelvis."""
+        pose = self._draw(rng)
+        for joints in _LIMBS:
+            if rng.random() < self._exchange_share:
+                pose[list(joints)] = self._draw(rng)[list(joints)]
+        return with_hands(pose)
+
+    def _draw(self, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+        pose = np.array(self._rotations[int(rng.integers(len(self._rotations)))], np.float64)
+        return mirror_rotations(pose) if rng.random() < self._mirror_share else pose
+
+
+class FlowPoses:
+    """Samples of the pose flow; the root, on which it is silent, is that of a pose of another source."""
+
+    def __init__(self, flow: PoseFlow, roots: PoseSource, *, temperature: float = 1.1) -> None:
+        """Take a flow, a source of root rotations, and the factor on the latents' standard deviation.
+
+        Raises ValueError for a temperature that is not positive.
+        """
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive; found {temperature}")
+        self._decoder, self._roots, self._temperature = FlowDecoder(flow), roots, temperature
+
+    def pose(self, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+        """Rotations (24, 3, 3) of a sample; [0] is world (y up) from pelvis."""
+        latent = self._temperature * rng.standard_normal(self._decoder.dim)
+        body = self._decoder.decode(latent.astype(np.float32)).astype(np.float64)
+        return with_hands(np.concatenate([self._roots.pose(rng)[:1], body]))
 
 
 class MixedPoses:

@@ -1,4 +1,4 @@
-"""What a scene gives: pictures and exact labels."""
+"""What a scene gives: a picture and exact labels."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from kinestream.geometry.camera import Camera
-from kinestream.geometry.crop import CropTransform
 
 OUTSIDE: Final = 0
 HIDDEN: Final = 1
@@ -33,44 +32,15 @@ class PersonLabels:
 
 
 @dataclass(frozen=True, repr=False)
-class Sample:
-    """A person crop with labels.
-
-    image (S, S, 3) u8 RGB; part_map (S, S) u8: 0 background or another person, else part + 1.
-    camera: of the full picture; crop: where the crop lies in it.
-    """
+class Frame:
+    """A picture: image (H, W, 3) u8 RGB; part_map (H, W) u8: 0 background, else part + 1."""
 
     image: npt.NDArray[np.uint8]
     part_map: npt.NDArray[np.uint8]
     person: PersonLabels
     camera: Camera
-    crop: CropTransform
     seed: int
-
-    @property
-    def keypoints_crop_px(self) -> npt.NDArray[np.float32]:
-        """Keypoints (23, 2) in crop pixels."""
-        return self.crop.to_crop(self.person.keypoints_px).astype(np.float32)
-
-    def __repr__(self) -> str:
-        return f"Sample({_shapes(self)})"
-
-
-@dataclass(frozen=True, repr=False)
-class Frame:
-    """A full picture with everyone in it.
-
-    image (H, W, 3) u8 RGB; part_map (H, W) u8: 0 background, else part + 1; person_map (H, W) u8: 0
-    background, else index into people + 1.
-    """
-
-    image: npt.NDArray[np.uint8]
-    part_map: npt.NDArray[np.uint8]
-    person_map: npt.NDArray[np.uint8]
-    people: tuple[PersonLabels, ...]
-    camera: Camera
-    seed: int
-    t_ns: int = 0
+    t_ns: int
 
     def __repr__(self) -> str:
         return f"Frame({_shapes(self)})"

@@ -1,4 +1,4 @@
-"""The loaded assets, and how actors are drawn before a backdrop."""
+"""The loaded assets, and how an actor is drawn before a backdrop."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -43,37 +43,32 @@ class SceneAssets:
         return cls(library, Backgrounds(require(data / "backgrounds"), photos=photos))
 
 
-def draw_actors(
-    target: Target, actors: list[Actor], view: View, K: _Array, backdrop: Backdrop, *, shadow: bool
+def draw_actor(
+    target: Target, actor: Actor, view: View, backdrop: Backdrop, *, shadow: bool
 ) -> npt.NDArray[np.uint8]:
-    """Draw actors, lit like the backdrop and with shadows if asked for, into an empty target.
+    """Draw an actor, lit like the backdrop and with shadows if asked for, into an empty target.
 
-    K (3, 3) is the camera of the target, of which `view` may show more. Returns the picture (H, W, 3);
-    the target keeps parts, people (index in `actors` + 1) and depth.
+    Returns the picture (H, W, 3); the target keeps parts and depth.
     """
-    light, up = backdrop.light, view.up
-    size_px = (target.width_px, target.height_px)
+    light, up, K = backdrop.light, view.up, view.camera.K
     background = backdrop.image
-    for number, actor in enumerate(actors):
-        vertices = actor.posed.vertices_m
-        shadows, lit = None, np.ones(len(vertices), np.float32)
-        if shadow:
-            if light.lamp.max() > 0:
-                shadows = ShadowMap.of(vertices, actor.character.coarse_faces, light.lamp_direction)
-                lit = shadows.lit(vertices)
-            factor = floor_shadow(
-                shadows,
-                K,
-                size_px,
-                up=up,
-                floor_point_m=up * actor.height_m(up),
-                lamp_share=light.lamp_share(up),
-                contacts_m=actor.posed.joints_m[list(_FEET)],
-            )
-            background = np.asarray(
-                cv2.multiply(background, cv2.merge([factor] * 3), dtype=cv2.CV_8U), np.uint8
-            )
-        normals = vertex_normals(vertices, actor.character.faces)
-        mesh = actor.character.mesh(vertices, vertex_light(normals, lit, light), person=number)
-        cpu.draw(target, mesh, K)
+    vertices = actor.posed.vertices_m
+    shadows, lit = None, np.ones(len(vertices), np.float32)
+    if shadow:
+        if light.lamp.max() > 0:
+            shadows = ShadowMap.of(vertices, actor.character.coarse_faces, light.lamp_direction)
+            lit = shadows.lit(vertices)
+        factor = floor_shadow(
+            shadows,
+            K,
+            (target.width_px, target.height_px),
+            up=up,
+            floor_point_m=up * actor.height_m(up),
+            lamp_share=light.lamp_share(up),
+            contacts_m=actor.posed.joints_m[list(_FEET)],
+        )
+        background = np.asarray(cv2.multiply(background, cv2.merge([factor] * 3), dtype=cv2.CV_8U), np.uint8)
+    normals = vertex_normals(vertices, actor.character.faces)
+    mesh = actor.character.mesh(vertices, vertex_light(normals, lit, light))
+    cpu.draw(target, mesh, K)
     return cpu.resolve(target, background, tone=light.tone)

@@ -47,7 +47,15 @@ def random_shot(config: SceneConfig, rng: np.random.Generator) -> Shot:
     """
     width, height = config.image_sizes_px[int(rng.integers(len(config.image_sizes_px)))]
     camera = Camera.from_fov(width, height, fov_deg=float(rng.uniform(*config.fov_deg)))
-    pixel, depth = random_place(camera, config, rng)
+    depth = max(
+        camera.focal_px[1] * ADULT_M / (math.exp(rng.uniform(*np.log(config.size_range))) * height),
+        config.min_depth_m,
+    )
+    if rng.random() < config.truncation_share:
+        across, down = rng.uniform(-0.05, 1.05), rng.uniform(0.0, 1.15)
+    else:
+        across, down = rng.uniform(0.2, 0.8), np.clip(rng.normal(0.53, 0.1), 0.25, 0.8)
+    pixel = float(across * width), float(down * height)
     low, mode, high = config.camera_height_m
     above_m = float(rng.triangular(low, mode, high)) - PELVIS_M
     fallen = math.atan2(above_m, depth)  # angle of the pelvis under the horizon
@@ -55,20 +63,6 @@ def random_shot(config: SceneConfig, rng: np.random.Generator) -> Shot:
     pitch = float(np.clip(fallen - shown, *np.radians(config.pitch_deg)))
     roll = math.radians(config.roll_sigma_deg) * float(rng.normal())
     return Shot(View(camera, tilted(pitch, roll)), camera.unproject(pixel, depth))
-
-
-def random_place(
-    camera: Camera, config: SceneConfig, rng: np.random.Generator
-) -> tuple[tuple[float, float], float]:
-    """Pixel and depth (metres) of a pelvis, by the size of an adult in the picture."""
-    low, high = np.log(config.size_range)
-    size = math.exp(rng.uniform(low, high))
-    depth = max(camera.focal_px[1] * ADULT_M / (size * camera.height_px), config.min_depth_m)
-    if rng.random() < config.truncation_share:
-        across, down = rng.uniform(-0.05, 1.05), rng.uniform(0.0, 1.15)
-    else:
-        across, down = rng.uniform(0.2, 0.8), np.clip(rng.normal(0.53, 0.1), 0.25, 0.8)
-    return (float(across * camera.width_px), float(down * camera.height_px)), depth
 
 
 def tilted(pitch_rad: float, roll_rad: float) -> Matrix:

@@ -13,8 +13,9 @@ from kinestream.latent.flow import FlowConfig, PoseFlow
 from kinestream.regress.observation import Observations
 from kinestream.tracking.poser import BodyPoser
 from kinestream.trainer.prepare.record_observations import ObservationRecorder, true_pose
+from kinestream.trainer.scenes.augment import Augmenter
+from kinestream.trainer.scenes.clips import make_clip
 from kinestream.trainer.scenes.config import SceneConfig
-from kinestream.trainer.scenes.generator import SceneGenerator
 from kinestream.trainer.scenes.poses import ClipPoses
 from kinestream.trainer.scenes.sample import Frame
 from kinestream.trainer.scenes.stage import SceneAssets
@@ -33,7 +34,7 @@ class Clairvoyant:
     def __call__(self, image_rgb: np.ndarray, boxes_xyxy_px: np.ndarray, camera: Camera) -> Observations:
         index = len(self.boxes)
         self.boxes.append(np.asarray(boxes_xyxy_px[0]))
-        person = self._frames[index].people[0]
+        person = self._frames[index].person
         z, root = true_pose(person, self._flow)
         sure = np.full((23, 1), 0.9, np.float32)
         return Observations(
@@ -52,7 +53,7 @@ class Clairvoyant:
 
 @pytest.fixture(scope="module")
 def frames(assets: SceneAssets, poses: ClipPoses) -> list[Frame]:
-    return list(SceneGenerator(assets, poses, CONFIG).clip(3, frames=FRAMES))
+    return list(make_clip(assets, poses, Augmenter(CONFIG), 3, frames=FRAMES))
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_truth_and_observations_are_recorded_side_by_side(frames: list[Frame], r
     assert (len(found), found.frames, found.fps) == (1, FRAMES, 30.0)
     np.testing.assert_allclose(found.seen_z - found.z, 0.3, atol=1e-5)
     np.testing.assert_array_equal(found.seen_translation_m, found.translation_m)
-    places = np.stack([frame.people[0].translation_m for frame in frames])
+    places = np.stack([frame.person.translation_m for frame in frames])
     np.testing.assert_array_equal(found.translation_m[0], places)
     np.testing.assert_allclose(found.std[0, 2], [0.4] * 63 + [0.2] * 3 + [0.1] * 3, rtol=1e-6)
     assert not found.missing.any()
@@ -86,7 +87,7 @@ def test_each_crop_is_around_the_last_one_or_the_truth_after_a_miss(frames: list
     regressor, recorder = recording(blind=(2,))
     found = recorder.record(frames, fps=30.0)
     assert found.missing[0].tolist() == [False, False, True, False, False, False]
-    true = [frame.people[0].box_xyxy_px for frame in frames]
+    true = [frame.person.box_xyxy_px for frame in frames]
     np.testing.assert_allclose(regressor.boxes[0], true[0])
     np.testing.assert_allclose(regressor.boxes[3], true[2])
     sizes = [(box[2:] - box[:2]).max() for box in true]

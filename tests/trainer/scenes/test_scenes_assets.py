@@ -10,7 +10,7 @@ import pytest
 
 from kinestream.body.arrays import load_body_arrays
 from kinestream.body.model import DEFAULT_BODY_PATH
-from kinestream.trainer.scenes.assets import AssetError, data_folder
+from kinestream.trainer.scenes.assets import AssetError
 from kinestream.trainer.scenes.library import CharacterLibrary
 from kinestream.trainer.scenes.stage import SceneAssets
 
@@ -99,19 +99,6 @@ def test_people_move_like_the_tracker_body(copy: Path) -> None:
     stiff = CharacterLibrary(copy / "characters", dataclasses.replace(body, posedirs=None))
     soft = CharacterLibrary(copy / "characters", body)
     assert len(stiff.correctives.vertex) == 0 < len(soft.correctives.vertex)
-
-
-def test_data_folder_comes_from_the_argument_or_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("KINESTREAM_DATA", raising=False)
-    with pytest.raises(AssetError, match="--data or set KINESTREAM_DATA"):
-        data_folder()
-    with pytest.raises(AssetError, match="does not exist"):
-        data_folder(tmp_path / "nowhere")
-    monkeypatch.setenv("KINESTREAM_DATA", str(tmp_path))
-    assert data_folder() == tmp_path
-    assert data_folder(tmp_path.parent) == tmp_path.parent
 
 
 def test_photos_can_be_left_out(copy: Path) -> None:

@@ -9,17 +9,15 @@ import torch
 from kinestream.body.model import BodyModel
 from kinestream.body.skeleton import MIRROR_JOINTS
 from kinestream.trainer.data.motion.clip import MotionClip
+from kinestream.trainer.scenes.augment import Augmenter
 from kinestream.trainer.scenes.character import Character
-from kinestream.trainer.scenes.clips import grounded
+from kinestream.trainer.scenes.clips import grounded, make_clip
 from kinestream.trainer.scenes.config import SceneConfig
-from kinestream.trainer.scenes.generator import SceneGenerator
 from kinestream.trainer.scenes.outfit import random_outfit
 from kinestream.trainer.scenes.poses import ClipPoses, MixedPoses
 from kinestream.trainer.scenes.stage import SceneAssets
 
-STILL = SceneConfig(
-    **{**vars(SceneConfig.clean()), "image_sizes_px": ((192, 144),), "clip_frames": 12, "samples": 1}
-)
+STILL = SceneConfig(**{**vars(SceneConfig.clean()), "image_sizes_px": ((192, 144),), "samples": 1})
 
 
 def test_poses_come_from_the_clip_or_its_mirror(poses: ClipPoses, motion_clip: MotionClip) -> None:
@@ -74,19 +72,19 @@ def test_feet_come_to_the_floor_whatever_the_shape(assets: SceneAssets, poses: C
 
 
 def test_clip_has_ground_truth_for_every_frame(assets: SceneAssets, poses: ClipPoses) -> None:
-    frames = list(SceneGenerator(assets, poses, STILL).clip(4))
+    frames = list(make_clip(assets, poses, Augmenter(STILL), 4, frames=12))
     assert len(frames) == 12
     assert [f.t_ns for f in frames] == [round(i * 1e9 / 30) for i in range(12)]
-    joints = np.stack([f.people[0].joints_cam_m for f in frames])
+    joints = np.stack([f.person.joints_cam_m for f in frames])
     step = np.linalg.norm(np.diff(joints, axis=0), axis=-1)
     assert 0 < step.mean() < 0.05 and step.max() < 0.3
     body = BodyModel.load()
     for frame in frames[::5]:
-        person = frame.people[0]
+        person = frame.person
         inputs = (person.betas, person.rotations, person.translation_m)
         posed = body(*(torch.from_numpy(x)[None] for x in inputs))
         np.testing.assert_allclose(posed.joints_m[0].numpy(), person.joints_cam_m, atol=1e-4)
-        rows, columns = np.nonzero(frame.person_map)
+        rows, columns = np.nonzero(frame.part_map)
         x0, y0, x1, y1 = person.box_xyxy_px
         assert len(rows) > 50
         assert x0 - 2 <= columns.min() and columns.max() <= x1 + 2
@@ -94,34 +92,26 @@ def test_clip_has_ground_truth_for_every_frame(assets: SceneAssets, poses: ClipP
 
 
 def test_clip_is_deterministic_and_lazy(assets: SceneAssets, poses: ClipPoses) -> None:
-    generator = SceneGenerator(assets, poses, STILL)
-    first = next(iter(generator.clip(4)))
-    generator.crop(0)
-    again = list(itertools.islice(generator.clip(4), 2))
+    augmenter = Augmenter(STILL)
+    first = next(make_clip(assets, poses, augmenter, 4, frames=12))
+    other = next(make_clip(assets, poses, augmenter, 5, frames=12))
+    again = list(itertools.islice(make_clip(assets, poses, augmenter, 4, frames=12), 2))
     np.testing.assert_array_equal(first.image, again[0].image)
     assert (again[0].image != again[1].image).any()
-    other = next(iter(generator.clip(5)))
     assert (first.image != other.image).mean() > 0.3
 
 
 def test_shake_moves_background_and_person_together(assets: SceneAssets, poses: ClipPoses) -> None:
     shaky = SceneConfig(**{**vars(STILL), "camera_shake_deg": 2.0})
-    still_frames, shaky_frames = (list(SceneGenerator(assets, poses, k).clip(4)) for k in (STILL, shaky))
-    world = [np.stack([f.people[0].rotations[0] for f in frames]) for frames in (still_frames, shaky_frames)]
+    still_frames, shaky_frames = (
+        list(make_clip(assets, poses, Augmenter(k), 4, frames=12)) for k in (STILL, shaky)
+    )
+    world = [np.stack([f.person.rotations[0] for f in frames]) for frames in (still_frames, shaky_frames)]
     # the shake is one rotation of the camera: applied to the still root it gives the shaken one
     turn = world[1] @ world[0].transpose(0, 2, 1)
     for index, (a, b) in enumerate(zip(still_frames, shaky_frames, strict=True)):
-        expected = a.people[0].joints_cam_m @ turn[index].T
-        np.testing.assert_allclose(b.people[0].joints_cam_m, expected, atol=1e-4)
+        expected = a.person.joints_cam_m @ turn[index].T
+        np.testing.assert_allclose(b.person.joints_cam_m, expected, atol=1e-4)
     angles = np.arccos(np.clip((np.trace(turn, axis1=1, axis2=2) - 1) / 2, -1, 1))
     assert np.degrees(angles).max() > 0.5
     assert (still_frames[0].image != shaky_frames[0].image).mean() > 0.1
-
-
-def test_clips_need_motions(assets: SceneAssets) -> None:
-    class Single:
-        def pose(self, rng: np.random.Generator) -> np.ndarray:
-            return np.tile(np.eye(3), (24, 1, 1))
-
-    with pytest.raises(TypeError, match="need a MotionSource; Single gives single poses"):
-        SceneGenerator(assets, Single(), STILL).clip(0)

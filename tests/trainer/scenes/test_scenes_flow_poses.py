@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from kinestream.latent.flow import FlowConfig, PoseFlow
-from kinestream.trainer.scenes.flow_poses import FlowPoses
-from kinestream.trainer.scenes.poses import ClipPoses
+from kinestream.trainer.scenes.poses import ClipPoses, FlowPoses
 
 
 def test_samples_are_rotations_with_roots_of_the_clips(poses: ClipPoses) -> None:

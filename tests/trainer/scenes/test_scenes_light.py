@@ -1,11 +1,11 @@
-"""Light, shadows, panoramas, lens and sensor."""
+"""Light, shadows, panoramas and sensor."""
 
 import numpy as np
 import pytest
 
 from kinestream.geometry.camera import Camera
 from kinestream.kernels.raster import ToneCurve
-from kinestream.trainer.scenes.augment import Augmenter, CameraSettings, jpeg, motion_blur
+from kinestream.trainer.scenes.augment import Augmenter, CameraSettings, jpeg
 from kinestream.trainer.scenes.config import SceneConfig
 from kinestream.trainer.scenes.lighting import (
     Light,
@@ -167,7 +167,7 @@ def test_shot_puts_the_floor_under_the_camera_where_its_height_says() -> None:
 def test_clean_config_leave_the_picture_as_it_is() -> None:
     augmenter, rng = Augmenter(SceneConfig.clean()), np.random.default_rng(0)
     image = rng.integers(0, 256, (40, 50, 3)).astype(np.uint8)
-    out = augmenter.sensor(augmenter.optics(image, rng), augmenter.settings(rng), rng)
+    out = augmenter.sensor(image, augmenter.settings(rng), rng)
     np.testing.assert_allclose(out.astype(int), image.astype(int), atol=1)
 
 
@@ -189,14 +189,6 @@ def test_saturation_zero_is_gray() -> None:
     identity = np.tile(np.arange(256, dtype=np.float32), (3, 1))
     out = augmenter.sensor(image, CameraSettings(identity, 0.0, 0.0, None), rng).astype(int)
     assert np.ptp(out, axis=-1).max() <= 1
-
-
-def test_motion_blur_spreads_along_its_direction_and_keeps_light() -> None:
-    image = np.zeros((41, 41, 3), np.uint8)
-    image[20, 20] = 255
-    out = motion_blur(image, 9.0, 0.0)[..., 0].astype(int)
-    assert (out[20] > 0).sum() >= 8 and (out[:, 20] > 0).sum() <= 3
-    assert out.sum() == pytest.approx(255, abs=12)
 
 
 def test_jpeg_loses_more_at_low_quality() -> None:

@@ -10,8 +10,10 @@ import torch
 from kinestream.body.skeleton import NUM_JOINTS
 from kinestream.geometry.rotation import matrix_from_axis_angle
 from kinestream.trainer.data.motion.clip import MotionClip
+from kinestream.trainer.scenes.augment import Augmenter
 from kinestream.trainer.scenes.character import Character
-from kinestream.trainer.scenes.generator import SceneGenerator
+from kinestream.trainer.scenes.clips import make_clip
+from kinestream.trainer.scenes.config import SceneConfig
 from kinestream.trainer.scenes.outfit import random_outfit
 from kinestream.trainer.scenes.poses import ClipPoses
 from kinestream.trainer.scenes.sample import SEEN
@@ -60,16 +62,16 @@ def test_clothes_and_hair_stay_near_the_body(real: SceneAssets) -> None:
         assert (posed[count:] > low - 0.15).all() and (posed[count:] < high + 0.15).all()
 
 
-def test_crops_are_lit_and_labelled(real: SceneAssets) -> None:
+def test_frames_are_lit_and_labelled(real: SceneAssets) -> None:
     still = np.tile(np.eye(3), (4, 22, 1, 1))
     poses = ClipPoses([MotionClip("still", still, np.tile([0, 0.93, 0], (4, 1)), 30.0)])
-    generator = SceneGenerator(real, poses)
+    augmenter = Augmenter(SceneConfig())
     seen, contrast = [], []
     for seed in range(30):
-        sample = generator.crop(seed)
-        person = sample.part_map > 0
+        frame = next(make_clip(real, poses, augmenter, seed, frames=1))
+        person = frame.part_map > 0
         assert person.sum() > 300
-        seen.append((sample.person.visibility == SEEN).mean())
-        contrast.append(sample.image[person].std())
+        seen.append((frame.person.visibility == SEEN).mean())
+        contrast.append(frame.image[person].std())
     assert np.mean(seen) > 0.4
     assert np.median(contrast) > 15

@@ -9,13 +9,14 @@ import pytest
 from kinestream.body.model import BodyModel
 from kinestream.tools.pictures.contact_sheet import CELL_PX, CELLS, render_cell
 from kinestream.tools.pictures.demo_clip import find_motion, ground_truth
-from kinestream.tools.pictures.scene_sheet import crop_cells, draw_keypoints, draw_parts, frame_cell
+from kinestream.tools.pictures.scene_sheet import draw_keypoints, draw_parts, frame_cell
 from kinestream.tools.pictures.sheet import write_sheet
 from kinestream.tools.pictures.video import write_video
 from kinestream.trainer.data.motion.clip import MotionClip
 from kinestream.trainer.data.motion.mocap_cache import MocapCache
+from kinestream.trainer.scenes.augment import Augmenter
+from kinestream.trainer.scenes.clips import make_clip
 from kinestream.trainer.scenes.config import SceneConfig
-from kinestream.trainer.scenes.generator import SceneGenerator
 from kinestream.trainer.scenes.poses import ClipPoses
 from kinestream.trainer.scenes.sample import HIDDEN, OUTSIDE, SEEN
 from kinestream.trainer.scenes.stage import SceneAssets
@@ -57,10 +58,10 @@ def test_labels_are_drawn_where_they_are() -> None:
 
 
 def test_scene_cells(assets: SceneAssets, poses: ClipPoses) -> None:
-    generator = SceneGenerator(assets, poses, SceneConfig(crop_px=64, image_sizes_px=((160, 120),)))
-    plain, labelled = (crop_cells(generator, 3, 2, labels=labels) for labels in (False, True))
-    assert len(plain) == 2 and (plain[0] != labelled[0]).any()
-    cell = frame_cell(generator.frame(1), (80, 80), labels=True)
+    augmenter = Augmenter(SceneConfig(image_sizes_px=((160, 120),)))
+    frame = next(make_clip(assets, poses, augmenter, 1, frames=1))
+    plain, cell = (frame_cell(frame, (80, 80), labels=labels) for labels in (False, True))
+    assert (plain != cell).any()
     assert cell.shape == (80, 80, 3) and (cell[61:] == 30).all() and (cell[:60] != 30).any()
 
 
@@ -74,8 +75,8 @@ def test_demo_motion_is_found_by_name(motion_clip: MotionClip) -> None:
 
 
 def test_demo_truth_has_a_row_per_frame(assets: SceneAssets, poses: ClipPoses, tmp_path: Path) -> None:
-    config = SceneConfig(image_sizes_px=((960, 540),), clip_frames=3, samples=1)
-    frames = list(SceneGenerator(assets, poses, config).clip(1))
+    config = SceneConfig(image_sizes_px=((960, 540),), samples=1)
+    frames = list(make_clip(assets, poses, Augmenter(config), 1, frames=3))
     truth = ground_truth(frames, {"motion": "walk"})
     assert truth["joints_cam_m"].shape == (3, 24, 3) and truth["rotations"].dtype == np.float16
     np.testing.assert_array_equal(truth["intrinsics"], frames[0].camera.K)

@@ -11,9 +11,8 @@ from kinestream.trainer.data.crops.crop_pool import CropPool
 from kinestream.trainer.data.motion.clip import MotionClip
 from kinestream.trainer.data.motion.mocap_cache import MocapCache
 from kinestream.trainer.prepare.crop_pool import PoolRenderer, build
-from kinestream.trainer.scenes.poses import ClipPoses
+from kinestream.trainer.scenes.poses import ClipPoses, VariedPoses
 from kinestream.trainer.scenes.stage import SceneAssets
-from kinestream.trainer.scenes.varied_poses import VariedPoses
 
 
 def turned(angle: float) -> np.ndarray:

@@ -1,17 +1,14 @@
-"""Speed of the rasteriser, of the overlay and, with data, of the synthetic scenes.
+"""Speed of the rasteriser and of the overlay.
 
-    python -m kinestream.tools.bench.kernels.raster [--data DATA --mocap CACHE]
-        [--out docs/benchmarks/raster.json]
+    python -m kinestream.tools.bench.kernels.raster [--out docs/benchmarks/raster.json]
 
-One thread, one process: a scene's time is that of one core. The compiled backend is timed beside the plain
-one on a picture so small that the plain one ends.
+One thread, one process. The compiled backend is timed beside the plain one on a picture so small that the
+plain one ends.
 """
 
-import itertools
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,7 +56,7 @@ def drawing(backend: Any, mesh: Mesh, side_px: int, *, samples: int = 1, fov_deg
 
 
 def rasteriser() -> dict[str, Latency]:
-    """Both backends at 48 x 48 pixels, then the compiled one at the sizes that are used."""
+    """Both backends at 48 x 48 pixels, then the compiled one and the overlay at the sizes that are used."""
     mesh = body_mesh(BodyModel.load(), 3.0)
     small = {
         f"{name}_body_48px": drawing(backend, mesh, 48, fov_deg=40)
@@ -77,46 +74,13 @@ def rasteriser() -> dict[str, Latency]:
     return results
 
 
-def scenes(data: Path, mocap: Path, crops: int) -> dict[str, Latency]:
-    """Labelled crops with everything on, one person, and as many as the default crowd has."""
-    from kinestream.trainer.scenes.config import SceneConfig
-    from kinestream.trainer.scenes.generator import SceneGenerator
-    from kinestream.trainer.scenes.poses import ClipPoses
-    from kinestream.trainer.scenes.stage import SceneAssets
-
-    assets, poses = SceneAssets.load(data), ClipPoses.load(mocap)
-    calls: dict[str, Callable[[], object]] = {}
-    for name, config in (("one_person", SceneConfig(crowd_share=0.0)), ("default", SceneConfig())):
-        generator, seeds = SceneGenerator(assets, poses, config), itertools.count()
-        calls[f"crop_256px_{name}"] = lambda g=generator, s=seeds: g.crop(next(s))  # type: ignore[misc]
-    return measure_paired(calls, repeats=crops, warmup=20)
-
-
-def main(
-    data: Annotated[Path | None, typer.Option(envvar="KINESTREAM_DATA", help="Data folder.")] = None,
-    mocap: Annotated[
-        Path | None, typer.Option(help="Cache of kinestream.trainer.prepare.mocap; with --data: time scenes.")
-    ] = None,
-    crops: Annotated[int, typer.Option(min=1, help="Timed crops of scenes.")] = 300,
-    out: options.Report = Path("docs/benchmarks/raster.json"),
-) -> None:
-    """Time the rasteriser, the overlay and, with data, the synthetic scenes on one thread."""
+def main(out: options.Report = Path("docs/benchmarks/raster.json")) -> None:
+    """Time the rasteriser and the overlay on one thread."""
     use_threads(1)
     results = rasteriser()
-    throughput: dict[str, Any] = {"note": "run with --data and --mocap to time the scenes"}
-    if data is not None and mocap is not None:
-        timed = scenes(data, mocap, crops)
-        results |= timed
-        throughput = {
-            name: {
-                "per_second_wall": round(1000 / value.mean_ms, 1),
-                "per_second_cpu": round(1000 / value.cpu_p50_ms, 1),
-            }
-            for name, value in timed.items()
-        }
-    Console().print(latency_table(results), throughput)
+    Console().print(latency_table(results))
     content = {"gpu": gpu.unavailable() or "available", "load_average_1min": load_average()}
-    write_report(out, "raster", content | {"results": results, "crops": throughput})
+    write_report(out, "raster", content | {"results": results})
 
 
 if __name__ == "__main__":
