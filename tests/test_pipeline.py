@@ -368,3 +368,18 @@ def test_rates_and_leads_that_make_no_sense_are_refused(block_models: Models, bl
             Tracker(block_video(walk(2)), policy="paced", models=block_models, publisher=publisher, rate_hz=0)
     with pytest.raises(ValueError, match="lead_ms: expected 0 to 500, found -1"):
         Tracker(models=block_models, lead_ms=-1)
+
+
+@pytest.mark.parametrize(("rotate", "flip"), [(0, False), (90, False), (180, True), (270, True)])
+def test_a_calibration_follows_the_pictures(
+    block_models: Models, block_video: Video, rotate: int, flip: bool
+) -> None:
+    """It was made before the pictures were turned: a person off the axis stays where he is in the room."""
+    camera = Camera(320, 240, (300.0, 280.0), (150.0, 130.0), (0.1, 0.0, 0.02, -0.01))
+    path = block_video([{0: (40, 60, 50, 120)}] * 3)
+    with open_source(path, rotate=rotate, flip=flip) as source:
+        wanted = source.info.geometry.chosen.camera(camera)
+        tracker = Tracker(source, models=block_models, camera=camera)
+        shown = next(iter(tracker)).camera
+    assert (shown.width_px, shown.height_px) == (source.info.width_px, source.info.height_px)
+    assert shown == wanted

@@ -14,9 +14,11 @@ from typing import Annotated, Any, Final
 import numpy as np
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from kinestream.body.npz import BodyFileError
 from kinestream.body.smplx_adapter import SMPL_KEYS, load_smpl_family
+from kinestream.tools.overwriting import refuse_overwriting
 from kinestream.trainer.data.annotated.pickled_arrays import as_array
 from kinestream.trainer.data.annotated.restricted_unpickler import (
     MAX_PICKLE_BYTES,
@@ -84,11 +86,12 @@ def main(
     console = Console()
     target = source.with_suffix(".npz") if target is None else target
     try:
+        refuse_overwriting({"TARGET": target}, [source])
         names = convert(source, target)
-    except (OSError, PickleRefusedError, BodyFileError) as fault:
-        Console(stderr=True).print(f"[bold red]Not converted.[/] {fault}", soft_wrap=True)
+    except (OSError, ValueError, PickleRefusedError, BodyFileError) as fault:
+        Console(stderr=True).print(f"[bold red]Not converted.[/] {escape(str(fault))}", soft_wrap=True)
         raise typer.Exit(1) from fault
-    console.print(f"Wrote {target} with {len(names)} arrays: {', '.join(names)}", soft_wrap=True)
+    console.print(f"Wrote {escape(str(target))} with {len(names)} arrays: {', '.join(names)}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,30 @@ Policy = Annotated[
         "its own speed, as if live.",
     ),
 ]
+CameraFps = Annotated[
+    float | None,
+    source(
+        "--fps",
+        min=0.001,
+        max=1000,
+        help="Ask a camera for this rate; pictures a second of a folder or raw video. [default: 30]",
+    ),
+]
+Rotate = Annotated[
+    int,
+    source("--rotate", help="Turn the pictures by 90, 180 or 270 degrees clockwise, for a turned camera."),
+]
+Flip = Annotated[bool, source("--flip", help="Mirror the pictures, after the turn, for a mirrored camera.")]
+Start = Annotated[float, source("--start", min=0, help="Begin so many seconds into a file.")]
+End = Annotated[float | None, source("--end", min=0, help="End so many seconds into a file.")]
+Reconnect = Annotated[
+    float,
+    source("--reconnect", min=0, help="Look for a lost camera or address for so many seconds; 0 for ever."),
+]
+Wait = Annotated[
+    float | None,
+    source("--wait", min=0, help="Wait so many seconds for a camera or address to be there; 0 for ever."),
+]
 MaxFrames = Annotated[int | None, source("--max-frames", min=1, help="Stop after this many frames.")]
 FovDeg = Annotated[
     float, camera("--fov-deg", min=1, max=170, help="Diagonal field of view, if there is no calibration.")

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from itertools import count
@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy.typing as npt
 from rich.console import Console
+from rich.markup import escape
 
 from kinestream.capture import CameraMode, Frame, Policy, open_source
 from kinestream.geometry.calibration import load_camera
 from kinestream.pipeline import Tracker
 from kinestream.pose import PoseFrame
 from kinestream.stream import BasePublisher, Publisher, check_recordable
+from kinestream.tools.overwriting import refuse_overwriting
 from kinestream.tools.process import freeze_loaded_objects
 from kinestream.tools.sinks import JsonLinesSink, NpzSink, OverlayVideoSink, Sink, SinkGroup, record_stream
 from kinestream.tools.status import StatusLine, summary
@@ -49,6 +51,11 @@ class Outputs:
     def need_vertices(self) -> bool:
         """Whether one of them draws meshes."""
         return self.view or any(path is not None for path in (self.save_video, self.rrd, self.snapshots))
+
+    def paths(self) -> dict[str, Path | None]:
+        """Where each is written, by its option."""
+        kinds = ("json", "npz", "save_video", "record", "rrd", "snapshots")
+        return {f"--{kind.replace('_', '-')}": getattr(self, kind) for kind in kinds}
 
     def open(self, faces: npt.NDArray[Any], fps: float | None) -> Iterator[Sink]:
         """Each that was asked for but the recording; ``faces`` (F, 3) of the body. Raises ``OSError``."""
@@ -89,6 +96,7 @@ class Session(AbstractContextManager["Session"]):
         publisher: BasePublisher | None = None,
         policy: Policy | None = None,
         mode: CameraMode | None = None,
+        capture: Mapping[str, Any] | None = None,
         intrinsics: str | Path | None = None,
         vertices: bool = False,
         tell: Callable[[str], None] = lambda text: None,
@@ -102,6 +110,7 @@ class Session(AbstractContextManager["Session"]):
             publisher: where to send every frame; closed with the session.
             policy: which frames to take, as there.
             mode: size and rate to ask a camera for.
+            capture: further options of `kinestream.capture.open_source`.
             intrinsics: calibration file of the camera.
             vertices: give the mesh in every frame; outputs that draw it have it anyway.
             tell: takes the lines that say what was opened.
@@ -110,6 +119,9 @@ class Session(AbstractContextManager["Session"]):
         Raises ``CaptureError``, ``OSError`` and ``ValueError``.
         """
         outputs = outputs or Outputs()
+        refuse_overwriting(
+            outputs.paths(), [source, intrinsics, tracking.get("body"), tracking.get("regressor")]
+        )
         if outputs.record is not None:
             check_recordable(outputs.record)
         if intrinsics is not None:
@@ -119,8 +131,8 @@ class Session(AbstractContextManager["Session"]):
             if publisher is None and outputs.record is not None:
                 publisher = Publisher(private_address(), source=str(source))
             self.publisher = stack.enter_context(publisher) if publisher is not None else None
-            frames = stack.enter_context(open_source(source, policy=policy, mode=mode))
-            tell(f"[bold]{frames.info}[/]")
+            frames = stack.enter_context(open_source(source, policy=policy, mode=mode, **capture or {}))
+            tell(f"[bold]{escape(str(frames.info))}[/]")
             vertices = vertices or outputs.need_vertices
             self.tracker = stack.enter_context(
                 Tracker(frames, publisher=publisher, vertices=vertices, **tracking)

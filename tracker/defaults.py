@@ -16,3 +16,5 @@ DEFAULT_MODEL: Final = "medium"
 DEFAULT_FOV_DEG: Final = 65.0
 """Diagonal field of view assumed for an unknown camera, between webcams (55-78) and phones (65-80)."""
 DEFAULT_MAX_PEOPLE: Final = 8
+DEFAULT_RECONNECT_S: Final = 120.0
+"""How long a lost camera is looked for; one that starts anew needs a minute or more."""

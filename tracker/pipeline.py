@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kinestream.capture import CameraMode, Clock, Frame, FrameSource, Policy, open_source
+from kinestream.capture import CameraMode, Clock, Frame, FrameSource, PictureGeometry, Policy, open_source
 from kinestream.defaults import (
     DEFAULT_ENGINE,
     DEFAULT_FILTER,
@@ -80,7 +80,8 @@ class Tracker:
             source: as in `kinestream.capture.open_source`, or an open `FrameSource`; None for `process`.
             policy: which frames to take, as there.
             mode: size and rate to ask a camera for.
-            camera: intrinsics of the source, scaled to its size where the shape is the same.
+            camera: intrinsics of the source before `open_source` turned or mirrored it, scaled to its size
+                where the shape is the same.
             fov_deg: diagonal field of view, used without ``camera``.
             filter: one of `kinestream.filtering.FILTERS`, or what makes a `PoseFilter` for a new track, as in
                 ``filter=lambda: LearnedFilter(smoothness=1)``.
@@ -102,7 +103,7 @@ class Tracker:
             raise ValueError(f"lead_ms: expected 0 to {MAX_LEAD_MS:.0f}, found {lead_ms}")
         self._lead_ns = round(lead_ms * 1e6)
         self._camera_given, self._fov_deg = camera, fov_deg
-        self._camera = camera or Camera.from_fov(1280, 720, fov_deg=fov_deg)
+        self._camera: Camera | None = None
         self.source: FrameSource | None = None
         self._fixed_rate: FixedRate | None = None
         if isinstance(source, FrameSource):
@@ -226,6 +227,8 @@ class Tracker:
             "frames": self._frames,
             "dropped": source.dropped if source else 0,
             "corrupt": source.corrupt if source else 0,
+            "reconnects": source.reconnects if source else 0,
+            "jitter_ms": _rounded(source.jitter_ms if source else None),
             "people": len(self._newest) if self._newest is not None else 0,
             "filter": self._filter_name,
             "engine": self._models.engine,
@@ -271,12 +274,12 @@ class Tracker:
     def _camera_of(self, image: RgbImage) -> Camera:
         """Intrinsics for pictures of this size."""
         height, width = image.shape[:2]
-        if (self._camera.width_px, self._camera.height_px) == (width, height):
+        if self._camera and (self._camera.width_px, self._camera.height_px) == (width, height):
             return self._camera
         given = self._camera_given
-        if given is not None and abs(given.width_px * height - given.height_px * width) <= max(width, height):
-            self._camera = given.resized(width, height)
-        else:
+        geometry = self.source.info.geometry if self.source else PictureGeometry()
+        self._camera = geometry.fit(given, width, height) if given else None
+        if self._camera is None:
             if given is not None:
                 log.warning(
                     "the camera was calibrated at %dx%d px, which does not scale to %dx%d px; assuming a "
@@ -334,3 +337,7 @@ class Tracker:
         if self._publisher is not None and now_ns - self._told_ns > STATS_NS:
             self._told_ns = now_ns
             self._publisher.publish_stats(self.stats())
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)

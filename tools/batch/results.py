@@ -48,7 +48,7 @@ class ResultFolder:
         return (
             found is not None
             and tuple(found["fingerprint"]) == video.fingerprint
-            and found["settings"] == settings.as_json()
+            and {**Settings().as_json(), **found["settings"]} == settings.as_json()  # options may be newer
         )
 
     def begin(self) -> Path:
@@ -75,6 +75,8 @@ class ResultFolder:
         (work / RESULT).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         place = self.place_of(video)
         place.parent.mkdir(parents=True, exist_ok=True)
+        if place.exists() and self.summary(video) is None:
+            raise FileExistsError(f"{place}: is no result of a batch and is left alone; use another --out")
         if place.exists() and not self.is_done(video, settings):
             outdated = self.begin() / "outdated"
             os.rename(place, outdated)

@@ -41,7 +41,7 @@ class Settings:
 
     Attributes:
         npz, json, save_video: which files are written.
-        filter, model, max_people, fov_deg, intrinsics, body: as the options of ``kinestream run``.
+        filter, model, max_people, fov_deg, intrinsics, body, rotate, flip: as the options of ``run``.
     """
 
     npz: bool = True
@@ -53,6 +53,8 @@ class Settings:
     fov_deg: float = DEFAULT_FOV_DEG
     intrinsics: str | None = None
     body: str | None = None
+    rotate: int = 0
+    flip: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, to be stored beside the results."""
@@ -92,5 +94,7 @@ def _paths(given: Path, results: Path) -> Iterator[Path]:
         yield given
         return
     for path in given.rglob("*"):
+        if path.name.startswith("."):  # such as the companions that macOS leaves
+            continue
         if path.suffix.lower() in SUFFIXES and path.is_file() and results not in path.resolve().parents:
             yield path

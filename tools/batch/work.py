@@ -51,6 +51,7 @@ def _track(video: Video, settings: Settings, work: Path, summary: dict[str, Any]
         video.path,
         outputs=Outputs(**{kind: work / name for kind, name in files.items() if getattr(settings, kind)}),
         policy="every",
+        capture={"rotate": settings.rotate, "flip": settings.flip},
         intrinsics=settings.intrinsics,
         fov_deg=settings.fov_deg,
         filter=settings.filter,

@@ -57,6 +57,8 @@ def batch(
     fov_deg: options.FovDeg = DEFAULT_FOV_DEG,
     intrinsics: options.Intrinsics = None,
     body: options.Body = None,
+    rotate: options.Rotate = 0,
+    flip: options.Flip = False,
 ) -> None:
     """Track the people in many videos; go on where an earlier run stopped.
 
@@ -71,6 +73,7 @@ def batch(
     from kinestream.tools.batch.coordinator import Batch
     from kinestream.tools.batch.results import LOCK, ResultFolder
     from kinestream.tools.batch.videos import Settings, find_videos
+    from kinestream.tools.overwriting import refuse_overwriting
 
     console = Console(stderr=True, highlight=False)
     with report_errors(), ExitStack() as stack:
@@ -85,11 +88,15 @@ def batch(
             fov_deg=fov_deg,
             intrinsics=str(intrinsics.resolve()) if intrinsics else None,
             body=str(body.resolve()) if body else None,
+            rotate=rotate,
+            flip=flip,
         )
         filter_factory(filter_name)  # a missing file is reported before any work
         if intrinsics:
             load_camera(intrinsics)
         videos = find_videos(inputs, results=out)
+        for video in videos:
+            refuse_overwriting({"--out": out / video.name}, [video.path, intrinsics, body])
         out.mkdir(parents=True, exist_ok=True)
         try:
             stack.enter_context(FileLock(out / LOCK, timeout=0))
@@ -155,7 +162,9 @@ def _report(books: "Batch", out: Path, console: Console) -> None:
     entries = books.entries.values()
     broken = [entry for entry in entries if entry.state == "broken"]
     frames = sum(entry.summary.get("frames", 0) for entry in entries)
-    console.print(f"{len(entries) - len(broken)} done, {frames} frames; {out / 'manifest.json'} lists them")
+    console.print(
+        f"{len(entries) - len(broken)} done, {frames} frames; {escape(str(out / 'manifest.json'))} lists them"
+    )
     for entry in broken:
         console.print(f"[bold red]broken:[/] {escape(entry.video.name)}: {escape(entry.reason)}")
     if broken:

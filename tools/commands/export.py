@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from kinestream.tools.commands.error_reporting import report_errors
 
@@ -67,11 +68,11 @@ def export(
         worst_m = max(joint_error_m(model, one) for one in chosen)
         if worst_m > OTHER_BODY_M:
             console.print(
-                f"[yellow]warning:[/] the joints in {file} are {1000 * worst_m:.0f} mm away from those of "
-                "this body; was another one tracked? Give it with --body"
+                f"[yellow]warning:[/] the joints in {escape(str(file))} are {1000 * worst_m:.0f} mm away "
+                "from those of this body; was another one tracked? Give it with --body"
             )
         folder = out or file.parent
         folder.mkdir(parents=True, exist_ok=True)
         for format_name in to:
             for path in write(file, folder, format_name, chosen, model, Options(fps, max_gap)):
-                console.print(str(path))
+                console.print(str(path), markup=False)

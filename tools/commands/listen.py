@@ -52,7 +52,7 @@ def listen(
     with report_errors(), ExitStack() as stack:
         subscriber = stack.enter_context(Subscriber(address, keys=keys))
         lines = stack.enter_context(JsonLinesSink(json)) if json is not None else None
-        console.print(f"listening to {address}; Ctrl-C stops")
+        console.print(f"listening to {address}; Ctrl-C stops", markup=False)
         arrivals = Arrivals()
         shown_s = 0.0
         with Live(console=console, auto_refresh=False, transient=True) as live:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from kinestream.defaults import DEFAULT_FILTER, DEFAULT_FOV_DEG, DEFAULT_MODEL
+from kinestream.defaults import DEFAULT_FILTER, DEFAULT_FOV_DEG, DEFAULT_MODEL, DEFAULT_RECONNECT_S
 from kinestream.tools import options
 from kinestream.tools.commands.error_reporting import report_errors
 from kinestream.tools.commands.listen import heard
@@ -31,6 +31,13 @@ def record(
     pictures: options.Pictures = False,
     max_frames: options.MaxFrames = None,
     policy: options.Policy = None,
+    fps: options.CameraFps = None,
+    rotate: options.Rotate = 0,
+    flip: options.Flip = False,
+    start: options.Start = 0.0,
+    end: options.End = None,
+    reconnect: options.Reconnect = DEFAULT_RECONNECT_S,
+    wait: options.Wait = None,
     filter_name: options.Filter = DEFAULT_FILTER,
     model: options.Model = DEFAULT_MODEL,
     intrinsics: options.Intrinsics = None,
@@ -51,6 +58,7 @@ def record(
         _record_stream(source, file, console, max_frames=max_frames, keys=keys)
         return
     with report_errors():
+        from kinestream.capture import CameraMode
         from kinestream.tools.session import Outputs, Session
 
         stop_on_signals()
@@ -59,6 +67,16 @@ def record(
             source,
             outputs=Outputs(record=file, pictures=pictures),
             policy=policy,  # type: ignore[arg-type]  # checked by the option
+            mode=CameraMode(fps=fps or 30.0),
+            capture={
+                "fps": fps,
+                "rotate": rotate,
+                "flip": flip,
+                "start_s": start,
+                "end_s": end,
+                "reconnect_s": reconnect,
+                "wait_s": wait,
+            },
             intrinsics=intrinsics,
             tell=console.print,
             fov_deg=fov_deg,
@@ -80,7 +98,7 @@ def _record_stream(
         Subscriber(address, keys=keys, on_message=recorder.add) as subscriber,
     ):
         stop_on_signals()
-        console.print(f"recording {address}; Ctrl-C stops")
+        console.print(f"recording {address}; Ctrl-C stops", markup=False)
         try:
             for _ in heard(subscriber, console):
                 if recorder.error is not None:

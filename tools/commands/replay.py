@@ -51,7 +51,7 @@ def replay(
         stop_on_signals()
         next(_messages(file))  # tells what is wrong with the file before anything is published
         with Publisher(bind, insecure=insecure, keys=keys, heartbeat_s=None) as publisher:
-            console.print(f"replaying {file} on {publisher.endpoint}; Ctrl-C stops")
+            console.print(f"replaying {file} on {publisher.endpoint}; Ctrl-C stops", markup=False)
             frames = 0
             try:
                 time.sleep(0 if step else delay)

@@ -21,6 +21,7 @@ from kinestream.defaults import (
     DEFAULT_FOV_DEG,
     DEFAULT_MAX_PEOPLE,
     DEFAULT_MODEL,
+    DEFAULT_RECONNECT_S,
 )
 from kinestream.tools import options
 from kinestream.tools.commands import stream_options as stream
@@ -37,7 +38,8 @@ def run(
     source: Annotated[
         str,
         typer.Argument(
-            help="Camera number (0) or device, video file, address (rtsp://, http://), or folder of pictures."
+            help="Camera number (0) or device, video file, address (rtsp://, http://), folder of pictures, "
+            "pattern (shot_%04d.png), or - for video on standard input."
         ),
     ],
     bind: stream.Bind = DEFAULT_ENDPOINT,
@@ -72,7 +74,13 @@ def run(
     ] = None,
     policy: options.Policy = None,
     size: Annotated[str, options.source(callback=_size, help="Ask a camera for WIDTHxHEIGHT.")] = "1280x720",
-    fps: Annotated[float, options.source(min=1, max=1000, help="Ask a camera for this rate.")] = 30.0,
+    fps: options.CameraFps = None,
+    rotate: options.Rotate = 0,
+    flip: options.Flip = False,
+    start: options.Start = 0.0,
+    end: options.End = None,
+    reconnect: options.Reconnect = DEFAULT_RECONNECT_S,
+    wait: options.Wait = None,
     max_frames: options.MaxFrames = None,
     fov_deg: options.FovDeg = DEFAULT_FOV_DEG,
     intrinsics: options.Intrinsics = None,
@@ -131,7 +139,16 @@ def run(
                 outputs=Outputs(json, npz, save_video, record, pictures, view, rrd, snapshots),
                 publisher=publisher,
                 policy=policy,  # type: ignore[arg-type]  # checked by the option
-                mode=CameraMode(width, height, fps),
+                mode=CameraMode(width, height, fps or 30.0),
+                capture={
+                    "fps": fps,
+                    "rotate": rotate,
+                    "flip": flip,
+                    "start_s": start,
+                    "end_s": end,
+                    "reconnect_s": reconnect,
+                    "wait_s": wait,
+                },
                 intrinsics=intrinsics,
                 vertices=vertices,
                 tell=console.print,

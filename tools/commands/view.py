@@ -24,10 +24,12 @@ def view(
     rrd: Annotated[Path | None, typer.Option(help="Write a Rerun file instead of opening a window.")] = None,
 ) -> None:
     """Show a recording: pictures where it holds some, skeletons, camera and uncertainty."""
+    from kinestream.tools.overwriting import refuse_overwriting
     from kinestream.tools.sinks.rerun import RerunSink
 
     console = Console(stderr=True, highlight=False)
     with report_errors():
+        refuse_overwriting({"--rrd": rrd}, [recording])
         frames = _frames(recording)
         first = next(frames, None)
         if first is None:
@@ -38,7 +40,7 @@ def view(
             for poses, jpeg in frames:
                 sink.show(poses, jpeg)
                 count += 1
-        console.print(f"{count} frames" + (f"; show them with: rerun {rrd}" if rrd else ""))
+        console.print(f"{count} frames" + (f"; show them with: rerun {rrd}" if rrd else ""), markup=False)
 
 
 def _frames(recording: Path) -> "Iterator[tuple[PoseFrame, bytes | None]]":

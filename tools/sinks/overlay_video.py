@@ -39,7 +39,8 @@ class OverlayVideoSink(Sink):
         self._fps = Fraction(fps or 30).limit_denominator(1001)
         open(path, "wb").close()  # FFmpeg itself complains at the first picture only
         try:
-            self._container = av.open(self.name, "w", container_options=_CONTAINER)
+            address = f"file:{path}"  # a bare name may hold colons
+            self._container = av.open(address, "w", container_options=_CONTAINER)
         except (av.error.FFmpegError, ValueError) as error:
             raise SinkError(
                 f"{path}: not a kind of video that can be written; use a name ending in .mp4"

@@ -10,8 +10,9 @@ from kinestream.capture.errors import SourceNotFoundError
 from kinestream.capture.frame_queue import Policy
 from kinestream.capture.orientation import Orientation
 from kinestream.capture.picture_files import SUFFIXES, PictureDecoder, is_pattern
-from kinestream.capture.source import RECONNECT_S, FrameSource
+from kinestream.capture.source import FrameSource
 from kinestream.capture.webcam import CameraMode, WebcamDecoder
+from kinestream.defaults import DEFAULT_RECONNECT_S
 from kinestream.redact import mask_secrets
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def open_source(
     flip: bool = False,
     start_s: float = 0.0,
     end_s: float | None = None,
-    reconnect_s: float = RECONNECT_S,
+    reconnect_s: float = DEFAULT_RECONNECT_S,
     wait_s: float | None = None,
 ) -> FrameSource:
     """Open a source of frames.

@@ -20,12 +20,11 @@ from kinestream.capture.errors import (
 from kinestream.capture.frame import Clock, Frame, SourceInfo
 from kinestream.capture.frame_queue import FrameQueue, Policy
 from kinestream.capture.orientation import UPRIGHT, Orientation
+from kinestream.defaults import DEFAULT_RECONNECT_S
 from kinestream.timing import StageTimes
 
 log = logging.getLogger(__name__)
 
-RECONNECT_S = 120.0
-"""A camera that starts anew needs a minute or more."""
 STUCK_S = 60.0
 """A live source that neither delivers nor fails for so long will not come back."""
 FIRST_BACKOFF_S = 0.25
@@ -60,7 +59,7 @@ class FrameSource:
         *,
         policy: Policy | None = None,
         orientation: Orientation = UPRIGHT,
-        reconnect_s: float = RECONNECT_S,
+        reconnect_s: float = DEFAULT_RECONNECT_S,
         wait_s: float | None = None,
     ) -> None:
         """Open ``decoder``.
