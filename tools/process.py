@@ -26,12 +26,22 @@ def use_threads(count: int | None = None) -> None:
 
 
 def stop_on_signals() -> None:
-    """Let SIGTERM end the process as Ctrl-C does, so that files are completed."""
+    """Let SIGTERM, and SIGHUP of a closed terminal, end the process as Ctrl-C does: files are completed.
+
+    The first counts, and the process then ends undisturbed: terminals, ssh and service managers say it more
+    than once. Under ``nohup`` SIGHUP stays ignored.
+    """
+    numbers = [signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
 
     def stop(number: int, frame: FrameType | None) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
+    for number in numbers:
+        signal.signal(number, stop)
 
 
 def freeze_loaded_objects() -> None:

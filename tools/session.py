@@ -62,7 +62,7 @@ class Outputs:
         if self.json is not None:
             yield JsonLinesSink(self.json)
         if self.npz is not None:
-            yield NpzSink(self.npz)
+            yield NpzSink(self.npz, fps=fps)
         if self.save_video is not None:
             yield OverlayVideoSink(self.save_video, faces, fps=fps)
         if self.view or self.rrd is not None:

@@ -122,6 +122,9 @@ class Tracker:
             self.close()
             raise
         self._publisher = publisher
+        if publisher is not None and self.source is not None:
+            info = self.source.info
+            publisher.fps = rate_hz or (None if info.live else info.fps)  # of live sources it is a guess
         self._frames = 0
         self._newest: PoseFrame | None = None
         self._detected_ns: int | None = None

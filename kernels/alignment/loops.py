@@ -13,13 +13,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numpy.typing import NDArray
+
+from kinestream.kernels.caching import compiled
 
 Array = NDArray[Any]
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def project(vertices, camera, near, order, points):
     """Points (B,V,2) in map pixels, in the order of the parts; NaN for vertices that do not count."""
     batch, count, axes = vertices.shape
@@ -50,7 +52,7 @@ def runs_of_parts(labels: Array, parts: int) -> tuple[Array, Array]:
     return row_start, runs
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def _count_runs(labels, row_start):
     batch, height, width = labels.shape
     groups = row_start.shape[1]
@@ -73,7 +75,7 @@ def _count_runs(labels, row_start):
                 row_start[b, group, row + 1] = total
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def _fill_runs(labels, row_start, runs):
     batch, height, width = labels.shape
     groups = row_start.shape[1]
@@ -100,7 +102,7 @@ def _fill_runs(labels, row_start, runs):
                 before = label
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _row_range(row_start):
     """First and last row in which a group has a run; the group must not be empty."""
     first, last = 0, len(row_start) - 2
@@ -111,7 +113,7 @@ def _row_range(row_start):
     return first, last
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _nearest_pixel(x, y, width, row_start, runs, row_range, guess):
     """Row and column of the pixel of one group nearest to (x, y); `guess`, one of its pixels, only bounds."""
     dx, dy = x - guess[1], y - guess[0]
@@ -134,7 +136,7 @@ def _nearest_pixel(x, y, width, row_start, runs, row_range, guess):
     return nearest
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _bucket_by_row(points, height):
     """Counting sort of finite points by their nearest map row: bucket_start (H+1,) into members."""
     bucket_start = np.zeros(height + 2, np.int32)
@@ -155,7 +157,7 @@ def _bucket_by_row(points, height):
     return bucket_start[: height + 1], members
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _nearest_vertex(row, column, sorted_points, members, bucket_start, guess):
     """Position in sorted_points of the vertex nearest to a pixel; `guess` only bounds the search."""
     height = len(bucket_start) - 1
@@ -181,7 +183,7 @@ def _nearest_vertex(row, column, sorted_points, members, bucket_start, guess):
     return best_at
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _rho(dx, dy, sigma, huber):
     """Penalty of an offset, and the factor that makes of the offset the penalty's gradient."""
     t = (dx * dx + dy * dy) / (sigma * sigma)
@@ -193,7 +195,7 @@ def _rho(dx, dy, sigma, huber):
     return root - 0.5, 1.0 / (root * sigma * sigma)
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def alignment_terms(
     points, order, part_start, visibility, labels, confidence, row_start, runs, sigma, huber, terms, slopes
 ):
@@ -240,7 +242,7 @@ def alignment_terms(
                 slopes[b, v, 2, 1] /= weight
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _pixels_to_vertices(points, ids, confidence, rows, runs, sigma, huber, slopes):
     """Mean penalty from the pixels of a part to their nearest vertices."""
     bucket_start, members = _bucket_by_row(points, len(rows) - 1)
@@ -268,7 +270,7 @@ def _pixels_to_vertices(points, ids, confidence, rows, runs, sigma, huber, slope
     return total
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _vertices_to_pixels(
     points, ids, weight, visibility, label, labels, rows, silhouette, runs, sigma, huber, slopes
 ):
@@ -310,7 +312,7 @@ def _vertices_to_pixels(
     return total, outside
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@compiled(parallel=True, error_model="numpy")
 def backward(grad_terms, vertices, camera, near, part_ids, slopes, grad_vertices, grad_camera):
     """Pull the terms' gradients (B,2P+1) through the slopes and the projection."""
     batch, count, axes = vertices.shape

@@ -1,9 +1,9 @@
 """How the CPU loops of the rasteriser are compiled."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-import numba
+from kinestream.kernels import caching
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 
@@ -15,10 +15,9 @@ def compiled(function: _Function) -> _Function:
     without the lock of the interpreter.
     """
     options: dict[str, Any] = {
-        "cache": True,
         "nogil": True,
         "error_model": "numpy",
         "_nrt": False,
         "forceinline": True,
     }
-    return cast(_Function, numba.njit(**options)(function))
+    return caching.compiled(**options)(function)

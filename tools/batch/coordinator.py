@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from kinestream.tools.batch.events import Broken, Died, Event, Finished, Progress
+from kinestream.tools.batch.events import Broken, Died, Event, Finished, Halted, Progress, Unavailable
 from kinestream.tools.batch.results import ResultFolder
 from kinestream.tools.batch.videos import Settings, Video
 from kinestream.tools.batch.workers import Workers
@@ -24,7 +24,7 @@ class Entry:
     """Where one video stands.
 
     Attributes:
-        reason: why it is broken.
+        reason: why it is broken, or was not done.
         deaths: workers that died on it.
         summary: what its ``result.json`` says.
         earlier: settled by an earlier run.
@@ -46,7 +46,7 @@ class Entry:
             "fingerprint": list(self.video.fingerprint),
             "deaths": self.deaths,
         }
-        if self.state == "broken":
+        if self.reason:
             row["reason"] = self.reason
         counts = ("frames", "frames_with_people", "tracks", "corrupt", "seconds")
         return row | {key: self.summary[key] for key in counts if key in self.summary}
@@ -57,6 +57,7 @@ class Batch:
 
     Attributes:
         entries: every video by name.
+        halted: why no video can be done here at present; empty while all is well.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Batch:
         self.entries = {video.name: self._looked_up(video, broken) for video in videos}
         self._queue = deque(entry.video for entry in self.entries.values() if entry.state == "waiting")
         self._written_s = 0.0
+        self.halted = ""
 
     @property
     def left(self) -> int:
@@ -77,11 +79,14 @@ class Batch:
         return len(self._queue)
 
     def run(self, workers: Workers, tell: Callable[[Event], None] = lambda event: None) -> None:
-        """Do everything that is left; ``tell`` hears every event. Raises ``OSError`` for the manifest."""
+        """Do everything that is left; ``tell`` hears every event. Raises ``OSError`` for the manifest.
+
+        Where this computer is at fault, as by a full disk, no further video is begun.
+        """
         working = 0
         try:
-            while self._queue or working:
-                while self._queue and workers.free:
+            while (self._queue and not self.halted) or working:
+                while self._queue and workers.free and not self.halted:
                     video = self._queue.popleft()
                     self.entries[video.name].state = "working"
                     workers.submit(video)
@@ -116,6 +121,10 @@ class Batch:
                 entry.state, entry.summary = "done", summary
             case Broken(reason=reason):
                 entry.state, entry.reason = "broken", reason
+            case Unavailable(reason=reason):
+                entry.state, entry.reason = "waiting", reason
+            case Halted(reason=reason):
+                entry.state, self.halted = "waiting", self.halted or reason
             case Died(reason=reason):
                 entry.deaths += 1
                 if entry.deaths < ATTEMPTS:

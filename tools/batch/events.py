@@ -38,4 +38,20 @@ class Died:
     reason: str
 
 
-Event = Progress | Finished | Broken | Died
+@dataclass(frozen=True)
+class Unavailable:
+    """The video cannot be read at present: gone, not allowed, a failing disk. Another batch tries it."""
+
+    video: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Halted:
+    """No video can be done here at present, for the reason given: no room, no rights, no weights."""
+
+    video: str
+    reason: str
+
+
+Event = Progress | Finished | Broken | Died | Unavailable | Halted

@@ -104,7 +104,9 @@ def _said(exit_code: int | None) -> str:
 
 def _serve(pipe: Connection, settings: Settings, results: Path, threads: int) -> None:
     """Body of the process; ends when the coordinator is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the coordinator decides
+    for name in ("SIGINT", "SIGHUP"):  # they reach the whole group; the coordinator decides
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     use_threads(threads)
     try:
         while True:

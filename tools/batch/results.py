@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kinestream.tools.batch.videos import Settings, Video
+from kinestream.tools.sinks.base import naming
 
 PARTIAL, MANIFEST, RESULT, LOCK = ".partial", "manifest.json", "result.json", ".lock"
 SCHEMA = 1
@@ -72,7 +73,8 @@ class ResultFolder:
             "settings": settings.as_json(),
             **summary,
         }
-        (work / RESULT).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        with naming(self.place_of(video) / RESULT):
+            (work / RESULT).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         place = self.place_of(video)
         place.parent.mkdir(parents=True, exist_ok=True)
         if place.exists() and self.summary(video) is None:
@@ -111,5 +113,6 @@ class ResultFolder:
         """Replace the manifest in one step. Raises ``OSError``."""
         content = {"schema": SCHEMA, "settings": settings.as_json(), "videos": list(rows)}
         draft = self.path / (MANIFEST + ".new")
-        draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        os.replace(draft, self.path / MANIFEST)
+        with naming(self.path / MANIFEST):
+            draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            os.replace(draft, self.path / MANIFEST)

@@ -1,5 +1,6 @@
 """What a worker does with one video; the same code in a local process and on a cluster."""
 
+import errno
 import os
 import shutil
 import time
@@ -8,28 +9,56 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kinestream.tools.batch.events import Broken, Event, Finished, Progress
+from kinestream.tools.batch.events import Broken, Event, Finished, Halted, Progress, Unavailable
 from kinestream.tools.batch.results import ResultFolder
 from kinestream.tools.batch.videos import Settings, Video
 
 PROGRESS_S = 0.25
+_AWAY = {
+    errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENXIO,
+    errno.ENODEV, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH,
+}  # fmt: skip
+"""What the system says of disks, networks and limits, never of what is in a file."""
 
 
 def process(video: Video, settings: Settings, results: Path) -> Iterator[Event]:
-    """Track everybody in the video and put the files in place; ends with `Finished` or `Broken`."""
+    """Track everybody in the video and put the files in place.
+
+    Ends with `Finished`, or with what is at fault: the video (`Broken`), the way to it (`Unavailable`), this
+    computer (`Halted`).
+    """
     from kinestream.capture import CaptureError
 
     folder = ResultFolder(results)
-    work: Path | None = None
     try:
+        _models(settings.body, settings.model)
         work = folder.begin()
+    except (OSError, ValueError, ImportError) as error:
+        yield Halted(video.name, str(error))
+        return
+    outcome: Event
+    try:
         summary: dict[str, Any] = {}
         yield from _track(video, settings, work, summary)
-        yield Finished(video.name, folder.publish(work, video, settings, summary))
-    except (CaptureError, OSError, ValueError) as error:
-        if work is not None:
-            shutil.rmtree(work, ignore_errors=True)
-        yield Broken(video.name, str(error))
+        outcome = Finished(video.name, folder.publish(work, video, settings, summary))
+    except CaptureError as error:
+        kind = Unavailable if _out_of_reach(video.path, error) else Broken
+        outcome = kind(video.name, str(error))
+    except (OSError, ImportError, MemoryError) as error:
+        outcome = Halted(video.name, str(error) or "out of memory")
+    except ValueError as error:
+        outcome = Broken(video.name, str(error))
+    shutil.rmtree(work, ignore_errors=True)
+    yield outcome
+
+
+def _out_of_reach(path: Path, error: BaseException | None) -> bool:
+    """Whether a video that could not be read may be a good one: the file, or a cause of the error, tells."""
+    while error is not None:
+        if getattr(error, "errno", None) in _AWAY:
+            return True
+        error = error.__cause__
+    return not os.access(path, os.R_OK)
 
 
 @cache

@@ -162,11 +162,19 @@ def _report(books: "Batch", out: Path, console: Console) -> None:
     entries = books.entries.values()
     broken = [entry for entry in entries if entry.state == "broken"]
     frames = sum(entry.summary.get("frames", 0) for entry in entries)
-    console.print(
-        f"{len(entries) - len(broken)} done, {frames} frames; {escape(str(out / 'manifest.json'))} lists them"
-    )
+    waiting = [entry for entry in entries if entry.state not in ("done", "broken")]
+    done = len(entries) - len(broken) - len(waiting)
+    console.print(f"{done} done, {frames} frames; {escape(str(out / 'manifest.json'))} lists them")
+    for entry in waiting:
+        if entry.reason:
+            console.print(f"[bold red]not done:[/] {escape(entry.video.name)}: {escape(entry.reason)}")
     for entry in broken:
         console.print(f"[bold red]broken:[/] {escape(entry.video.name)}: {escape(entry.reason)}")
     if broken:
         console.print("broken videos are skipped from now on, unless they change or --retry-broken is given")
+    if books.halted:
+        console.print(f"[bold red]stopped:[/] {escape(books.halted)}")
+    if waiting:
+        console.print(f"{len(waiting)} videos wait; mend that, and the same command goes on from here")
+    if broken or waiting:
         raise typer.Exit(1)

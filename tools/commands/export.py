@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from kinestream.tools.commands.error_reporting import report_errors
 
-FORMATS = ("bvh", "amass", "trc", "csv", "jsonl", "glb")
+FORMATS = ("bvh", "amass", "trc", "c3d", "csv", "jsonl", "glb")
 OTHER_BODY_M = 0.02
 """Joints that are further from those of the body than this belong to another one."""
 
@@ -39,17 +39,20 @@ def export(
     ] = None,
     fps: Annotated[
         float | None,
-        typer.Option(min=1, max=1000, help="Frame rate of BVH, AMASS and TRC; default: that of the file."),
+        typer.Option(min=1, max=1000, help="Frame rate of BVH, AMASS, TRC and C3D; default: the file's."),
     ] = None,
     max_gap: Annotated[
         float,
         typer.Option(min=0.001, help="Bridge gaps in a track up to this many seconds; longer ones cut it."),
     ] = 0.5,
+    ground: Annotated[
+        bool, typer.Option("--ground", help="Put everybody's feet on the floor, at height 0.")
+    ] = False,
     body: Annotated[
         Path | None, typer.Option(help="Body model with which the file was tracked; default: the free body.")
     ] = None,
 ) -> None:
-    """Convert tracks to BVH, AMASS, TRC, CSV, JSON lines or glTF. Files that exist are replaced.
+    """Convert tracks to BVH, AMASS, TRC, C3D, CSV, JSON lines or glTF. Files that exist are replaced.
 
     docs/recording.md lists axes and units.
     """
@@ -74,5 +77,5 @@ def export(
         folder = out or file.parent
         folder.mkdir(parents=True, exist_ok=True)
         for format_name in to:
-            for path in write(file, folder, format_name, chosen, model, Options(fps, max_gap)):
+            for path in write(file, folder, format_name, chosen, model, Options(fps, max_gap, ground)):
                 console.print(str(path), markup=False)

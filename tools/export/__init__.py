@@ -1,28 +1,35 @@
-"""Tracks in the formats of other programs: BVH, AMASS, TRC, CSV, JSON lines, glTF (docs/recording.md)."""
+"""Tracks for other programs: BVH, AMASS, TRC, C3D, CSV, JSON lines, glTF (docs/recording.md)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from kinestream.body.model import BodyModel
 from kinestream.tools.export.amass import write_amass
 from kinestream.tools.export.bvh import write_bvh
+from kinestream.tools.export.c3d import write_c3d
 from kinestream.tools.export.gltf import write_glb
 from kinestream.tools.export.motion import (
-    frame_rate,
+    grounded,
     joint_error_m,
     mean_betas,
     resample,
     rest_joints,
     takes_of,
 )
+from kinestream.tools.export.rates import frame_rate
 from kinestream.tools.export.tables import write_csv, write_json_lines
 from kinestream.tools.export.tracks import ExportError, Track, read_tracks
 from kinestream.tools.export.trc import write_trc
+from kinestream.tools.sinks.base import naming
 
-SUFFIXES = {"bvh": ".bvh", "amass": ".npz", "trc": ".trc", "csv": ".csv", "jsonl": ".jsonl", "glb": ".glb"}
+SUFFIXES = {
+    "bvh": ".bvh", "amass": ".npz", "trc": ".trc", "c3d": ".c3d", "csv": ".csv", "jsonl": ".jsonl",
+    "glb": ".glb",
+}  # fmt: skip
 """The formats, and how their files end."""
-PER_TAKE = ("bvh", "amass", "trc")
+PER_TAKE = ("bvh", "amass", "trc", "c3d")
 """Formats that hold one person at a fixed frame rate: a file for each take of each track."""
 
 
@@ -33,10 +40,12 @@ class Options:
     Attributes:
         fps: frame rate of the formats that have one; None takes that of the input.
         max_gap_s: longer stretches without a pose are left open, shorter ones bridged.
+        ground: put everybody on the floor; CSV and JSON lines stay as they were tracked.
     """
 
     fps: float | None = None
     max_gap_s: float = 0.5
+    ground: bool = False
 
 
 def export(
@@ -48,14 +57,17 @@ def export(
     """
     suffix = SUFFIXES[format_name]
     start_ns = min(int(track.t_ns[0]) for track in tracks)
+    if options.ground and format_name not in ("csv", "jsonl"):
+        tracks = [grounded(track) for track in tracks]
     if format_name not in PER_TAKE:
         path = folder / f"{_stem(source)}{suffix}"
-        if format_name == "csv":
-            write_csv(path, tracks)
-        elif format_name == "jsonl":
-            write_json_lines(path, source, tracks)
-        else:
-            write_glb(path, tracks, body, start_ns=start_ns, max_gap_s=options.max_gap_s)
+        with _written(path):
+            if format_name == "csv":
+                write_csv(path, tracks)
+            elif format_name == "jsonl":
+                write_json_lines(path, source, tracks)
+            else:
+                write_glb(path, tracks, body, start_ns=start_ns, max_gap_s=options.max_gap_s)
         return [path]
     fps = options.fps or frame_rate(tracks, options.max_gap_s)
     paths = []
@@ -64,14 +76,28 @@ def export(
         for take in takes_of(track, options.max_gap_s):
             path = folder / f"{_stem(source)}.{take.name}{suffix}"
             motion = resample(take, fps, start_ns)
-            if format_name == "bvh":
-                write_bvh(path, motion, rest_joints_m)
-            elif format_name == "amass":
-                write_amass(path, motion, rest_joints_m)
-            else:
-                write_trc(path, motion)
+            with _written(path):
+                if format_name == "bvh":
+                    write_bvh(path, motion, rest_joints_m)
+                elif format_name == "amass":
+                    write_amass(path, motion, rest_joints_m)
+                elif format_name == "c3d":
+                    write_c3d(path, motion)
+                else:
+                    write_trc(path, motion)
             paths.append(path)
     return paths
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """A file that is being written: where that fails, it is named, and no half of it stays."""
+    try:
+        with naming(path):
+            yield
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _stem(source: Path) -> str:

@@ -16,6 +16,9 @@ NUM_DMPL = 8
 def write_amass(path: Path, motion: Motion, rest_joints_m: Floats) -> None:
     """Write one take. Metres; x right, y forward, z up. Raises ``OSError``.
 
+    Beside the keys of the first AMASS archives stand those of its later ones, which GMR and the SMPL-X add-on
+    of Blender read.
+
     ``trans`` is the pelvis minus the pelvis of ``rest_joints_m`` (24, 3), as the layout has it: the body at
     rest, turned about its pelvis, is moved by it. Hands rest, ``dmpls`` are 0.
     """
@@ -32,4 +35,11 @@ def write_amass(path: Path, motion: Motion, rest_joints_m: Floats) -> None:
             dmpls=np.zeros((count, NUM_DMPL)),
             gender=np.array("neutral"),
             mocap_framerate=np.array(motion.fps),
+            mocap_frame_rate=np.array(motion.fps),
+            mocap_time_length=np.array(count / motion.fps),
+            root_orient=vectors[:, :3],
+            pose_body=vectors[:, 3:],
+            pose_hand=np.zeros((count, 3 * NUM_HAND_JOINTS)),
+            surface_model_type=np.array("smplh"),
+            num_betas=np.array(NUM_SHAPE),
         )

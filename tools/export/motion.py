@@ -1,7 +1,6 @@
 """From tracks as they were seen to what animation formats hold: one body, one frame rate, no gaps."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,17 +8,21 @@ import numpy.typing as npt
 import torch
 
 from kinestream.body.model import BodyModel
-from kinestream.body.skeleton import NUM_FLOW_JOINTS, NUM_JOINTS
+from kinestream.body.skeleton import KEYPOINT_NAMES, NUM_FLOW_JOINTS, NUM_JOINTS
 from kinestream.geometry.rotation import matrix_from_quat, quat_from_matrix, slerp
-from kinestream.tools.export.tracks import ExportError, Track
+from kinestream.tools.export.rates import frame_numbers
+from kinestream.tools.export.tracks import Track
 
 Floats = npt.NDArray[np.float64]
 
+SOLES = ("big_toe", "small_toe", "heel")
 Y_UP = np.diag([1.0, -1.0, -1.0])
 """Camera frame (x right, y down, z forward) to x right, y up, z towards the viewer."""
 Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 """Camera frame to x right, y forward, z up."""
 
+FEET = [KEYPOINT_NAMES.index(f"{side}_{part}") for side in ("left", "right") for part in SOLES]
+FLOOR_PERCENTILE = 90
 _POINTS = ("joints_cam_m", "keypoints_cam_m", "translation_m")
 
 
@@ -72,25 +75,18 @@ def takes_of(track: Track, max_gap_s: float) -> list[Take]:
     return [Take(track, i if len(pieces) > 1 else 0, rows) for i, rows in enumerate(pieces, start=1)]
 
 
-def frame_rate(tracks: Sequence[Track], max_gap_s: float) -> float:
-    """Frames per second by the median step between the times of the tracks.
-
-    Raises ``ExportError`` where there are no two frames of anybody.
-    """
-    steps_ns = np.concatenate([np.diff(track.t_ns) for track in tracks])
-    steps_ns = steps_ns[steps_ns <= max_gap_s * 1e9]
-    if not len(steps_ns):
-        raise ExportError("nobody is there for two frames in a row; give the frame rate with --fps")
-    return float(1e9 / np.median(steps_ns))
-
-
 def resample(take: Take, fps: float, start_ns: int) -> Motion:
     """The take at ``fps`` frames per second from its first frame on: rotations by slerp, positions linearly.
 
-    ``start_ns`` is the time that counts as 0.
+    ``start_ns`` is the time that counts as 0. At the rate of the file there are as many frames as it has,
+    whatever its time stamps were rounded to.
     """
     rows = take.rows
-    seen_s = (rows["t_capture_ns"] - rows["t_capture_ns"][0]) / 1e9
+    numbers = frame_numbers(rows, fps)
+    if numbers is not None:
+        seen_s = numbers / fps
+    else:
+        seen_s = (rows["t_capture_ns"] - rows["t_capture_ns"][0]) / 1e9
     count = int(np.floor(seen_s[-1] * fps + 1e-3)) + 1
     at_s = np.minimum(np.arange(count) / fps, seen_s[-1])
     if len(rows) == 1:
@@ -119,6 +115,20 @@ def resample(take: Take, fps: float, start_ns: int) -> Motion:
         keypoints_m=blended["keypoints_cam_m"],
         betas=mean_betas(take.track),
     )
+
+
+def grounded(track: Track) -> Track:
+    """The track moved up or down so that its feet stand on the floor, y = 0 in the camera frame.
+
+    That is where the lowest point of the soles is at most times; jumps stay above it. Each person is moved
+    alone, since an error in distance lifts or sinks everybody differently.
+    """
+    rows = track.rows.copy()
+    lowest_m = rows["keypoints_cam_m"][:, FEET, 1].max(axis=1)  # y looks down
+    floor_m = np.percentile(lowest_m, FLOOR_PERCENTILE)
+    for name in _POINTS:
+        rows[name][..., 1] -= floor_m
+    return replace(track, rows=rows)
 
 
 def mean_betas(track: Track) -> Floats:

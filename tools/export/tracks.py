@@ -28,11 +28,13 @@ class Track:
             twice.
             ``t_capture_ns`` is the time for which the pose holds, predictions included.
         coasting: (T,) whether the person was unseen in the frame; None where the file does not tell.
+        fps: nominal rate of the file, None where it does not tell.
     """
 
     track_id: int
     rows: npt.NDArray[Any]
     coasting: npt.NDArray[np.bool_] | None = None
+    fps: float | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -56,7 +58,7 @@ def read_tracks(path: Path) -> list[Track]:
 
     Raises ``ExportError`` for a file without people or of another kind, ``OSError`` where it cannot be read.
     """
-    rows, coasting = _archive_rows(path) if is_archive(path) else _recorded_rows(path)
+    rows, coasting, fps = _archive_rows(path) if is_archive(path) else _recorded_rows(path)
     if not len(rows):
         raise ExportError(f"{path}: nobody is in it; there is nothing to export")
     tracks = []
@@ -64,22 +66,25 @@ def read_tracks(path: Path) -> list[Track]:
         mine = np.flatnonzero(rows["track_id"] == track_id)
         _, first = np.unique(rows["t_capture_ns"][mine], return_index=True)
         chosen = mine[first]
-        tracks.append(Track(int(track_id), rows[chosen], None if coasting is None else coasting[chosen]))
+        seen = None if coasting is None else coasting[chosen]
+        tracks.append(Track(int(track_id), rows[chosen], seen, fps))
     return tracks
 
 
-def _recorded_rows(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+def _recorded_rows(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_], float | None]:
     rows: list[npt.NDArray[Any]] = []
     coasting: list[bool] = []
     stream, base, next_base = "", 0, 0
+    fps: float | None = None
     for message in read_poses(path):
+        fps = fps or message.fps
         if message.identity.stream_id != stream:
             stream, base = message.identity.stream_id, next_base
         rows.append(_rows_of(message, base))
         coasting.extend(person.state == "coasting" for person in message.frame)
         if len(rows[-1]):
             next_base = max(next_base, int(rows[-1]["track_id"].max()) + 1)
-    return np.concatenate([np.zeros(0, ROW), *rows]), np.array(coasting, np.bool_)
+    return np.concatenate([np.zeros(0, ROW), *rows]), np.array(coasting, np.bool_), fps
 
 
 def _rows_of(message: PoseMessage, base: int) -> npt.NDArray[Any]:
@@ -93,8 +98,9 @@ def _rows_of(message: PoseMessage, base: int) -> npt.NDArray[Any]:
     return rows
 
 
-def _archive_rows(path: Path) -> tuple[npt.NDArray[Any], None]:
+def _archive_rows(path: Path) -> tuple[npt.NDArray[Any], None, float | None]:
     names = ROW.names or ()
+    fps: float | None = None
     try:
         content = np.load(path, allow_pickle=False)
         if isinstance(content, np.ndarray):
@@ -103,6 +109,7 @@ def _archive_rows(path: Path) -> tuple[npt.NDArray[Any], None]:
         else:
             missing = [name for name in names if name not in content.files]
             columns = {name: content[name] for name in names if name not in missing}
+            fps = float(content["fps"]) if "fps" in content.files else None
     except (zipfile.BadZipFile, EOFError, ValueError) as error:
         raise ExportError(f"{path}: not an archive of kinestream run --npz ({error})") from error
     if missing:
@@ -115,7 +122,7 @@ def _archive_rows(path: Path) -> tuple[npt.NDArray[Any], None]:
         if column.shape != rows[name].shape:
             raise ExportError(f"{path}: {name} has shape {column.shape}, expected {rows[name].shape}")
         rows[name] = column
-    return rows, None
+    return rows, None, fps
 
 
 __all__ = ["ExportError", "RecordingError", "Track", "is_archive", "read_tracks"]

@@ -1,9 +1,13 @@
 """What every sink implements, and how a faulty one is left behind without stopping the others."""
 
+import errno
 import logging
+import os
 from abc import abstractmethod
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import IO, Any
 
 from kinestream.capture import Frame
 from kinestream.pose import PoseFrame
@@ -13,6 +17,74 @@ log = logging.getLogger(__name__)
 
 class SinkError(OSError):
     """A file cannot be written; the message names it and says what is left of it."""
+
+
+@contextmanager
+def naming(name: str | Path) -> Iterator[None]:
+    """Let faults of writing name their file: raises ``SinkError`` for an ``OSError`` that does not.
+
+    ``BrokenPipeError`` passes: nobody reads our standard output any more, which is an end and no fault.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if str(name) in str(error):
+            raise
+        raise SinkError(f"{name}: {error.strerror or error}") from error
+
+
+def complete(file: IO[Any]) -> None:
+    """Hand a file to the disk and close it; some tell only then that they are full. Raises ``OSError``."""
+    try:
+        file.flush()
+        os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # pipes and devices have nothing to wait for
+            raise
+    finally:
+        file.close()
+
+
+class WholeFile:
+    """A file for libraries that write to an object: nothing is held back, and no fault goes unnoticed.
+
+    Attributes:
+        error: the first fault, for libraries that keep it to themselves.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Create the file. Raises ``OSError``."""
+        self.name = str(path)
+        self.error: OSError | None = None
+        self._file = open(path, "wb", buffering=0)
+
+    def write(self, data: Any) -> int:
+        """Write all of it. Raises ``OSError``."""
+        left = memoryview(data).cast("B")
+        size = len(left)
+        try:
+            while len(left):
+                left = left[self._file.write(left) or 0 :]
+        except OSError as error:
+            self.error = self.error or error
+            raise
+        return size
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """As of any file."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """As of any file."""
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Complete it. Raises the first fault there was."""
+        complete(self._file)
+        if self.error is not None:
+            raise self.error
 
 
 class Sink(AbstractContextManager["Sink"]):

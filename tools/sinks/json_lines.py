@@ -10,7 +10,7 @@ import numpy as np
 
 from kinestream.capture import Frame
 from kinestream.pose import Person, PoseFrame
-from kinestream.tools.sinks.base import Sink
+from kinestream.tools.sinks.base import Sink, complete, naming
 
 _FLUSH_S = 0.5
 _ARRAYS = (
@@ -73,13 +73,16 @@ class JsonLinesSink(Sink):
         """Add one line, of poses whose picture is not at hand."""
         if self._file is None:
             return
-        self._file.write(json.dumps(frame_as_dict(poses), separators=(",", ":")) + "\n")
-        if self._standard_output or time.monotonic() - self._flushed_s > _FLUSH_S:
-            self._file.flush()
-            self._flushed_s = time.monotonic()
+        line = json.dumps(frame_as_dict(poses), separators=(",", ":")) + "\n"
+        with naming(self.name):
+            self._file.write(line)
+            if self._standard_output or time.monotonic() - self._flushed_s > _FLUSH_S:
+                self._file.flush()
+                self._flushed_s = time.monotonic()
 
     def close(self) -> None:
         """Close the file."""
         file, self._file = self._file, None
         if file is not None and not self._standard_output:
-            file.close()
+            with naming(self.name):
+                complete(file)

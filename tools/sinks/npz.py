@@ -21,7 +21,7 @@ from kinestream.body.skeleton import (
 )
 from kinestream.capture import Frame
 from kinestream.pose import PoseFrame
-from kinestream.tools.sinks.base import Sink, SinkError
+from kinestream.tools.sinks.base import Sink, SinkError, complete, naming
 
 ROW = np.dtype(
     [
@@ -39,7 +39,8 @@ ROW = np.dtype(
         ("betas", "<f4", (NUM_BETAS,)),
     ]
 )
-"""The columns of the archive, N rows each; beside them the lists ``joint_names`` and ``keypoint_names``."""
+"""The columns of the archive, N rows each; beside them the lists ``joint_names`` and ``keypoint_names``,
+and ``fps``, the nominal rate of the source, where it is known."""
 
 _HEADER_BYTES = 1024
 _SYNC_S = 0.2
@@ -48,8 +49,9 @@ _SYNC_S = 0.2
 class NpzSink(Sink):
     """Writes ``path``; see `ROW` for what it holds."""
 
-    def __init__(self, path: str | Path) -> None:
-        """Start the row file. Raises ``OSError``."""
+    def __init__(self, path: str | Path, *, fps: float | None = None) -> None:
+        """Start the row file; ``fps`` is the nominal rate of the source. Raises ``OSError``."""
+        self._rate = {} if fps is None else {"fps": np.array(fps)}
         self._path = Path(path)
         self.name = str(path)
         self._rows_path = self._path.with_suffix(".rows.npy")
@@ -79,7 +81,8 @@ class NpzSink(Sink):
         if file is None:
             return
         try:
-            file.close()
+            with naming(self._rows_path):
+                file.close()
         finally:
             self._assemble()
 
@@ -94,12 +97,15 @@ class NpzSink(Sink):
         )
         columns = {name: rows[name] for name in ROW.names or ()}
         try:
-            np.savez(
-                self._path,
-                joint_names=np.array(JOINT_NAMES),
-                keypoint_names=np.array(KEYPOINT_NAMES),
-                **columns,  # type: ignore[arg-type]
-            )
+            with open(self._path, "wb") as archive:
+                np.savez(
+                    archive,
+                    joint_names=np.array(JOINT_NAMES),
+                    keypoint_names=np.array(KEYPOINT_NAMES),
+                    **self._rate,
+                    **columns,  # type: ignore[arg-type]
+                )
+                complete(archive)
         except OSError as error:
             self._path.unlink(missing_ok=True)
             raise SinkError(

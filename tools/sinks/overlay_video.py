@@ -12,7 +12,7 @@ import numpy.typing as npt
 from kinestream.capture import Frame
 from kinestream.kernels.raster.overlay import PALETTE, overlay_meshes
 from kinestream.pose import PoseFrame
-from kinestream.tools.sinks.base import Sink, SinkError
+from kinestream.tools.sinks.base import Sink, SinkError, WholeFile, naming
 
 TIME_BASE = Fraction(1, 90_000)
 _COASTING = (150, 150, 150)
@@ -37,11 +37,11 @@ class OverlayVideoSink(Sink):
         self.name = str(path)
         self._faces = faces
         self._fps = Fraction(fps or 30).limit_denominator(1001)
-        open(path, "wb").close()  # FFmpeg itself complains at the first picture only
+        self._file = WholeFile(path)  # FFmpeg itself keeps quiet where it cannot write
         try:
-            address = f"file:{path}"  # a bare name may hold colons
-            self._container = av.open(address, "w", container_options=_CONTAINER)
+            self._container = av.open(self._file, "w", container_options=_CONTAINER)
         except (av.error.FFmpegError, ValueError) as error:
+            self._file.close()
             raise SinkError(
                 f"{path}: not a kind of video that can be written; use a name ending in .mp4"
             ) from error
@@ -70,14 +70,15 @@ class OverlayVideoSink(Sink):
         if self._closed:
             return
         self._closed = True
-        try:
-            if self._stream is not None:
-                self._mux(self._stream, None)
-        finally:
+        with naming(self.name):
             try:
-                self._container.close()
-            except av.error.FFmpegError as error:
-                raise SinkError(f"{self.name}: {error.strerror}") from error
+                if self._stream is not None and self._file.error is None:
+                    self._mux(self._stream, None)
+            finally:
+                try:
+                    self._container.close()
+                finally:
+                    self._file.close()
 
     def _new_stream(self, width: int, height: int) -> av.VideoStream:
         stream = self._container.add_stream("libx264", rate=self._fps, options=_OPTIONS)
@@ -87,10 +88,10 @@ class OverlayVideoSink(Sink):
         return stream
 
     def _mux(self, stream: av.VideoStream, picture: av.VideoFrame | None) -> None:
-        try:
+        with naming(self.name):
             self._container.mux(stream.encode(picture))
-        except av.error.FFmpegError as error:
-            raise SinkError(f"{self.name}: {error.strerror}") from error
+            if self._file.error is not None:
+                raise self._file.error
 
 
 def draw(

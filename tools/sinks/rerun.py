@@ -19,7 +19,7 @@ from kinestream.geometry.camera import Camera
 from kinestream.kernels.raster.overlay import PALETTE
 from kinestream.pose import Person, PoseFrame
 from kinestream.tools.extras import optional_module
-from kinestream.tools.sinks.base import Sink, SinkError
+from kinestream.tools.sinks.base import Sink, SinkError, WholeFile, naming
 
 JPEG_QUALITY: Final = 85
 CONFIDENT: Final = 0.3
@@ -46,9 +46,10 @@ class RerunSink(Sink):
         self._stream: Any = self._rerun.RecordingStream("kinestream")
         self._camera: Camera | None = None
         self._shown: set[int] = set()
+        self._file: WholeFile | None = None
         if path is not None:
-            open(path, "wb").close()  # a missing folder is reported now
-            self._stream.save(path)
+            self._file = WholeFile(path)  # the library itself keeps quiet where it cannot write
+            self._binary = self._stream.binary_stream()
         else:
             try:
                 self._stream.spawn()
@@ -82,13 +83,27 @@ class RerunSink(Sink):
             self._log(f"people/{gone}", rerun.Clear(recursive=True))
             self._log(f"camera/image/{gone}", rerun.Clear(recursive=True))
         self._shown = {person.track_id for person in poses}
+        self._write()
 
     def close(self) -> None:
         """Send, or write, what is left."""
-        if self._stream is not None:
-            self._stream.flush()
-            self._stream.disconnect()
-            self._stream = None
+        stream, self._stream = self._stream, None
+        if stream is None:
+            return
+        try:
+            stream.flush()
+            self._write()
+        finally:
+            stream.disconnect()
+            if self._file is not None:
+                with naming(self.name):
+                    self._file.close()
+
+    def _write(self) -> None:
+        """Hand to the file what the library has ready."""
+        if self._file is not None and self._file.error is None:
+            with naming(self.name):
+                self._file.write(self._binary.read() or b"")
 
     def _person(self, person: Person) -> None:
         rerun, place = self._rerun, f"people/{person.track_id}"

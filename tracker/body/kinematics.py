@@ -13,12 +13,12 @@ the results are those of :class:`kinestream.body.model.BodyModel` up to rounding
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 from torch import Tensor
 
 from kinestream.body.model import BodyModel
 from kinestream.body.skeleton import NUM_JOINTS, NUM_KEYPOINTS, PARENTS
 from kinestream.kernels.array_types import Float64Array, Int64Array
+from kinestream.kernels.caching import compiled
 
 _PARENTS = np.array(PARENTS)
 
@@ -158,7 +158,7 @@ def _sparse_correctives(
     return starts, np.ascontiguousarray(feature), np.ascontiguousarray(dense[pair, feature])
 
 
-@njit(cache=True)
+@compiled()
 def _pose(
     local: Float64Array,
     offset: Float64Array,

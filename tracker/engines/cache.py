@@ -6,7 +6,6 @@ A build is never trusted blindly: what is damaged, stale or of a stranger is mad
 import hashlib
 import logging
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from kinestream.engines.engine import Engine, EngineError
+from kinestream.kernels.caching import cache_folder, cache_places
 
 log = logging.getLogger(__name__)
 
@@ -22,20 +22,6 @@ KEPT: Final = 12
 """Newest builds that are kept."""
 
 E = TypeVar("E", bound=Engine)
-
-
-def cache_folder() -> Path:
-    """``KINESTREAM_CACHE``, or the place that the system has for caches."""
-    named = os.environ.get("KINESTREAM_CACHE")
-    if named:
-        return Path(named)
-    if sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "kinestream"
 
 
 def open_or_build(
@@ -73,28 +59,37 @@ def open_or_build(
 
 
 def load(name: str) -> bytes | None:
-    """The build of this name; None when there is none or it is damaged, which is logged."""
-    path = cache_folder() / name
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        log.warning("cannot read the engine cache (%s); building anew", error)
-        return None
-    head = len(_MAGIC) + 32
-    payload = content[head:]
-    if content[:head] != _MAGIC + hashlib.sha256(payload).digest():
+    """The build of this name; None when there is none or it is damaged, which is logged.
+
+    Folders that can only be read, as those of an image of a container, count as well.
+    """
+    for folder in cache_places():
+        path = folder / name
+        try:
+            content = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            log.warning("cannot read the engine cache (%s)", error)
+            continue
+        head = len(_MAGIC) + 32
+        payload = content[head:]
+        if content[:head] == _MAGIC + hashlib.sha256(payload).digest():
+            return payload
         log.warning("%s is damaged; building anew", path)
-        return None
-    return payload
+    return None
 
 
 def store(name: str, payload: bytes) -> None:
     """Keep a build; a cache that cannot be written is logged and costs the next start its time."""
     folder = cache_folder()
+    if folder is None:
+        log.warning("cannot keep the engine for the next start; set KINESTREAM_CACHE to a folder")
+        return
+    named = os.environ.get("KINESTREAM_CACHE")
+    if named and folder != Path(named):
+        log.warning("KINESTREAM_CACHE: %s cannot be written to; the engine is kept in %s", named, folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as file:
             file.write(_MAGIC + hashlib.sha256(payload).digest() + payload)
         os.replace(file.name, folder / name)

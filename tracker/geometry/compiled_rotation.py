@@ -4,15 +4,15 @@ Each function equals its namesake there within rounding (tested). Arrays are num
 """
 
 import numpy as np
-from numba import njit
 
 from kinestream.kernels.array_types import Float32Array, Float64Array
+from kinestream.kernels.caching import compiled
 
 _SHORT = 1e-18
 _PARALLEL = 4 * np.finfo(np.float64).eps ** 2
 
 
-@njit(cache=True)
+@compiled()
 def quat_from_matrix(rotations: Float64Array) -> Float32Array:
     """Unit quaternions (N, 4) wxyz, w >= 0, of rotations (N, 3, 3).
 
@@ -44,7 +44,7 @@ def quat_from_matrix(rotations: Float64Array) -> Float32Array:
     return quats
 
 
-@njit(cache=True)
+@compiled()
 def matrix_from_sixd(sixd: Float64Array) -> Float64Array:
     """Rotations (N, 3, 3) of 6D coordinates (N, 6); a fixed one where they determine none."""
     rotations = np.empty((sixd.shape[0], 3, 3))
@@ -64,7 +64,7 @@ def matrix_from_sixd(sixd: Float64Array) -> Float64Array:
     return rotations
 
 
-@njit(cache=True)
+@compiled()
 def _normalise(vector: Float64Array, fallback_axis: int, out: Float64Array) -> None:
     """Fill ``out`` (3,) with the direction of a vector, or with an axis where it has none."""
     scale = max(abs(vector[0]), abs(vector[1]), abs(vector[2]))
@@ -77,7 +77,7 @@ def _normalise(vector: Float64Array, fallback_axis: int, out: Float64Array) -> N
     out[0], out[1], out[2] = a / length, b / length, c / length
 
 
-@njit(cache=True)
+@compiled()
 def _cross(left: Float64Array, right: Float64Array, out: Float64Array) -> None:
     """Fill ``out`` (3,) with the cross product."""
     out[0] = left[1] * right[2] - left[2] * right[1]

@@ -20,6 +20,7 @@ class BasePublisher(ABC):
         sequence: of the next frame.
         output: the frame of reference in which poses leave.
         vertices: whether the mesh leaves with them, where a frame has one.
+        fps: nominal rate of the poses, told in each message; None where it is not known.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class BasePublisher(ABC):
         self.sequence = 0
         self.output = output or OutputFrame()
         self.vertices = vertices
+        self.fps: float | None = None
 
     @property
     def bound(self) -> bool:
@@ -82,6 +84,7 @@ class BasePublisher(ABC):
             lead_ns=lead_ns,
             dropped=dropped,
             corrupt=corrupt,
+            fps=self.fps,
             frame=self.output.apply(frame if self.vertices else _without_mesh(frame)),
             output=self.output,
         )

@@ -25,6 +25,7 @@ MAX_ITEMS: Final = 1024
 """Of a list or map; a small message that claims huge or deeply nested ones must not cost memory."""
 MAX_STATS_BYTES: Final = 1 << 16
 MAX_STATS_DEPTH: Final = 4
+MAX_FPS: Final = 100_000
 
 POSE_TOPIC: Final = b"pose"
 HEARTBEAT_TOPIC: Final = b"heartbeat"
@@ -70,6 +71,7 @@ class PoseMessage:
         dropped, corrupt: frames of the source that were skipped or damaged so far.
         frame: the people.
         output: the frame of reference of their positions and rotations.
+        fps: nominal rate of the poses, None where it is not known.
     """
 
     identity: StreamIdentity
@@ -81,6 +83,7 @@ class PoseMessage:
     corrupt: int
     frame: PoseFrame
     output: OutputFrame = OutputFrame()
+    fps: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +180,7 @@ def _pose_fields(message: PoseMessage) -> dict[str, Any]:
         "corrupt": message.corrupt,
         "units": "m",
         **_output_fields(message.output),
+        **({} if message.fps is None else {"fps": float(message.fps)}),
         "skeleton": SKELETON,
         "keypoints": KEYPOINTS,
         "camera": {
@@ -268,7 +272,15 @@ def _read_pose(content: Mapping[str, Any]) -> PoseMessage:
         corrupt=_get(content, "corrupt", int),
         frame=frame,
         output=_read_output(content),
+        fps=_read_fps(content),
     )
+
+
+def _read_fps(content: Mapping[str, Any]) -> float | None:
+    fps = _get(content, "fps", float) if "fps" in content else None
+    if fps is not None and not 0 < fps <= MAX_FPS:
+        raise MessageError(f"fps: expected more than 0 and at most {MAX_FPS}, found {fps}")
+    return fps
 
 
 def _read_output(content: Mapping[str, Any]) -> OutputFrame:

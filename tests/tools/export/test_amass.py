@@ -27,6 +27,14 @@ def test_amass(written: Written, archive: Path, walk: Any, body: BodyModel, tmp_
         assert content["poses"].shape == (count, 156) and content["betas"].shape == (16,)
         assert float(content["mocap_framerate"]) == pytest.approx(25)
         assert not content["poses"][:, 66:].any(), "hands rest"
+        assert float(content["mocap_frame_rate"]) == pytest.approx(25), (
+            "as GMR and Blender's add-on ask for it"
+        )
+        np.testing.assert_array_equal(content["root_orient"], content["poses"][:, :3])
+        np.testing.assert_array_equal(content["pose_body"], content["poses"][:, 3:66])
+        assert content["pose_hand"].shape == (count, 90) and content["trans"].shape == (count, 3)
+        assert str(content["gender"]) == "neutral" and str(content["surface_model_type"]) == "smplh"
+        assert content["mocap_frame_rate"].item() == 25, "a number, not a list"
         expected = walk.seen(track_id, first, last)
         local = (
             Rotation.from_rotvec(content["poses"][:, :66].reshape(-1, 3)).as_matrix().reshape(-1, 22, 3, 3)

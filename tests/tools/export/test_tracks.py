@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from kinestream.tools.export import ExportError, read_tracks
-from kinestream.tools.export.motion import frame_rate, takes_of
+from kinestream.tools.export.motion import takes_of
+from kinestream.tools.export.rates import frame_rate
 from kinestream.trainer.data.motion.bvh import load_bvh
 
 Written = Callable[..., list[Path]]

@@ -54,6 +54,7 @@ struct Message {
   std::int64_t sequence = 0, frame_index = 0, t_capture_ns = 0, lead_ns = 0, dropped = 0, corrupt = 0;
   std::string clock, axes, origin = "camera";
   double tilt_rad = 0;
+  double fps = 0;  // 0: not known
   Camera camera;
   std::vector<Person> persons;
   // heartbeat
@@ -307,6 +308,7 @@ inline void pose(const Value& map, Message& out) {
   one_of(map, "keypoints", {"coco-17+feet-6"});
   if (map.find("origin")) out.origin = one_of(map, "origin", {"camera", "hips"});
   if (map.find("tilt_rad")) out.tilt_rad = number(map, "tilt_rad");
+  if (map.find("fps")) out.fps = number(map, "fps");
   const Value& camera = need(map, "camera", Value::Map);
   out.camera.width_px = integer(camera, "width_px");
   out.camera.height_px = integer(camera, "height_px");

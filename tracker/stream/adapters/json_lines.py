@@ -65,6 +65,7 @@ def _pose_fields(message: PoseMessage) -> dict[str, Any]:
         "axes": output.wire_name,
         "tilt_rad": output.tilt_rad,
         "origin": output.origin,
+        **({} if message.fps is None else {"fps": message.fps}),
         "camera": dataclasses.asdict(frame.camera),
         "persons": [_person_fields(person) for person in frame],
     }
