@@ -10,12 +10,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final
 
 import numba
 
 NAME: Final = "kinestream"
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def cache_folder() -> Path | None:
@@ -33,12 +32,12 @@ def writable(folder: Path) -> bool:
         return False
 
 
-def compiled(**options: Any) -> Callable[[_Function], _Function]:
+def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """`numba.njit` with these options, its code kept for the next start where that is possible."""
 
-    def compile_function(function: _Function) -> _Function:
+    def compile_function(function: Callable[..., Any]) -> Any:
         keep = _numba_folder(Path(function.__code__.co_filename).parent)
-        return cast(_Function, numba.njit(cache=keep, **options)(function))
+        return numba.njit(cache=keep, **options)(function)
 
     return compile_function
 
@@ -57,7 +56,8 @@ def _numba_folder(source: Path) -> bool:
     folder = cache_folder()
     if folder is None:
         return False
-    numba.config.CACHE_DIR = str(folder / "numba")
+    settings: Any = numba.config
+    settings.CACHE_DIR = str(folder / "numba")
     return writable(folder / "numba")
 
 

@@ -1,7 +1,7 @@
 """How the CPU loops of the rasteriser are compiled."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from kinestream.kernels import caching
 
@@ -20,4 +20,4 @@ def compiled(function: _Function) -> _Function:
         "_nrt": False,
         "forceinline": True,
     }
-    return caching.compiled(**options)(function)
+    return cast(_Function, caching.compiled(**options)(function))
