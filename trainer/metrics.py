@@ -1,7 +1,5 @@
 """Errors of joints after alignment of the root or a similarity (Procrustes); intervals of deviations."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

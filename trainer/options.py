@@ -1,7 +1,5 @@
 """Options of the training commands: a name means the same in all of them."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from typing import Annotated, TypeAlias

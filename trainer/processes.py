@@ -1,7 +1,5 @@
 """One training on one process, or on several of `torchrun` that keep the same weights."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +24,7 @@ class Processes:
     world: int = 1
 
     @classmethod
-    def join(cls, *, cuda: bool = False) -> Processes:
+    def join(cls, *, cuda: bool = False) -> "Processes":
         """The processes of `torchrun`, connected; a single one when started without it."""
         if not dist.is_torchelastic_launched():
             return cls()

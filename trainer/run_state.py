@@ -1,7 +1,5 @@
 """What every training shares: its loop, its checkpoint (weights, averaged weights, optimiser) and its log."""
 
-from __future__ import annotations
-
 import copy
 import json
 import logging

@@ -1,7 +1,5 @@
 """Learning rates over the steps of a training, and the random numbers of a step."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -3,8 +3,6 @@
 python -m kinestream.trainer.train_detector --run FOLDER --data DATA --pool POOL
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

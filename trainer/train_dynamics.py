@@ -8,8 +8,6 @@ that was interrupted and resumed sees the same batches. Standard deviations are 
 validation half of the held-out clips, and on other recorded people. Writes ``dynamics.safetensors``.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

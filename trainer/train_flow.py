@@ -5,8 +5,6 @@
 Writes ``flow.safetensors``, and ``flow.json`` with the figures, into the run's folder.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path

@@ -5,8 +5,6 @@
 Writes ``lifter.safetensors``, from which `kinestream.trainer.train_regressor --lifter` starts.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -6,8 +6,6 @@ clean view are targets for a damaged one, and the latent dynamics tie frames tog
 person). A run goes on where its folder's checkpoint ends. Under `torchrun` the batch is split over processes.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

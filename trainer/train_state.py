@@ -8,8 +8,6 @@ no convolution. Motion capture under random cameras is mixed in for the lifter. 
 ``regressor.safetensors`` with the trained head.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

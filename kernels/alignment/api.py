@@ -1,7 +1,5 @@
 """The alignment loss: one signature, the backend chosen by device or by name."""
 
-from __future__ import annotations
-
 import logging
 from typing import Literal, NamedTuple
 

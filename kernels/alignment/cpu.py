@@ -3,8 +3,6 @@
 Memory is linear in vertices + pixels. It uses as many threads as torch does (`torch.set_num_threads`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

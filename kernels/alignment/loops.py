@@ -8,8 +8,6 @@ to the lowest vertex. All of it stays in one file: numba's cache does not see ch
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Which backends can run here, and why one cannot."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 from typing import Literal, NamedTuple

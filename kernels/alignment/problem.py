@@ -1,7 +1,5 @@
 """Checked inputs of the alignment loss: every refusal happens here, before any kernel starts."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import get_args
 

@@ -1,7 +1,5 @@
 """Reference backend: the alignment terms in plain torch, one image and one part at a time."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Robust penalties of a squared distance over sigma, shared by the alignment and the keypoint losses."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

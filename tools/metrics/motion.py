@@ -3,8 +3,6 @@
 Joints are (T, J, 3) in metres at times (T,) in seconds, which need not be even.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -14,8 +14,6 @@ flow is a bijection, so this is the problem in z, in coordinates that are better
 poses.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final

@@ -1,7 +1,5 @@
 """Seeded scenes for the part alignment loss: people, the part maps they render to, and perturbed copies."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,12 +31,12 @@ class Bodies:
         """Vertices, joints and keypoints in camera metres."""
         return body(self.betas, self.rotations, self.translation_m)
 
-    def rows(self, index: Tensor) -> Bodies:
+    def rows(self, index: Tensor) -> "Bodies":
         """Some of the bodies."""
         return Bodies(self.betas[index], self.rotations[index], self.translation_m[index])
 
     @staticmethod
-    def joined(parts: Sequence[Bodies]) -> Bodies:
+    def joined(parts: "Sequence[Bodies]") -> "Bodies":
         """Bodies of several batches in one."""
         return Bodies(
             torch.cat([part.betas for part in parts]),

@@ -1,7 +1,5 @@
 """Picture of fits to part maps: per case the map, the start, the fit, and fit against truth from the side."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Final
 

@@ -16,8 +16,6 @@ box          N, 4     float32   left, top, right, bottom of the person in px of 
 ===========  =======  ========  ==================================================================
 """
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,13 +85,13 @@ class LabelRow:
     @classmethod
     def of(
         cls, file: str, frame: int, size: tuple[int, int], person: int, seen: Landmarks, error: float
-    ) -> LabelRow:
+    ) -> "LabelRow":
         """The row of a person; the silhouette is packed at once, since whole ones fill the memory."""
         bits = packed_mask(seen.mask)
         return cls(file, frame, size, person, seen.image, seen.world_m, bits, error, person_box(seen))
 
     @classmethod
-    def nobody(cls, file: str, frame: int, size: tuple[int, int]) -> LabelRow:
+    def nobody(cls, file: str, frame: int, size: tuple[int, int]) -> "LabelRow":
         """The row of a picture without anybody."""
         image, world = np.zeros((NUM_LANDMARKS, 4), np.float32), np.zeros((NUM_LANDMARKS, 3), np.float32)
         bits = np.zeros(MASK_SIDE**2 // 8, np.uint8)

@@ -1,7 +1,5 @@
 """MediaPipe's pose solution as the teacher. Its wheel carries the models; it needs numpy < 2."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

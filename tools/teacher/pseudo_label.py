@@ -7,8 +7,6 @@ else needs it. Each video, and each folder of photos, becomes ``LABELS/<name>.np
 :mod:`kinestream.tools.teacher.labels`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final

@@ -4,8 +4,6 @@ Densities of poses are stated with respect to the Haar measure of SO(3)^21, in r
 different coordinates compare. See docs/decisions.md for the measurement behind the default (tangents).
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 import torch

@@ -5,8 +5,6 @@ float32; under autocast only the hidden layers of a coupling's network compute i
 then see the same rounded values but for rare flips of the last bit, which keeps layers inverse to each other.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

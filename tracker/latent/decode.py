@@ -4,8 +4,6 @@
 for the few persons of a frame. Inverse linear layers are multiplied out once.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -11,8 +11,6 @@ Mean, with fixed time constants T_k:      x(t0 + s) = x(t0) [+] sum_k c_k T_k (1
 Variance, with non-negative coefficients: p(t0 + s) = a_0 + a_1 s + a_2 s^2
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -235,7 +233,7 @@ class LatentDynamics(nn.Module):
         )
 
     @classmethod
-    def load(cls, path: str | Path | None = None) -> LatentDynamics:
+    def load(cls, path: str | Path | None = None) -> "LatentDynamics":
         """Read dynamics in evaluation mode; None gives the shipped ones.
 
         Raises ``FileNotFoundError``, or ``WeightsError`` where the file holds no latent dynamics.

@@ -1,7 +1,5 @@
 """Weights and constants that the torch and the numpy form of the latent dynamics share; loads no torch."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -45,7 +43,7 @@ class DynamicsWeights:
     flow_id: str
 
     @classmethod
-    def load(cls, path: str | Path | None = None) -> DynamicsWeights:
+    def load(cls, path: str | Path | None = None) -> "DynamicsWeights":
         """Read dynamics; None gives the shipped ones.
 
         Raises ``FileNotFoundError``, or ``WeightsError`` where the file holds no latent dynamics.

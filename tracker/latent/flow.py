@@ -11,8 +11,6 @@ inside optimisers.
     poses = flow.sample(16, temperature=0.8)
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
@@ -157,7 +155,7 @@ class PoseFlow(nn.Module):
         )  # fmt: skip
 
     @classmethod
-    def load(cls, path: str | Path | None = None) -> PoseFlow:
+    def load(cls, path: str | Path | None = None) -> "PoseFlow":
         """Read a flow in evaluation mode; None gives the shipped main model.
 
         Raises ``FileNotFoundError``, or ``WeightsError`` where the file is not a pose flow.

@@ -4,8 +4,6 @@ Bogo et al., "Keep it SMPL", ECCV 2016, use eight full-covariance components. De
 the flow, with respect to the Haar measure, so that they compare.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -34,7 +32,7 @@ class PoseMixture:
         iterations: int = 40,
         floor: float = 1e-4,
         seed: int = 0,
-    ) -> PoseMixture:
+    ) -> "PoseMixture":
         """Expectation maximisation from k-means++ seeds; floor is added to the covariances' diagonals."""
         x = coordinates.encode(poses)[0].double()
         generator = torch.Generator().manual_seed(seed)
@@ -53,7 +51,7 @@ class PoseMixture:
     @classmethod
     def _maximise(
         cls, coordinates: TangentCoordinates, x: Tensor, responsibilities: Tensor, floor: float
-    ) -> PoseMixture:
+    ) -> "PoseMixture":
         mass = responsibilities.sum(0) + 1e-9
         means = (responsibilities.T @ x) / mass[:, None]
         shared = torch.cov(x.T)

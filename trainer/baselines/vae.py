@@ -5,8 +5,6 @@ poses as the flow. `decode` and `encode` have the flow's signature, so that comp
 either.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

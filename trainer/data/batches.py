@@ -1,7 +1,5 @@
 """Batches for numbered steps, made here or by worker processes: the same step always gives the same batch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 

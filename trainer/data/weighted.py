@@ -1,7 +1,5 @@
 """Sources of samples, each drawn as often as its weight says."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 

@@ -1,7 +1,5 @@
 """The detector's frames, loss, validation and training."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Batches of observed motion that the learned filter is trained on: simulated, and recorded."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -51,7 +49,7 @@ class Batch:
     recorded: Tensor
 
     @classmethod
-    def joined(cls, parts: Sequence[Batch]) -> Batch:
+    def joined(cls, parts: "Sequence[Batch]") -> "Batch":
         """One batch of the sequences of several, which are of one length."""
 
         def join(values: list[Tensor] | list[Pose]) -> Tensor | Pose:
@@ -228,7 +226,7 @@ class _Elsewhere:
     turn_wxyz: Floats
 
     @classmethod
-    def draw(cls, batch: int, latent: int, rng: np.random.Generator) -> _Elsewhere:
+    def draw(cls, batch: int, latent: int, rng: np.random.Generator) -> "_Elsewhere":
         half = rng.uniform(-np.pi, np.pi, (batch, 1)) / 2
         zero = np.zeros_like(half)
         return cls(

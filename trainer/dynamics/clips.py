@@ -1,7 +1,5 @@
 """Mocap clips as trajectories of the filter's state (z, root, translation), sampled at any time."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -5,8 +5,6 @@ of its variance is correlated in time. On top come outliers (bursts of unreporte
 (the mirrored pose facing the other way, as a regressor errs that confuses front and back) and dropouts.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -51,7 +49,7 @@ class NoiseModel:
     dropout_rate: float | Floats = 0.02
     burst_s: float | Floats = 0.08
 
-    def scaled(self, factor: float) -> NoiseModel:
+    def scaled(self, factor: float) -> "NoiseModel":
         """The same noise with all standard deviations times a factor."""
         return replace(
             self,

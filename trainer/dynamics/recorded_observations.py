@@ -1,7 +1,5 @@
 """What the regressor said of people whose motion is known: truth and observations in pairs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -45,7 +43,7 @@ class RecordedObservations:
         return int(self.z.shape[1])
 
     @classmethod
-    def joined(cls, parts: Sequence[RecordedObservations]) -> RecordedObservations:
+    def joined(cls, parts: "Sequence[RecordedObservations]") -> "RecordedObservations":
         """All clips of several recordings.
 
         Raises ``ValueError`` where there is none, or where rates or lengths differ.
@@ -63,7 +61,7 @@ class RecordedObservations:
         np.savez_compressed(path, format=np.array(FORMAT), **vars(self))
 
     @classmethod
-    def load(cls, path: Path) -> RecordedObservations:
+    def load(cls, path: Path) -> "RecordedObservations":
         """Read what `save` wrote. Raises ``ValueError`` where the file is something else."""
         with np.load(path) as file:
             if "format" not in file or str(file["format"]) != FORMAT:

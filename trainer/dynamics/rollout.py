@@ -1,7 +1,5 @@
 """The learned filter unrolled over observed motion: the pass itself and its losses."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import NamedTuple, TypeVar

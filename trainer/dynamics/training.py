@@ -1,7 +1,5 @@
 """The learned filter's training: configuration, loop, validation, and the calibration at its end."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path

@@ -6,8 +6,6 @@ Every step draws from a generator seeded by (seed, step), so a run that was inte
 spread over processes, sees the same batches.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """Body-part alignment of an estimated body with a part map that may be known only in part."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

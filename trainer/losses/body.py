@@ -5,8 +5,6 @@ what keypoints tell (docs/decisions.md). So the deviations learn how far off the
 not feel them.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Protocol
 

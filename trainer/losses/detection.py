@@ -1,7 +1,5 @@
 """Losses of the detector: centres by focal loss, boxes by their overlap."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional

@@ -1,7 +1,5 @@
 """Losses on the keypoint head: where each keypoint is, and how probably the answer is right."""
 
-from __future__ import annotations
-
 from torch import Tensor
 from torch.nn import functional
 

@@ -1,7 +1,5 @@
 """Loss on the part map, where pixels may be labelled by part, as person only, or not at all."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

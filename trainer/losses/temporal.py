@@ -1,7 +1,5 @@
 """Temporal loss: the latent dynamics must find the states of consecutive frames likely."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

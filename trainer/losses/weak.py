@@ -1,7 +1,5 @@
 """Weak supervision of the body state: the body must project onto known keypoints and parts."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -6,8 +6,6 @@ Writes ``POOL/train`` and ``POOL/val`` (see :mod:`kinestream.trainer.data.crops.
 panoramas give light; the two splits share no motion and, drawn from other seeds, no outfit.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 from pathlib import Path

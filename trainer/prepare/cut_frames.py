@@ -7,8 +7,6 @@ Reads what ``tools/teacher/pseudo_label.py`` writes for videos and adds to the p
 picture a person and frame, with landmarks and silhouette in pixels of that picture.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

@@ -9,8 +9,6 @@ between them and confirmed; one that both claim to see in different places loses
 second sees is taken from it. The label files keep their layout.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """Motion files to one cache: `python -m kinestream.trainer.prepare.mocap MOCAP --out CACHE.npz`."""
 
-from __future__ import annotations
-
 import json
 from collections import defaultdict
 from pathlib import Path

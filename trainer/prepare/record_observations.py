@@ -7,8 +7,6 @@ around what was observed in the frame before. `kinestream.trainer.train_dynamics
 `kinestream.tools.bench.filter --recorded` and `kinestream.tools.bench.filter.residuals` read the recording.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable
 from pathlib import Path

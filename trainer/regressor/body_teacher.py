@@ -1,7 +1,5 @@
 """Flow and body that make targets from exact bodies, and the loss towards them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +27,7 @@ class BodyTeacher:
         self.loss = BodyLoss(self.flow, self.body)
 
     def targets(
-        self, bodies: CropBatch | LiftBatch | ObservedBodies, rows: Tensor | slice = slice(None)
+        self, bodies: "CropBatch | LiftBatch | ObservedBodies", rows: Tensor | slice = slice(None)
     ) -> BodyTarget:
         """Targets of some of the bodies."""
         return BodyTarget(

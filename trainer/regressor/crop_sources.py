@@ -1,7 +1,5 @@
 """The regressor's training mix, and its validation crops."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Training of the lifter on motion capture, and its weight files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

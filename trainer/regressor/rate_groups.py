@@ -1,7 +1,5 @@
 """Parameter groups for networks of which a part starts trained."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from torch import nn

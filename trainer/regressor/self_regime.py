@@ -1,7 +1,5 @@
 """The ``self`` regime of the regressor's training: unlabelled views, their targets, and the temporal loss."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Self-supervision: what the averaged network sees in a clean view is the target for the augmented one."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

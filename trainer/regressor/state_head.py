@@ -1,7 +1,5 @@
 """Training of the state head alone, on evidence that a network with trained keypoints gave once."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -32,7 +30,7 @@ class ObservedBodies(NamedTuple):
     translation_m: Tensor
     betas: Tensor
 
-    def rows(self, index: Tensor) -> ObservedBodies:
+    def rows(self, index: Tensor) -> "ObservedBodies":
         """Some of them."""
         return ObservedBodies(Evidence(*[f[index] for f in self.evidence]), *[f[index] for f in self[1:]])
 

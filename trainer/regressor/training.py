@@ -1,7 +1,5 @@
 """The regressor's loss, its validation and its training, over all regimes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any

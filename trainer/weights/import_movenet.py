@@ -11,8 +11,6 @@ finds people's joints; toes and heels begin as copies of the ankles, everything 
 detector the map of people's centres is taken over as well, and only the boxes remain to be learned.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping

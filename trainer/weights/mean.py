@@ -6,8 +6,6 @@ Weights that were fine-tuned from the same start can be averaged, and the mean i
 them ("model soups", Wortsman et al. 2022).
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -5,8 +5,6 @@
 Large matrices become int8 with a scale a row. Training goes on from the unpacked file.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -4,8 +4,6 @@ The protocol is the same where it can be: LSP-Extended counts a photo without a 
 bodypose3d is that of the world landmarks after a similarity, on the frames in which somebody was found.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -6,8 +6,6 @@ MOCAP is a mocap folder or cache. One table: negative log-likelihood, reconstruc
 joints, plausibility of samples, size and speed; and, with photos, fits to the 14 keypoints of LSP-Extended.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

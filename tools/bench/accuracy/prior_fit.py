@@ -1,7 +1,5 @@
 """Fits of the body to the 14 keypoints of LSP-Extended photos: accuracy, plausibility, time."""
 
-from __future__ import annotations
-
 import json
 import time
 from pathlib import Path

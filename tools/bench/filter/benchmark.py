@@ -9,8 +9,6 @@ other. Each baseline appears twice, tuned for the smallest error and for the sma
 (`kinestream.trainer.prepare.record_observations`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial

@@ -1,7 +1,5 @@
 """The bars that the learned filter is held to, evaluated on the tables of the benchmark."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

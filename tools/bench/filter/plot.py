@@ -1,7 +1,5 @@
 """The jitter-lag frontier of filters as a picture."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

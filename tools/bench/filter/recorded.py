@@ -1,7 +1,5 @@
 """Recorded observations as scenes of the filter benchmark: real observations of motion that is known."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

@@ -7,8 +7,6 @@ Errors are in the error state of `kinestream.filtering.error_state`: latent (D),
 camera translation (3).
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Final
 

@@ -1,7 +1,5 @@
 """Filters over simulated observations of true motion: estimates, their error, and their cost."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -49,7 +47,7 @@ class Scene:
     observed: list[PersonState | None]
     view: Callable[[npt.NDArray[np.float64]], Trajectory]
 
-    def thinned(self, every: int) -> Scene:
+    def thinned(self, every: int) -> "Scene":
         """Only each ``every``-th frame."""
         kept = slice(None, None, every)
         truth = Trajectory(*(part[kept] for part in vars(self.truth).values()))

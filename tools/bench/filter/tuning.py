@@ -1,7 +1,5 @@
 """The contestants of the filter benchmark, and the search for the baselines' best settings."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial

@@ -8,8 +8,6 @@ processor time of one thread, which other work on the machine does not lengthen.
 peak of a fresh process over one step (Linux only).
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -6,8 +6,6 @@ full = complete_pose(flow, rotations, known)      # known (21,) or (B, 21) bool
 several = sample_completions(flow, rotations, known, samples=16)
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch

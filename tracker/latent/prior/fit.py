@@ -9,8 +9,6 @@ log-posterior. Several root orientations are tried; all persons and starts run a
 (SMPLify, ECCV 2016, with the latent prior of Zanfir et al., ECCV 2020, in place of a mixture on angles).
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Protocol
@@ -104,7 +102,7 @@ class _State:
     def parameters(self) -> list[Tensor]:
         return [self.latent, self.turn, self.place, self.betas]
 
-    def select(self, index: Tensor) -> _State:
+    def select(self, index: Tensor) -> "_State":
         chosen = [value.detach()[index].clone() for value in (*self.parameters(), self.start)]
         return _State(*chosen)
 
@@ -131,7 +129,7 @@ class _Problem:
         self.center = center_px
         self.target = (keypoints_px - center_px[:, None]) / focal_px[:, None, None]
 
-    def select(self, index: Tensor) -> _Problem:
+    def select(self, index: Tensor) -> "_Problem":
         chosen = object.__new__(_Problem)
         chosen.__dict__.update(self.__dict__)
         for name in ("confidence", "size", "focal", "center", "target"):

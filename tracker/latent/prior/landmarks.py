@@ -1,7 +1,5 @@
 """Named points on the body for fitting to 2D labels: rigid to a joint, at an offset of the default body."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

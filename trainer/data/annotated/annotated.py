@@ -1,7 +1,5 @@
 """Photos and video frames with human annotations, in one form for all data sets, as training crops."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ width) and ``annotations`` (image_id, bbox, keypoints of 17 x (x, y, v), segment
 DensePose-COCO also ``dp_masks``, 14 run-length coded masks of 256 x 256 over the box. Pictures in a folder.
 """
 
-from __future__ import annotations
-
 import json
 from functools import partial
 from pathlib import Path

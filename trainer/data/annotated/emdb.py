@@ -6,8 +6,6 @@ Used entries: ``name``, ``good_frames_mask`` (T,), ``camera`` with ``intrinsics`
 ``betas`` (10,). Non-commercial research only.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

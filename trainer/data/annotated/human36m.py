@@ -5,8 +5,6 @@ Layout as published: ``S1/MyPoseFeatures/D2_Positions/<action>.<camera>.cdf`` (`
 ``S1/Videos/<action>.<camera>.mp4``. Its licence is for academic use only.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final

@@ -4,8 +4,6 @@ Layout as published: ``S1/Seq1/annot.mat`` (``annot2`` and ``annot3``: a cell a 
 mm in the camera frame), ``S1/Seq1/camera.calibration``, ``S1/Seq1/imageSequence/video_0.avi``. Research only.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final

@@ -1,7 +1,5 @@
 """Data sets with human annotations by name, each in its published layout below one folder."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final

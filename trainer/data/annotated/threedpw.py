@@ -6,8 +6,6 @@ Layout as published: ``sequenceFiles/{train,validation,test}/<name>.pkl`` and
 ``betas`` (10 or more), ``poses2d`` (T, 3, 18) and ``campose_valid`` (T,). Non-commercial research only.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal

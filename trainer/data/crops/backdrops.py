@@ -1,7 +1,5 @@
 """Pictures without people: perspective views of the CC0 panoramas, and plain colour where there are none."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 
@@ -28,7 +26,7 @@ class Backdrops:
         ]
 
     @classmethod
-    def load(cls, folder: Path, *, side_px: int = 256, views: int = 400, seed: int = 0) -> Backdrops:
+    def load(cls, folder: Path, *, side_px: int = 256, views: int = 400, seed: int = 0) -> "Backdrops":
         """Read all JPEG panoramas of a folder; ``FileNotFoundError`` when it holds none."""
         files = sorted(Path(folder).glob("*.jpg"))
         if not files:

@@ -7,8 +7,6 @@
 wherever that does.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Protocol

@@ -6,8 +6,6 @@ already multiplied by coverage; ``parts`` (N, S/2, S/2) uint8, 0 background, par
 (N, 10); ``camera`` (N, 4) fx, fy, cx, cy in pixels of the crop.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2

@@ -1,7 +1,5 @@
 """One training crop with whatever is known about it, and batches of them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
@@ -123,7 +121,7 @@ class CropBatch(NamedTuple):
     translation_m: Tensor  # (B, 3), virtual camera
     betas: Tensor  # (B, 10)
 
-    def to(self, device: torch.device) -> CropBatch:
+    def to(self, device: torch.device) -> "CropBatch":
         """The batch on another device."""
         return CropBatch(*[field.to(device, non_blocking=True) for field in self])
 

@@ -1,7 +1,5 @@
 """Frames for the detector: rendered people and cut-out photo people on backgrounds, and empty frames."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path

@@ -6,8 +6,6 @@ confidence is the probability that it lies within ``CONFIDENCE_RADIUS`` of the t
 known only roughly, just as the keypoint head is trained to report.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """AMASS motions (.npz): SMPL, SMPL-H or SMPL-X axis-angle poses in a z-up world."""
 
-from __future__ import annotations
-
 import zipfile
 from pathlib import Path
 

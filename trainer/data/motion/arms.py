@@ -1,7 +1,5 @@
 """What arm skeletons leave out: the shoulder girdle, and the turn of the upper arm about its bone."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.spatial.transform import Rotation
 

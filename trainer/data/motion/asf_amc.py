@@ -5,8 +5,6 @@ A bone's position is its end; as a joint tree we name a joint after the bone tha
 `axis` line and M from its degrees of freedom, both extrinsic x, y, z.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path

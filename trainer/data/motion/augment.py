@@ -1,7 +1,5 @@
 """Augmentation of poses for priors: limbs of other poses, spread, noise. One generator draws all."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

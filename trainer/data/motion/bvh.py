@@ -1,7 +1,5 @@
 """Biovision hierarchy files (.bvh): any hierarchy, any channel order, channels in degrees."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 

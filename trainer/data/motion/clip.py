@@ -1,7 +1,5 @@
 """A motion on the project's 24-joint skeleton."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -70,7 +68,7 @@ class MotionClip:
         """Length in seconds."""
         return len(self) / self.fps
 
-    def part(self, first: int, stop: int) -> MotionClip:
+    def part(self, first: int, stop: int) -> "MotionClip":
         """Frames first..stop-1 as a clip of its own."""
         return replace(
             self,
@@ -79,7 +77,7 @@ class MotionClip:
             root_translation_m=self.root_translation_m[first:stop],
         )
 
-    def mirrored(self) -> MotionClip:
+    def mirrored(self) -> "MotionClip":
         """The same motion with left and right exchanged (mirrored at the plane x = 0)."""
         return replace(
             self,

@@ -1,7 +1,5 @@
 """DeepMimic motions (.json): 13 movable joints, 44 numbers a frame, arms hanging in the zero pose."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

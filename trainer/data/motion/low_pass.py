@@ -1,7 +1,5 @@
 """Zero-phase low-pass filters of rotations and translations."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

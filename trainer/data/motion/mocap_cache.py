@@ -8,8 +8,6 @@ Quantisation costs at most 1e-4 rad. Keys: `quat_wxyz` (F, 22, 4) int16, `root_t
 and per clip `first` and `length` (int64), `fps` (float64), `name`, `split`, `source` (unicode), `version`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -31,7 +29,7 @@ class MocapCache:
         self._arrays = arrays
 
     @classmethod
-    def load(cls, path: Path) -> MocapCache:
+    def load(cls, path: Path) -> "MocapCache":
         """Read a cache file; `ValueError` names a missing key or a foreign version."""
         path = Path(path)
         if not path.exists():
@@ -48,7 +46,7 @@ class MocapCache:
             return cls({key: content[key] for key in _KEYS})
 
     @classmethod
-    def from_clips(cls, clips: Iterable[MotionClip]) -> MocapCache:
+    def from_clips(cls, clips: Iterable[MotionClip]) -> "MocapCache":
         """Pack clips; their order is kept."""
         clips = list(clips)
         if not clips:

@@ -1,7 +1,5 @@
 """All motions below a folder, retargeted, cleaned and cut into continuous clips."""
 
-from __future__ import annotations
-
 import fnmatch
 import json
 import logging

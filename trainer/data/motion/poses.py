@@ -1,7 +1,5 @@
 """Single poses for the training of priors: thinned by arc length, mirrored, split by subject."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -6,8 +6,6 @@ the shortest arc between the bone directions for limbs, the identity for the tor
 that are no T-pose (spread legs, bent elbows, hanging arms) are thereby taken out. Local rotations follow.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """Is a motion physically sane? Joint limits of poses, and feet that slide or sink."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What every motion-capture reader returns, and the one error they raise."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np

@@ -4,8 +4,6 @@ Layout: ``images/NNNN.jpg``, ``masks/NNNN.png`` (8-bit class ids) and ``classes.
 Keypoints come from machine labels of the same file names. Research use.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import Final

@@ -1,7 +1,5 @@
 """Random crops and photometric damage, the same for photos and rendered people."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Pictures kept packed in memory, and unpacked when they are drawn."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2

@@ -6,8 +6,6 @@ seen nothing of it.
 Layout: ``images/lspet/images/*.jpg``, ``labels.json`` and ``val.txt`` (one file name per line).
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Open Images: boxes of people (``*-annotations-bbox.csv``), for the detector."""
 
-from __future__ import annotations
-
 import csv
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Photos of people with machine labels as training crops (weak supervision: keypoints and silhouettes)."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 
@@ -61,7 +59,7 @@ class PhotoCrops:
         crop_px: int,
         backdrops: Backdrops | None = None,
         split: Literal["train", "val", "all"] = "train",
-    ) -> PhotoCrops:
+    ) -> "PhotoCrops":
         """The set ``name`` of a data folder with ``images/<name>/`` and ``pseudo/<name>.npz``."""
         labels = PseudoLabels.load(data / "pseudo" / f"{name}.npz")
         return cls(data / "images" / name, labels, crop_px=crop_px, backdrops=backdrops, split=split)

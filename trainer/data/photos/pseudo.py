@@ -5,8 +5,6 @@ visibility in pixels of the photo), ``mask`` (N, 512: 64 x 64 bits) and ``flip_e
 mirrored picture, in torso lengths), as ``tools/teacher/pseudo_label.py`` writes it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +48,7 @@ class PseudoLabels:
     masks: npt.NDArray[np.bool_]
 
     @classmethod
-    def load(cls, path: Path, *, max_flip_error: float = MAX_FLIP_ERROR) -> PseudoLabels:
+    def load(cls, path: Path, *, max_flip_error: float = MAX_FLIP_ERROR) -> "PseudoLabels":
         """Read a label file, leaving out photos whose mirror image disagrees by more than the limit."""
         path = Path(path)
         if not path.exists():

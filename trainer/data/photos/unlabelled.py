@@ -4,8 +4,6 @@ A sample is a short run of frames of one person. The clean view frames the perso
 augmented one is turned, cut, mirrored and damaged. An answer on the first is a target for the second.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +67,7 @@ class ViewBatch(NamedTuple):
     mirrored: Tensor  # (B,) bool
     times_s: Tensor  # (N, T)
 
-    def to(self, device: torch.device) -> ViewBatch:
+    def to(self, device: torch.device) -> "ViewBatch":
         """The batch on another device."""
         return ViewBatch(
             self.clean.to(device),
