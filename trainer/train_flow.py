@@ -24,7 +24,6 @@ def main(
         Path, typer.Option(help="mocap cache of kinestream.trainer.prepare.mocap, or a mocap folder")
     ],
     kind: Annotated[str, typer.Option(help="realnvp or light")] = "realnvp",
-    coordinates: Annotated[str, typer.Option(help="tangent or sixd")] = "tangent",
     depth: Annotated[int, typer.Option(help="couplings, or PReLU layers")] = 8,
     hidden: Annotated[int, typer.Option(help="width of the couplings' networks")] = 128,
     steps: int = 6000,
@@ -40,7 +39,7 @@ def main(
 ) -> None:
     """Train a pose flow. Started again, it goes on from its checkpoint."""
     options.set_up(threads=threads, seed=seed)
-    flow_config = FlowConfig(kind=kind, coordinates=coordinates, depth=depth, hidden=hidden)  # type: ignore[arg-type]
+    flow_config = FlowConfig(kind=kind, depth=depth, hidden=hidden)  # type: ignore[arg-type]
     config = TrainConfig(
         flow=flow_config, noise_rad=noise_rad, step_rad=step_rad, swap=swap, spread=spread, steps=steps,
         batch=batch_size, learning_rate=peak_rate, weight_decay=weight_decay, seed=seed,
@@ -57,8 +56,7 @@ def main(
             "val_poses": len(val_poses), "history": training.history("nll"),
         }  # fmt: skip
         (run / "flow.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-        if coordinates == "tangent":
-            flow.set_reference(val_poses)
+        flow.set_reference(val_poses)
         flow.save(run / "flow.safetensors", half=True)
     processes.leave()
 

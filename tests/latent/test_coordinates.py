@@ -12,9 +12,7 @@ from kinestream.geometry.rotation import (
     random_rotations,
 )
 from kinestream.latent.coordinates import (
-    SIXD_DIM,
     TANGENT_DIM,
-    SixDCoordinates,
     TangentCoordinates,
     log_exp_jacobian,
 )
@@ -64,43 +62,3 @@ def test_volume_gradient_is_finite_at_the_identity() -> None:
     x = torch.zeros(1, TANGENT_DIM, requires_grad=True)
     log_exp_jacobian(x).sum().backward()
     assert torch.isfinite(x.grad).all()
-
-
-def test_scaled_sixd_inverts_gram_schmidt() -> None:
-    coordinates = SixDCoordinates(scale_std=0.3)
-    noise = torch.randn(20, 21, 3, dtype=torch.float64)
-    rotations = poses(20)
-    x, _ = coordinates.encode(rotations, noise=noise)
-    assert x.shape == (20, SIXD_DIM)
-    assert geodesic_distance(coordinates.decode(x), rotations).max() < 1e-6
-    unit, _ = coordinates.encode(rotations)
-    torch.testing.assert_close(unit.unflatten(-1, (21, 6))[..., :3], rotations[..., 0])
-
-
-def test_sixd_volume_agrees_with_finite_differences() -> None:
-    coordinates = SixDCoordinates(scale_std=0.3)
-    rotation = poses(1)
-    noise = torch.randn(1, 21, 3, dtype=torch.float64)
-
-    def columns_of(parameters: torch.Tensor) -> torch.Tensor:
-        """(omega, noise of joint 0) to the six numbers of joint 0."""
-        turned = rotation.clone()
-        turned[0, 0] = rotation[0, 0] @ matrix_from_axis_angle(parameters[:3])
-        changed = noise.clone()
-        changed[0, 0] = parameters[3:]
-        return coordinates.encode(turned, noise=changed)[0][0, :6]
-
-    at = torch.cat([torch.zeros(3, dtype=torch.float64), noise[0, 0]])
-    jacobian = torch.autograd.functional.jacobian(columns_of, at)
-    # noise is standard normal: log q of the noise itself, so that the density of R alone remains
-    log_q = (-0.5 * noise[0, 0].square() - 0.5 * math.log(2 * math.pi)).sum()
-    expected = torch.linalg.slogdet(jacobian).logabsdet - log_q
-    others = noise.clone()
-    others[0, 0] = 0.0
-    zero = torch.zeros_like(at)
-    zero_jacobian = torch.autograd.functional.jacobian(columns_of, zero)
-    zero_expected = torch.linalg.slogdet(zero_jacobian).logabsdet + 1.5 * math.log(2 * math.pi)
-    difference = coordinates.encode(rotation, noise=noise)[1] - coordinates.encode(rotation, noise=others)[1]
-    torch.testing.assert_close(difference[0], expected - zero_expected)
-    alone = SixDCoordinates(scale_std=0.3).encode(rotation)[1]
-    torch.testing.assert_close(alone[0] / 21, zero_expected)

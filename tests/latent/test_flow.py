@@ -23,7 +23,6 @@ SHIPPED = [pytest.param(path, id=path.stem) for path in (DEFAULT_WEIGHTS, LIGHT_
 CONFIGS = [
     FlowConfig("realnvp", "tangent", depth=3, hidden=16),
     FlowConfig("light", "tangent", depth=3),
-    FlowConfig("realnvp", "sixd", depth=2, hidden=16),
 ]
 
 
@@ -50,7 +49,7 @@ def test_decode_inverts_encode(config: FlowConfig) -> None:
     assert geodesic_distance(flow.decode(latent), rotations).max() < 1e-4
 
 
-@pytest.mark.parametrize("config", CONFIGS[:2], ids=str)
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_log_det_equals_autograd(config: FlowConfig) -> None:
     flow = randomised(config).double()
     base = poses(3).double()
@@ -147,8 +146,8 @@ def test_the_numpy_decoder_equals_the_flow(path: Path) -> None:
     np.testing.assert_allclose(decoder.decode(latent[7].numpy()), expected[7], atol=5e-5)
     with pytest.raises(ValueError, match="latents must be"):
         decoder.decode(np.zeros((2, 62), dtype=np.float32))
-    with pytest.raises(TypeError, match="tangent"):
-        FlowDecoder(PoseFlow(FlowConfig("realnvp", "sixd", depth=1, hidden=8)))
+    with pytest.raises(ValueError, match="tangent"):
+        FlowConfig("realnvp", "sixd", depth=1, hidden=8)  # type: ignore[arg-type]
 
 
 def test_save_and_load_are_exact_in_float32(tmp_path: Path) -> None:

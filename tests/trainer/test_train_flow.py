@@ -76,9 +76,8 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> Non
         trained(tmp_path, replace(TINY, steps=2, seed=1))
 
 
-@pytest.mark.parametrize("coordinates", ["tangent", "sixd"])
-def test_both_coordinates_train(coordinates: str, tmp_path: Path) -> None:
-    config = replace(TINY, flow=FlowConfig(coordinates=coordinates, depth=1, hidden=8), steps=4)  # type: ignore[arg-type]
+def test_a_small_flow_trains_and_stays_a_bijection(tmp_path: Path) -> None:
+    config = replace(TINY, flow=FlowConfig(depth=1, hidden=8), steps=4)
     flow, history = trained(tmp_path, config, count=400)
     assert np.isfinite(history[-1]["nll"])
     assert geodesic_distance(flow.decode(flow.encode(poses(20, 2))), poses(20, 2)).max() < 1e-4
@@ -114,10 +113,10 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
 
 def test_batches_depend_on_seed_and_step_only() -> None:
     data, factor = poses(50), spread_factor(poses(200))
-    first = draw_batch(data, factor, TINY, 7)[0]
-    assert torch.equal(first, draw_batch(data, factor, TINY, 7)[0])
-    assert not torch.equal(first, draw_batch(data, factor, TINY, 8)[0])
-    assert not torch.equal(first, draw_batch(data, factor, replace(TINY, seed=1), 7)[0])
+    first = draw_batch(data, factor, TINY, 7)
+    assert torch.equal(first, draw_batch(data, factor, TINY, 7))
+    assert not torch.equal(first, draw_batch(data, factor, TINY, 8))
+    assert not torch.equal(first, draw_batch(data, factor, replace(TINY, seed=1), 7))
 
 
 def test_swapped_limbs_come_whole_from_one_other_pose() -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,7 +13,6 @@ from kinestream.body.model import BodyModel
 from kinestream.geometry.camera import Camera
 from kinestream.kernels.raster.overlay import PART_COLOURS, overlay_meshes
 from kinestream.tools.part_fitting.scenes import Bodies
-from kinestream.tools.pictures.sheet import write_sheet
 
 CASES: Final = 8
 _TRUTH_RGB: Final = (120, 205, 130)
@@ -22,7 +22,7 @@ _FIT_RGB: Final = (240, 150, 110)
 def write_strip(
     path: Path, body: BodyModel, camera: Camera, part_map: Tensor, bodies: dict[str, Bodies]
 ) -> None:
-    """Write a PNG of the first cases, one a column; `bodies` holds "start", "fit" and "truth"."""
+    """Write a PNG of the first cases, one a column, of "start", "fit" and "truth". Raises ``OSError``."""
     with torch.no_grad():
         vertices = {name: value.posed(body).vertices_m.numpy() for name, value in bodies.items()}
     faces = body.faces.numpy()
@@ -40,7 +40,9 @@ def write_strip(
             overlay_meshes(np.full_like(picture, 30), side, faces, camera.K, colours=[_TRUTH_RGB, _FIT_RGB])
         )
         columns.append(np.concatenate(rows, 0))
-    write_sheet(path, columns, columns=len(columns))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), np.concatenate(columns, 1)[..., ::-1]):
+        raise OSError(f"could not write a picture to {path}: give a name that ends in .png")
 
 
 def _from_the_side(vertices_m: NDArray[np.float32], centre_m: NDArray[np.float32]) -> NDArray[np.float32]:

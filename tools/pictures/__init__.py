@@ -1,1 +1,1 @@
-"""Pictures for people to look at: contact sheets, the embedded clip, the README's picture."""
+"""The embedded clip, and the README's picture."""

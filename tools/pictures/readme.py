@@ -16,11 +16,11 @@ import numpy.typing as npt
 import typer
 from rich.console import Console
 
+from kinestream.kernels.array_types import RgbImage
 from kinestream.kernels.raster.overlay import PALETTE, overlay_meshes
 from kinestream.pipeline import Tracker
 from kinestream.pose import Person, PoseFrame
 from kinestream.tools.metrics.clip import CLIP, ClipTruth
-from kinestream.tools.pictures.sheet import Picture
 from kinestream.tools.pictures.video import write_video
 from kinestream.tools.sinks.overlay_video import draw
 
@@ -33,7 +33,7 @@ PART: Final = 0.68  # of the picture's height is shown
 CONFIDENT: Final = 0.3
 
 
-def panels(stride: int) -> Iterator[Picture]:
+def panels(stride: int) -> Iterator[RgbImage]:
     """Every ``stride``-th frame of the clip as one wide picture."""
     truth = ClipTruth.load()
     size_px = truth.camera.width_px, truth.camera.height_px
@@ -62,7 +62,7 @@ def window(keypoints_px: npt.NDArray[np.floating], size_px: tuple[int, int]) -> 
     return left, top, left + width, top + height
 
 
-def cut(image: Picture, box: tuple[int, int, int, int]) -> Picture:
+def cut(image: RgbImage, box: tuple[int, int, int, int]) -> RgbImage:
     """That part, as large as a panel."""
     left, top, right, bottom = box
     return np.asarray(
@@ -70,7 +70,7 @@ def cut(image: Picture, box: tuple[int, int, int, int]) -> Picture:
     )
 
 
-def with_keypoints(image: Picture, poses: PoseFrame) -> Picture:
+def with_keypoints(image: RgbImage, poses: PoseFrame) -> RgbImage:
     """The picture with a dot for every confident keypoint."""
     image = image.copy()
     for person in poses:
@@ -82,7 +82,7 @@ def with_keypoints(image: Picture, poses: PoseFrame) -> Picture:
     return image
 
 
-def around(poses: PoseFrame, faces: npt.NDArray[np.int64], turn_deg: float) -> Picture:
+def around(poses: PoseFrame, faces: npt.NDArray[np.int64], turn_deg: float) -> RgbImage:
     """Everybody alone, seen from a camera that has gone ``turn_deg`` around them."""
     width, height = PANEL_PX
     blank = np.full((height, width, 3), BACKGROUND, np.uint8)
@@ -106,7 +106,7 @@ def turned(person: Person, turn_rad: float, distance_m: float) -> npt.NDArray[np
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("docs/demo.webp"),
+    out: Annotated[Path, typer.Option(help="RgbImage to write.")] = Path("docs/demo.webp"),
     stride: Annotated[int, typer.Option(min=1, help="Take every so many frames.")] = 2,
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of the WebP.")] = 60,
 ) -> None:

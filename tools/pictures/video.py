@@ -1,4 +1,4 @@
-"""Pictures at a fixed rate as a video file or a moving picture."""
+"""RgbImages at a fixed rate as a video file or a moving picture."""
 
 from collections.abc import Iterable
 from fractions import Fraction
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import av
 
-from kinestream.tools.pictures.sheet import Picture
+from kinestream.kernels.array_types import RgbImage
 
 
 def write_video(
-    path: Path, pictures: Iterable[Picture], *, fps: float | Fraction, codec: str, options: dict[str, str]
+    path: Path, pictures: Iterable[RgbImage], *, fps: float | Fraction, codec: str, options: dict[str, str]
 ) -> None:
     """Encode pictures of one size (yuv420p); a WebP plays for ever. Raises ``OSError``."""
     container_options = {"loop": "0"} if path.suffix == ".webp" else {}

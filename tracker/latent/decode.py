@@ -10,7 +10,6 @@ import numpy as np
 from torch import Tensor, nn
 
 from kinestream.kernels.array_types import Float32Array
-from kinestream.latent.coordinates import TangentCoordinates
 from kinestream.latent.couplings import AffineCoupling, InvertibleLinear, InvertiblePReLU
 from kinestream.latent.flow import PoseFlow, flow_fingerprint
 
@@ -61,7 +60,7 @@ def _silu(x: Float32Array) -> Float32Array:
 
 
 class FlowDecoder:
-    """Latents to rotations without torch; made from a flow with tangent coordinates.
+    """Latents to rotations without torch; made from a flow.
 
     Attributes:
         dim: D, of the latents.
@@ -69,8 +68,6 @@ class FlowDecoder:
     """
 
     def __init__(self, flow: PoseFlow) -> None:
-        if not isinstance(flow.coordinates, TangentCoordinates):
-            raise TypeError(f"FlowDecoder needs tangent coordinates, found {flow.config.coordinates!r}")
         self.dim, self.flow_id = flow.dim, flow_fingerprint(flow)
         self._mean_rotations = _array(flow.coordinates.mean_rotations)
         self._layers: list[_Affine | _Coupling | _PReLU] = []

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from kinestream.body.skeleton import NUM_FLOW_JOINTS
 from kinestream.defaults import ASSETS
-from kinestream.latent.coordinates import SixDCoordinates, TangentCoordinates
+from kinestream.latent.coordinates import TangentCoordinates
 from kinestream.latent.couplings import AffineCoupling, Invertible, InvertibleLinear, InvertiblePReLU
 from kinestream.networks.weight_files import configured, fill, read_weights, save_weights
 
@@ -38,15 +38,19 @@ class FlowConfig:
 
     Attributes:
         kind: "realnvp" (couplings) or "light" (invertible dense + PReLU).
-        coordinates: "tangent" (63-D) or "sixd" (126-D).
+        coordinates: "tangent" (63-D); kept in the files of weights.
         depth: number of couplings, or of PReLUs.
         hidden: width of the couplings' networks; of no meaning for the light model.
     """
 
     kind: Literal["realnvp", "light"] = "realnvp"
-    coordinates: Literal["tangent", "sixd"] = "tangent"
+    coordinates: Literal["tangent"] = "tangent"
     depth: int = 8
     hidden: int = 128
+
+    def __post_init__(self) -> None:
+        if self.coordinates != "tangent":
+            raise ValueError(f"coordinates must be 'tangent', found {self.coordinates!r}; train a flow anew")
 
 
 class PoseFlow(nn.Module):
@@ -61,11 +65,7 @@ class PoseFlow(nn.Module):
     def __init__(self, config: FlowConfig, mean_rotations: Tensor | None = None) -> None:
         super().__init__()
         self.config = config
-        self.coordinates: TangentCoordinates | SixDCoordinates
-        if config.coordinates == "tangent":
-            self.coordinates = TangentCoordinates(mean_rotations)
-        else:
-            self.coordinates = SixDCoordinates()
+        self.coordinates = TangentCoordinates(mean_rotations)
         dim = self.coordinates.dim
         layers: list[Invertible] = [InvertibleLinear(dim, reverse=False)]
         for index in range(config.depth):

@@ -64,7 +64,7 @@ def train_vae(poses: Tensor, config: TrainConfig, *, residual_rad: float = 0.1, 
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
     factor = spread_factor(poses)
     for step in range(config.steps):
-        batch, _ = draw_batch(poses, factor, config, step)
+        batch = draw_batch(poses, factor, config, step)
         mean, log_variance = vae.posterior(batch)
         latent = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
         residual = geodesic_distance(vae.decode(latent), batch).square().sum(-1)

@@ -13,8 +13,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from kinestream.latent.coordinates import SixDCoordinates, TangentCoordinates
-from kinestream.latent.flow import FlowConfig, PoseFlow, standard_normal_log_prob
+from kinestream.latent.coordinates import TangentCoordinates
+from kinestream.latent.flow import FlowConfig, PoseFlow
 from kinestream.trainer.data.motion.augment import perturb, swap_limbs
 from kinestream.trainer.data.motion.augment import spread as spread_poses
 from kinestream.trainer.data.motion.mocap_cache import MocapCache
@@ -54,11 +54,8 @@ class TrainConfig:
     seed: int = 0
 
 
-def draw_batch(poses: Tensor, factor: Tensor, config: TrainConfig, step: int) -> tuple[Tensor, Tensor]:
-    """The batch of a step, (B, 21, 3, 3), and standard normal noise (B, 21, 3) for scaled 6D coordinates.
-
-    factor is what `spread_factor` makes of the poses.
-    """
+def draw_batch(poses: Tensor, factor: Tensor, config: TrainConfig, step: int) -> Tensor:
+    """The batch of a step, (B, 21, 3, 3); factor is what `spread_factor` makes of the poses."""
     generator = step_generator(config.seed, step)
     index = torch.randint(len(poses), (config.batch,), generator=generator)
     batch = poses[index]
@@ -66,8 +63,7 @@ def draw_batch(poses: Tensor, factor: Tensor, config: TrainConfig, step: int) ->
         batch = swap_limbs(batch, config.swap, generator)
     if config.spread > 0:
         batch = spread_poses(batch, factor, config.spread, generator)
-    batch = perturb(batch, config.noise_rad, generator)
-    return batch, torch.randn(*batch.shape[:-2], 3, generator=generator)
+    return perturb(batch, config.noise_rad, generator)
 
 
 def spread_factor(poses: Tensor) -> Tensor:
@@ -78,15 +74,6 @@ def spread_factor(poses: Tensor) -> Tensor:
     return factor.float()
 
 
-def negative_log_likelihood(flow: PoseFlow, rotations: Tensor, noise: Tensor) -> Tensor:
-    """-log p of poses in nats, (B,); an upper bound's estimate for 6D coordinates."""
-    if isinstance(flow.coordinates, SixDCoordinates):
-        coordinates, log_volume = flow.coordinates.encode(rotations, noise=noise)
-        latent, log_det = flow.to_latent(coordinates)
-        return -(standard_normal_log_prob(latent) + log_det + log_volume)
-    return -flow.log_prob(rotations)
-
-
 def make_flow(poses: Tensor, config: TrainConfig) -> PoseFlow:
     """A flow whose first layer whitens the (noisy) poses; the rest starts near the identity."""
     torch.manual_seed(config.seed)
@@ -94,11 +81,7 @@ def make_flow(poses: Tensor, config: TrainConfig) -> PoseFlow:
     generator = step_generator(config.seed, -1)
     some = poses[torch.randint(len(poses), (min(40000, 4 * len(poses)),), generator=generator)]
     some = perturb(some, config.noise_rad, generator)
-    if isinstance(flow.coordinates, SixDCoordinates):
-        noise = torch.randn(*some.shape[:-2], 3, generator=generator)
-        coordinates = flow.coordinates.encode(some, noise=noise)[0].double()
-    else:
-        coordinates = flow.coordinates.encode(some)[0].double()
+    coordinates = flow.coordinates.encode(some)[0].double()
     covariance = torch.cov(coordinates.T) + 1e-6 * torch.eye(flow.dim, dtype=torch.float64)
     flow.layers[0].set_whitening(coordinates.mean(0), covariance)  # type: ignore[operator]
     return flow
@@ -108,12 +91,9 @@ def make_flow(poses: Tensor, config: TrainConfig) -> PoseFlow:
 def evaluate(flow: nn.Module, poses: Tensor, noise_rad: float, *, seed: int = 1234) -> dict[str, float]:
     """Held-out NLL in nats per pose, on noisy poses with fixed noise."""
     generator = torch.Generator().manual_seed(seed)
-    losses = []
-    for chunk in torch.split(poses, 4096):
-        noisy = perturb(chunk, noise_rad, generator)
-        noise = torch.randn(*noisy.shape[:-2], 3, generator=generator)
-        losses.append(negative_log_likelihood(cast(PoseFlow, flow), noisy, noise))
-    return {"nll": float(torch.cat(losses).mean())}
+    log_prob = cast(PoseFlow, flow).log_prob
+    parts = [log_prob(perturb(chunk, noise_rad, generator)) for chunk in torch.split(poses, 4096)]
+    return {"nll": -float(torch.cat(parts).mean())}
 
 
 def new_run(
@@ -142,8 +122,8 @@ def train(run: TrainingRun, config: TrainConfig, poses: Tensor, val_poses: Tenso
     rows = slice(run.processes.rank * share, (run.processes.rank + 1) * share)
 
     def loss_of_step() -> tuple[Tensor, dict[str, Tensor]]:
-        batch, noise = draw_batch(poses, factor, config, run.step)
-        return negative_log_likelihood(cast(PoseFlow, run.network), batch[rows], noise[rows]).mean(), {}
+        batch = draw_batch(poses, factor, config, run.step)
+        return -cast(PoseFlow, run.network).log_prob(batch[rows]).mean(), {}
 
     run.train(
         loss_of_step,

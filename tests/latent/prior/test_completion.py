@@ -112,5 +112,3 @@ def test_wrong_shapes(twins: PoseFlow, shape: tuple[int, ...], known: torch.Tens
 def test_wrong_settings(twins: PoseFlow) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         complete_pose(twins, turned([0.1]), KNOWN, steps=0)
-    with pytest.raises(TypeError, match="tangent"):
-        complete_pose(PoseFlow(FlowConfig(coordinates="sixd", depth=1, hidden=4)), turned([0.1]), KNOWN)

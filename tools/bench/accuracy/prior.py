@@ -98,7 +98,7 @@ def contestants(poses: Tensor, *, vae_steps: int, mixture_poses: int) -> list[Co
     factor = spread_factor(poses)
     for label, augmentation in (("", NO_AUGMENTATION), (", augmented", {})):
         batch = TrainConfig(batch=mixture_poses, **augmentation)  # type: ignore[arg-type]
-        training, _ = draw_batch(poses, factor, batch, 0)
+        training = draw_batch(poses, factor, batch, 0)
         for components, name in ((1, "Gaussian"), (8, "GMM, 8 components")):
             mixture = PoseMixture.fit(coordinates, training, components)
             parts = (mixture.log_prob, mixture.complete, mixture.sample)

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from kinestream.body.skeleton import NUM_FLOW_JOINTS
 from kinestream.geometry.rotation import project_to_so3
-from kinestream.latent.coordinates import TangentCoordinates
 from kinestream.latent.flow import PoseFlow, standard_normal_log_prob
 
 _STEP = 0.1
@@ -51,7 +50,7 @@ def complete_pose(
     """The expected pose given some of its joints: the mean over Langevin chains and their later steps.
 
     Args:
-        flow: with tangent coordinates.
+        flow: gives the density.
         rotations: (B, 21, 3, 3); rotations of hidden joints are ignored.
         known: (21,) or (B, 21) bool.
         samples: chains for each pose.
@@ -63,7 +62,6 @@ def complete_pose(
 
     Raises:
         ValueError: for wrong shapes or no steps.
-        TypeError: for a flow without tangent coordinates.
     """
     mask = _mask(rotations, known)
     total = torch.zeros_like(rotations)
@@ -110,10 +108,6 @@ def _chains(
     """
     if steps < 1 or samples < 1:
         raise ValueError(f"steps and samples must be at least 1, found {steps} and {samples}")
-    if not isinstance(flow.coordinates, TangentCoordinates):
-        raise TypeError(
-            f"completion needs a flow with tangent coordinates, found {flow.config.coordinates!r}"
-        )
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         x = flow.coordinates.encode(rotations)[0].repeat_interleave(samples, 0)
