@@ -16,7 +16,7 @@ def write_video(
     """Encode pictures of one size (yuv420p); a WebP plays for ever. Raises ``OSError``."""
     container_options = {"loop": "0"} if path.suffix == ".webp" else {}
     first, *rest = pictures
-    with av.open(str(path), "w", options=container_options) as container:
+    with av.open(f"file:{path}", "w", options=container_options) as container:
         stream = container.add_stream(codec, rate=Fraction(fps), options=options)
         stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = "yuv420p"

@@ -184,6 +184,6 @@ def posed(seen: Observations, flow: PoseFlow, body: BodyModel) -> tuple[FloatArr
 
 def video_frames(path: Path) -> Iterator[npt.NDArray[np.uint8]]:
     """Every picture (H, W, 3) RGB of a video."""
-    with av.open(str(path)) as container:
+    with av.open(f"file:{path}") as container:
         for frame in container.decode(video=0):
             yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)

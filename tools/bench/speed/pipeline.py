@@ -152,7 +152,7 @@ def _peer_run(command: str, clip: Path) -> dict[str, Any]:
 
 
 def _about(clip: Path) -> dict[str, Any]:
-    with av.open(str(clip)) as container:
+    with av.open(f"file:{clip}") as container:
         stream = container.streams.video[0]
         rate = stream.average_rate
         return {

@@ -142,7 +142,7 @@ def read_picture(path: Path, frame: int | None = None) -> Image:
         return decode(packed_image(path))
     if not path.exists():
         raise FileNotFoundError(f"no video at {path}; see docs/training.md for the layout of the data")
-    with av.open(str(path)) as container:
+    with av.open(f"file:{path}") as container:
         stream = container.streams.video[0]
         rate = stream.average_rate
         if rate is None or stream.time_base is None:

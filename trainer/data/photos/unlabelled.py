@@ -202,7 +202,7 @@ def _unlabelled(image: Image) -> CropSample:
 
 def _frames(path: Path) -> Iterator[tuple[int, float, Image]]:
     """Number, time and RGB picture of every frame of a video."""
-    with av.open(str(path)) as container:
+    with av.open(f"file:{path}") as container:
         rate = float(container.streams.video[0].average_rate or 30)
         for index, frame in enumerate(container.decode(video=0)):
             time_s = index / rate if frame.time is None else float(frame.time)
