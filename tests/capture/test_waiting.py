@@ -250,3 +250,15 @@ def test_standard_input(make_video: Make, policy: list[str], said: str) -> None:
         [sys.executable, "-c", PIPED, *policy], input=data, capture_output=True, timeout=120
     )
     assert done.stdout.decode().strip() == said, done.stderr.decode()
+
+
+def test_frames_are_those_of_now_and_not_of_the_backlog(camera: MjpegCamera) -> None:
+    """Models load for seconds before the first frame is asked for; a socket would hold all meanwhile."""
+    with open_source(camera.address) as frames:
+        time.sleep(1.5)
+        first = frames.read()
+        start = time.monotonic()
+        taken = [frames.read() for _ in range(10)]
+        assert time.monotonic() - start > 0.2, "one after the other, not all at once"
+        assert frames.dropped <= taken[-1].index - 10, "what came before nobody asked for is not counted"  # type: ignore[union-attr]
+    assert first is not None and first.index == 0 and taken[0] is not None and taken[0].index >= 1

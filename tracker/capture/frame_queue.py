@@ -1,5 +1,6 @@
 """The hand-over of frames from the decoder thread to the reader, bounded in every case."""
 
+import dataclasses
 import threading
 import time
 from collections import deque
@@ -47,6 +48,14 @@ class FrameQueue:
             self._frames.append(frame)
             self._newest = frame
             self._changed.notify_all()
+
+    def restart(self) -> int:
+        """Number the waiting frames from 0 and forget what was dropped; returns how many wait."""
+        with self._changed:
+            self._frames = deque(dataclasses.replace(f, index=i) for i, f in enumerate(self._frames))
+            self._newest = self._frames[-1] if self._frames else self._newest
+            self.dropped = 0
+            return len(self._frames)
 
     def end(self, error: Exception | None = None) -> None:
         """No frame follows; ``error`` reaches the reader after the waiting frames."""

@@ -21,6 +21,7 @@ from kinestream.capture.frame import Clock, Frame, SourceInfo
 from kinestream.capture.frame_queue import FrameQueue, Policy
 from kinestream.capture.orientation import UPRIGHT, Orientation
 from kinestream.defaults import DEFAULT_RECONNECT_S
+from kinestream.kernels.array_types import RgbImage
 from kinestream.timing import StageTimes
 
 log = logging.getLogger(__name__)
@@ -36,9 +37,9 @@ JOIN_TIMEOUT_S = 3.0
 class FrameSource:
     """Frames of a camera, file, stream or folder, decoded ahead in a thread.
 
-    Opens at once, so that a missing source is reported here; decodes from the first read on. Use it as
-    a context manager; iterate over it, or call `read` for the next frame or `read_latest` for a look at
-    the newest one. It is made for one reader.
+    Opens at once, so that a missing source is reported here. Decodes from the first read on; a live source
+    under ``latest`` at once, so that its frames are those of now. Use it as a context manager; iterate over
+    it, or call `read` for the next frame or `read_latest` for the newest one. It is made for one reader.
 
     How long it waits: a live source whose decoder sees no data for its read time-out (5 s), or that ends, is
     lost; it is opened again and again, with growing pauses, for ``reconnect_s``, and only then an error
@@ -91,10 +92,14 @@ class FrameSource:
         self._decoded = 0
         self._first: tuple[int, int] | None = None
         self._thread = threading.Thread(target=self._run, name=f"decode {decoder.name}", daemon=True)
-        self._started = False
+        self._started = self._asked = False
+        self._numbering = threading.Lock()
+        self._corrupt_before = 0
         self._alive_ns = time.monotonic_ns()
         self._last_live_ns = 0
         log.info("%s, policy %s", self.info, self.policy)
+        if self.info.live and self.policy == "latest":
+            self._start()  # what waits unread in a socket would seem to arrive when it is read
 
     @property
     def dropped(self) -> int:
@@ -117,7 +122,7 @@ class FrameSource:
         Waits as long as the source is alive, or for ``timeout_ms``. Raises ``FrameTimeoutError`` when none
         comes in time, and ``CaptureError`` when none can come.
         """
-        self._start()
+        self._ask()
         while True:
             try:
                 return self._queue.get(1.0 if timeout_ms is None else timeout_ms / 1000)
@@ -141,7 +146,7 @@ class FrameSource:
         Waits up to ``timeout_ms`` for one that is younger than ``max_age_ms``. Raises
         ``StaleFrameError`` where there is none, and ``CaptureError`` when none can come.
         """
-        self._start()
+        self._ask()
         frame = self._queue.newest(timeout_ms / 1000, max_age_s=max_age_ms / 1000)
         if frame is None:
             raise StaleFrameError(
@@ -176,6 +181,15 @@ class FrameSource:
     def __repr__(self) -> str:
         """Source, policy and counters."""
         return f"FrameSource({self.info}; {self.policy}, dropped={self.dropped}, corrupt={self.corrupt})"
+
+    def _ask(self) -> None:
+        """Count frames from the first that somebody asks for."""
+        if not self._asked:
+            with self._numbering:
+                self._asked = True
+                self._decoded = self._queue.restart()
+                self._corrupt_before = self._decoder.corrupt
+        self._start()
 
     def _start(self) -> None:
         if not self._started and not self._stop.is_set():
@@ -213,8 +227,6 @@ class FrameSource:
             image_rgb = self._orientation.image(picture.image_rgb)
             if not self.info.live:  # of a live source this is mostly the wait for its next picture
                 self.stages.add("decode", time.perf_counter_ns() - start_ns)
-            index = self._decoded + self._decoder.corrupt
-            self._decoded += 1
             t_ready_ns = time.monotonic_ns()
             t_capture_ns = picture.t_capture_ns
             if self.info.live:  # times go on across a reconnection
@@ -222,7 +234,16 @@ class FrameSource:
             if self.policy == "paced" and self.info.clock == "media":
                 t_capture_ns = self._wait_until_due(picture, t_ready_ns)
                 t_ready_ns = max(t_ready_ns, t_capture_ns)
-            self._queue.put(Frame(index, t_capture_ns, t_ready_ns, image_rgb))
+            if self.policy == "every":
+                self._queue.put(self._numbered(t_capture_ns, t_ready_ns, image_rgb))  # may wait for room
+            else:
+                with self._numbering:
+                    self._queue.put(self._numbered(t_capture_ns, t_ready_ns, image_rgb))
+
+    def _numbered(self, t_capture_ns: int, t_ready_ns: int, image_rgb: RgbImage) -> Frame:
+        index = self._decoded + self._decoder.corrupt - self._corrupt_before
+        self._decoded += 1
+        return Frame(index, t_capture_ns, t_ready_ns, image_rgb)
 
     def _wait_until_due(self, picture: Picture, now_ns: int) -> int:
         """Sleep until a camera would have taken this picture; returns that time."""
