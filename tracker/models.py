@@ -11,9 +11,9 @@ from kinestream.defaults import DEFAULT_ENGINE, DEFAULT_MODEL
 from kinestream.detect.detector import Detector, PersonDetector
 from kinestream.geometry.camera import Camera
 from kinestream.kernels.array_types import RgbImage
-from kinestream.latent.decode import FlowDecoder
 from kinestream.latent.dynamics_weights import DynamicsWeights
 from kinestream.latent.flow import PoseFlow
+from kinestream.latent.flow_map import FlowMap
 from kinestream.regress.observation import Observations
 from kinestream.regress.regressor import Regressor
 from kinestream.tracking.poser import LatentDecoder
@@ -93,7 +93,7 @@ class Models:
         return cls(
             detector=PersonDetector.load(detector, score_threshold=CANDIDATE_SCORE, engine=engine),
             regressor=observer,
-            decoder=FlowDecoder(PoseFlow.load(flow)),
+            decoder=FlowMap(PoseFlow.load(flow)),
             body=load_body(body),
             dynamics=DynamicsWeights.load(dynamics),
             engine=observer.engine,

@@ -20,6 +20,8 @@ from kinestream.defaults import (
     DEFAULT_MODEL,
 )
 from kinestream.filtering import FilterFactory, PoseFilter, check_filter, filter_factory
+from kinestream.filtering.keypoint_filter import KeypointFilter
+from kinestream.filtering.keypoint_update import InvertibleDecoder, KeypointUpdate
 from kinestream.filtering.learned import LearnedFilter
 from kinestream.geometry.camera import Camera
 from kinestream.kernels.array_types import Int64Array, RgbImage
@@ -64,6 +66,7 @@ class Tracker:
         camera: Camera | None = None,
         fov_deg: float = DEFAULT_FOV_DEG,
         filter: str | FilterFactory = DEFAULT_FILTER,
+        keypoint_update: bool = True,
         max_people: int = DEFAULT_MAX_PEOPLE,
         body: str | Path | None = None,
         vertices: bool = False,
@@ -85,6 +88,8 @@ class Tracker:
             fov_deg: diagonal field of view, used without ``camera``.
             filter: one of `kinestream.filtering.FILTERS`, or what makes a `PoseFilter` for a new track, as in
                 ``filter=lambda: LearnedFilter(smoothness=1)``.
+            keypoint_update: move bodies until they agree with the keypoints in the picture; off to compare.
+                Needs a decoder that can encode, as that of the shipped models.
             max_people: nobody beyond this number is followed.
             body: file of another body model (see `kinestream.load_body`).
             vertices: give the mesh as well.
@@ -113,6 +118,8 @@ class Tracker:
         try:
             self._models = models or Models.load(body=body, engine=engine, regressor=regressor)
             new_filter, self._filter_name = self._filter_of(filter)
+            if keypoint_update:
+                new_filter = _with_keypoints(new_filter, self._models)
             poser = BodyPoser(self._models.body, self._models.decoder, vertices=vertices)
             self._people = People(poser, new_filter, max_people=max_people)
             self._fixed_rate = self._make_fixed_rate(rate_hz, publisher)
@@ -344,3 +351,11 @@ class Tracker:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
+
+
+def _with_keypoints(new_filter: FilterFactory, models: Models) -> FilterFactory:
+    """Filters with the measurement update around them, where the models' decoder can encode."""
+    if not isinstance(models.decoder, InvertibleDecoder):
+        return new_filter
+    update = KeypointUpdate(models.body, models.decoder)
+    return lambda: KeypointFilter(new_filter(), update)

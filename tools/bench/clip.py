@@ -39,13 +39,17 @@ LIMB_COLUMNS = {
 }
 
 
-def measure(filter_name: str, models: Models, truth: ClipTruth) -> dict[str, Any]:
+def measure(
+    filter_name: str, models: Models, truth: ClipTruth, *, keypoint_update: bool = True
+) -> dict[str, Any]:
     """Figures of one filter, and its error and time frame by frame (NaN where nobody is seen)."""
     joints = np.full(truth.joints_cam_m.shape, np.nan)
     times_s = np.full(len(joints), np.nan)
     frame_ms = []
     with open_source(CLIP) as source:
-        tracker = Tracker(camera=truth.camera, filter=filter_name, models=models)
+        tracker = Tracker(
+            camera=truth.camera, filter=filter_name, models=models, keypoint_update=keypoint_update
+        )
         for frame in source:
             before_s = time.perf_counter()
             poses = tracker.process(frame.image_rgb, frame.t_capture_ns, frame_index=frame.index)

@@ -3,10 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
+from kinestream.geometry.camera import Camera
 from kinestream.kernels.array_types import Float32Array
 from kinestream.regress.observation import Observations
 
@@ -53,6 +55,14 @@ class PersonState:
         )
 
 
+class KeypointEvidence(NamedTuple):
+    """The keypoints of one person in one picture, as the network found them."""
+
+    keypoints_px: npt.NDArray[np.floating]  # (23, 3) x, y, confidence 0..1
+    camera: Camera
+    box_side_px: float  # longer side of the observed box: the unit of the keypoints' deviations
+
+
 class PoseFilter(ABC):
     """Causal filter of one person; one instance per track, constant time per call.
 
@@ -73,6 +83,10 @@ class PoseFilter(ABC):
 
         Times that do not advance count as one millisecond later.
         """
+
+    def observe(self, t_ns: int, observed: PersonState, evidence: KeypointEvidence) -> PersonState:
+        """As `update`, for filters that use keypoints beside the state; the others do without them."""
+        return self.update(t_ns, observed)
 
     @abstractmethod
     def predict(self, t_ns: int) -> PersonState:

@@ -6,6 +6,7 @@ import numpy as np
 
 from kinestream.detect.detector import Detections
 from kinestream.filtering import FilterFactory, PersonState, PoseFilter
+from kinestream.filtering.base import KeypointEvidence
 from kinestream.geometry.camera import Camera
 from kinestream.kernels.array_types import Float32Array
 from kinestream.pose import Person
@@ -64,9 +65,12 @@ class People:
             self._filters = {
                 track: self._filters.get(track) or self._new_filter() for track in self._tracks.tracks
             }
+            sides_px = (boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2]).max(1, initial=0)
             for row, track in enumerate(owners):
                 if track in self._filters:
-                    self._filters[track].update(t_ns, PersonState.from_observations(observations, row))
+                    evidence = KeypointEvidence(observations.keypoints_px[row], camera, float(sides_px[row]))
+                    state = PersonState.from_observations(observations, row)
+                    self._filters[track].observe(t_ns, state, evidence)
             for track in [track for track in self._filters if track.misses]:
                 if self._filters[track].lost(t_ns):
                     self._tracks.tracks.remove(track)

@@ -19,6 +19,7 @@ from torch import Tensor
 from kinestream.body.model import BodyModel
 from kinestream.geometry.rotation import matrix_from_axis_angle
 from kinestream.latent.prior.landmarks import LSP_LANDMARKS, Landmarks
+from kinestream.latent.robust import cauchy_loss
 
 
 class LatentPrior(Protocol):
@@ -159,8 +160,7 @@ class _Problem:
         """Energies (N,)."""
         config = self.config
         r_sq = (self.residual(state) / config.sigma).square()
-        cauchy = 0.5 * config.robust**2 * torch.log1p(r_sq / config.robust**2)
-        data = (self.confidence * cauchy).sum(-1)
+        data = (self.confidence * cauchy_loss(r_sq, config.robust)).sum(-1)
         prior = 0.5 * config.prior_weight * state.latent.square().sum(-1)
         return data + prior + 0.5 * config.shape_weight * state.betas.square().sum(-1)
 

@@ -1,0 +1,132 @@
+"""The compiled measurement update beside its twin in plain torch: energy, gradient, minimum, posterior."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from kinestream.body.arrays import load_body_arrays
+from kinestream.body.kinematics import CompiledKinematics
+from kinestream.body.model import DEFAULT_BODY_PATH, BodyModel
+from kinestream.filtering import keypoint_solver as solver
+from kinestream.filtering.keypoint_kinematics import BodyArrays, body_arrays, camera_array
+from kinestream.geometry.camera import Camera
+from kinestream.geometry.rotation import matrix_from_axis_angle
+from kinestream.latent.flow import PoseFlow
+from kinestream.latent.flow_map import FlowMap
+from kinestream.latent.robust import cauchy_loss
+
+CAMERAS = (
+    Camera.from_fov(640, 480),
+    Camera(640, 480, (500.0, 520.0), (310.0, 250.0), (-0.2, 0.05, 1e-3, -2e-3)),
+    Camera(640, 480, (500.0, 520.0), (310.0, 250.0), (0.1, 0.02, 1e-3, 2e-3, 0.01, 0.2, 0.05, 0.01)),
+)
+FACING = np.diag([1.0, -1.0, -1.0])
+
+
+@pytest.fixture(scope="module")
+def flow_map() -> FlowMap:
+    return FlowMap(PoseFlow.load())
+
+
+def body_of(*, correctives: bool) -> tuple[BodyModel, BodyArrays]:
+    arrays = load_body_arrays(DEFAULT_BODY_PATH)
+    if not correctives:
+        arrays = dataclasses.replace(arrays, posedirs=None)
+    model = BodyModel(arrays, dtype=torch.float64)
+    return model, body_arrays(CompiledKinematics.from_model(model))
+
+
+def problem(flow_map: FlowMap, camera: Camera, *, seed: int = 0) -> tuple[solver.Prior, solver.Evidence]:
+    """A standing person, and keypoints of nobody in particular around the middle of the picture."""
+    rng = np.random.default_rng(seed)
+    rotations = np.tile(np.eye(3), (24, 1, 1))
+    rotations[0] = FACING
+    rotations[1:22], tangents = flow_map.linearise(rng.normal(size=63))
+    axes = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    variance = rng.uniform(0.01, 0.3, solver.STATE)
+    place, betas = np.array([0.2, -0.1, 3.5]), rng.normal(size=10)
+    prior = solver.Prior(rotations, tangents, place, np.ascontiguousarray(axes), betas, variance)
+    pixels = rng.normal([330.0, 240.0], 60.0, (23, 2))
+    weights = (rng.random(23) > 0.2).astype(np.float64)
+    return prior, solver.Evidence(pixels, rng.uniform(0.02, 0.3, 23), weights, camera_array(camera), 2.0)
+
+
+def twin_energy(
+    body: BodyModel, prior: solver.Prior, evidence: solver.Evidence, camera: Camera, state: Tensor
+) -> Tensor:
+    """The energy of `keypoint_solver` in torch, to be differentiated."""
+    given = {name: torch.from_numpy(getattr(prior, name)) for name in prior._fields}
+    turns = torch.cat([state[63:66], given["tangents"] @ state[:63], state.new_zeros(6)]).view(24, 3)
+    rotations = given["rotations"] @ matrix_from_axis_angle(turns)
+    place = given["place"] + given["axes"] @ state[66:69]
+    keypoints = body.skeleton((given["betas"] + state[69:])[None], rotations[None], place[None])[1][0]
+    gap = (camera.project(keypoints) - torch.from_numpy(evidence.pixels)) * torch.from_numpy(
+        evidence.inverse_std
+    )[:, None]
+    loss = cauchy_loss(gap.square().sum(-1), evidence.robust) * torch.from_numpy(evidence.weights)
+    return loss.sum() + 0.5 * (state.square() / given["variance"]).sum()
+
+
+@pytest.mark.parametrize("camera", CAMERAS, ids=["ideal", "plumb_bob", "rational"])
+def test_the_energy_is_that_of_the_twin(flow_map: FlowMap, camera: Camera) -> None:
+    body, arrays = body_of(correctives=True)
+    prior, evidence = problem(flow_map, camera)
+    work = solver.workspace(arrays)
+    for state in (np.zeros(solver.STATE), 0.2 * np.random.default_rng(2).normal(size=solver.STATE)):
+        expected = twin_energy(body, prior, evidence, camera, torch.from_numpy(state))
+        found = solver.evaluate(arrays, prior, evidence, work, state)
+        assert found == pytest.approx(float(expected), rel=1e-6)
+
+
+@pytest.mark.parametrize("camera", CAMERAS, ids=["ideal", "plumb_bob", "rational"])
+def test_the_jacobian_gives_the_gradient_of_the_twin(flow_map: FlowMap, camera: Camera) -> None:
+    body, arrays = body_of(correctives=False)
+    prior, evidence = problem(flow_map, camera)
+    work = solver.workspace(arrays)
+    state = torch.from_numpy(0.2 * np.random.default_rng(3).normal(size=solver.STATE)).requires_grad_()
+    (expected,) = torch.autograd.grad(twin_energy(body, prior, evidence, camera, state), [state])
+    solver.evaluate(arrays, prior, evidence, work, state.detach().numpy())
+    rows = solver.linearise(arrays, prior, evidence, work)
+    found = work.jacobian[:rows].T @ work.residual[:rows] + state.detach().numpy() / prior.variance
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-6 * float(expected.abs().max()))
+
+
+def test_a_few_iterations_find_what_adam_finds(flow_map: FlowMap) -> None:
+    body, arrays = body_of(correctives=True)
+    camera = CAMERAS[0]
+    prior, evidence = problem(flow_map, camera)
+    # keypoints of another body of the prior, some of them far off
+    rng = np.random.default_rng(4)
+    work = solver.workspace(arrays)
+    solver.evaluate(
+        arrays, prior, evidence, work, 0.5 * rng.normal(size=solver.STATE) * np.sqrt(prior.variance)
+    )
+    pixels = camera.project(work.posed.keypoints) + rng.normal(size=(23, 2))
+    pixels[9] += 150.0
+    evidence = evidence._replace(pixels=pixels, inverse_std=np.full(23, 0.3))
+    state = torch.zeros(solver.STATE, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.Adam([state], lr=0.01)
+    for _ in range(400):
+        optimizer.zero_grad()
+        energy = twin_energy(body, prior, evidence, camera, state)
+        energy.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    before = solver.evaluate(arrays, prior, evidence, work, np.zeros(solver.STATE))
+    found = solver.solve(arrays, prior, evidence, work, 6)
+    assert found <= float(energy) + 0.01 * (before - float(energy))
+
+
+def test_the_posterior_is_that_of_the_normal_equations(flow_map: FlowMap) -> None:
+    _, arrays = body_of(correctives=True)
+    prior, evidence = problem(flow_map, CAMERAS[1])
+    work = solver.workspace(arrays)
+    solver.solve(arrays, prior, evidence, work, 3)
+    rows = solver.linearise(arrays, prior, evidence, work)
+    jacobian = work.jacobian[:rows].copy()
+    variance = np.empty(solver.STATE)
+    solver.posterior_variance(prior, work, rows, variance)
+    expected = np.linalg.inv(jacobian.T @ jacobian + np.diag(1 / prior.variance)).diagonal()
+    np.testing.assert_allclose(variance, expected, rtol=1e-8)

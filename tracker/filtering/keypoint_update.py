@@ -1,0 +1,261 @@
+"""The measurement update by keypoints: a person's state is moved until its body agrees with the picture.
+
+    update = KeypointUpdate(body, flow_map)
+    updated = update(state, KeypointEvidence(keypoints_px, camera, box_side_px=240.0))
+    updated.state, updated.used
+
+The flow is linearised once at the state's mean (`FlowMap.linearise`). Turns of joints, place and shape are
+then found by an iterated robust Kalman update through exact kinematics and the full perspective camera
+(`keypoint_solver`), and the pose goes back to the latent space by one exact `encode`. The result is never
+less likely than the state that was given: where it would be, the step is shortened, and at last not taken.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from kinestream.body.kinematics import CompiledKinematics
+from kinestream.body.model import BodyModel
+from kinestream.body.skeleton import NUM_BETAS, NUM_FLOW_JOINTS, NUM_JOINTS, NUM_KEYPOINTS
+from kinestream.filtering import keypoint_solver as solver
+from kinestream.filtering.base import KeypointEvidence, PersonState
+from kinestream.filtering.error_state import is_finite
+from kinestream.filtering.keypoint_kinematics import body_arrays, camera_array
+from kinestream.filtering.keypoint_noise import KeypointNoise, keypoint_offsets_m
+from kinestream.filtering.keypoint_swaps import LEFT, MARGIN, RIGHT, SPREAD, exchange, swap_gain
+from kinestream.geometry.camera import Camera
+from kinestream.geometry.compiled_rotation import quat_from_matrix
+from kinestream.kernels.array_types import Float32Array, Float64Array
+
+ITERATIONS = 3
+"""Of the solver; from five on nothing moves any more."""
+SHORTENINGS = 3
+"""So often a step that raised the energy is halved before it is dropped."""
+_ROOT_STD_SCALE = np.array([0.7, 1.0, 0.5])
+"""The turn about the body's long axis is as uncertain as the regressor says of all three, the others less."""
+STD_FLOOR = 1e-4
+CORRELATED = 8.0
+"""Keypoints of one look err alike: so many of them count as one where deviations are concerned."""
+GATE = 5.0
+"""Keypoints this many deviations (their own and `SPREAD`) from the predicted ones are not used."""
+
+
+@runtime_checkable
+class InvertibleDecoder(Protocol):
+    """A flow that also encodes and linearises; see `kinestream.latent.flow_map.FlowMap`."""
+
+    def rotations(self, latent: npt.ArrayLike) -> Float64Array:
+        """Rotations (21, 3, 3) of a latent (63,)."""
+        ...
+
+    def linearise(self, latent: npt.ArrayLike) -> tuple[Float64Array, Float64Array]:
+        """Rotations (21, 3, 3) of a latent (63,), and how they turn with it (63, 63)."""
+        ...
+
+    def encode(self, rotations: npt.ArrayLike) -> Float32Array:
+        """Rotations (21, 3, 3) to the latent (63,)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Updated:
+    """What the keypoints made of a state.
+
+    Attributes:
+        state: posterior mean and standard deviations.
+        used: (23,) keypoints that had a say.
+        swapped: whether left and right were exchanged, of the arms and of the legs.
+        energy_before, energy_after: negative log-posterior of the given state and of the result.
+        tangents: (63, 63) how joints turn with the latent at the given state; None where nothing was done.
+    """
+
+    state: PersonState
+    used: npt.NDArray[np.bool_]
+    swapped: tuple[bool, bool]
+    energy_before: float
+    energy_after: float
+    tangents: Float64Array | None = None
+
+
+class KeypointUpdate:
+    """Updates states of one body by keypoints. Not thread-safe: it computes in workspaces of its own."""
+
+    def __init__(
+        self, body: BodyModel, flow: InvertibleDecoder, *, noise: KeypointNoise | None = None
+    ) -> None:
+        """Take the body that is published and the flow of its poses; compiles what it needs."""
+        self.noise = noise or KeypointNoise()
+        self._flow = flow
+        self._body = body_arrays(CompiledKinematics.from_model(body), offsets_m=keypoint_offsets_m())
+        self._work = solver.workspace(self._body)
+        self._rotations = np.tile(np.eye(3), (NUM_JOINTS, 1, 1))
+        self._variance = np.zeros(solver.STATE)
+        self._zero = np.zeros(solver.STATE)
+        self._pixels = np.zeros((NUM_KEYPOINTS, 2))
+        self._predicted = np.zeros((NUM_KEYPOINTS, 2))
+        self._weights = np.zeros(NUM_KEYPOINTS)
+        self._compile()
+
+    def __call__(
+        self,
+        state: PersonState,
+        seen: KeypointEvidence,
+        *,
+        prior_scale: float = 1.0,
+        shape_scale: float = 1.0,
+        tangents: Float64Array | None = None,
+    ) -> Updated:
+        """The state after the keypoints were seen.
+
+        Args:
+            state: prior mean and standard deviations.
+            seen: keypoints; what is not finite is not used.
+            prior_scale: factor of the standard deviations of pose and place; below 1 the state follows the
+                keypoints only so far.
+            shape_scale: the same of the shape.
+            tangents: of an earlier update at a state not far from this one; saves their computation.
+
+        """
+        keypoints_px, camera, box_side_px = seen
+        nothing = Updated(state, np.zeros(NUM_KEYPOINTS, np.bool_), (False, False), 0.0, 0.0)
+        if not (is_finite(state) and math.isfinite(box_side_px) and box_side_px > 0):
+            return nothing
+        prior = self._prior(state, prior_scale, shape_scale, tangents)
+        evidence, swapped = self._evidence(prior, keypoints_px, camera, box_side_px)
+        used = evidence.weights > 0
+        if not used.any():
+            return nothing
+        work = self._work
+        before = solver.evaluate(self._body, prior, evidence, work, self._zero)
+        solver.solve(self._body, prior, evidence, work, ITERATIONS)
+        for _ in range(SHORTENINGS):
+            z = self._flow.encode(work.local[1 : NUM_FLOW_JOINTS + 1])
+            work.trial[:] = work.state
+            work.trial[: solver.LATENT] = z - state.z  # exactly, not to first order
+            after = solver.prior_energy(prior, work.trial) + solver.keypoint_energy(evidence, work)
+            if after <= before:
+                posterior = self._posterior(state, prior, evidence, z)
+                return Updated(posterior, used, swapped, before, after, prior.tangents)
+            work.state[:] *= 0.5
+            solver.evaluate(self._body, prior, evidence, work, work.state)
+        return replace(nothing, used=used, swapped=swapped, energy_before=before, energy_after=before)
+
+    def _compile(self) -> None:
+        """Run all of it once, so that the first person does not wait for the compiler."""
+        small = np.full(solver.LATENT, 0.1, np.float32)
+        state = PersonState(
+            z=0 * small,
+            z_std=small,
+            root_quat_wxyz=_float32([0, 1, 0, 0]),
+            root_std_rad=0.1,
+            translation_m=_float32([0, 0, 3]),
+            translation_std_m=small[:3],
+            betas=0 * small[:NUM_BETAS],
+            betas_std=small[:NUM_BETAS],
+        )
+        camera = Camera(640, 640, (640.0, 640.0), (320.0, 320.0))
+        keypoints = np.full((NUM_KEYPOINTS, 3), 320.0)
+        keypoints[:, 2] = 0.5
+        self(state, KeypointEvidence(keypoints, camera, 640.0))
+
+    def _prior(
+        self, state: PersonState, scale: float, shape_scale: float, tangents: Float64Array | None
+    ) -> solver.Prior:
+        if tangents is None:
+            turned, tangents = self._flow.linearise(state.z)
+        else:
+            turned = self._flow.rotations(state.z)
+        self._rotations[1 : NUM_FLOW_JOINTS + 1] = turned
+        w, x, y, z = (state.root_quat_wxyz / np.linalg.norm(state.root_quat_wxyz)).tolist()
+        self._rotations[0] = [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+        place = state.translation_m.astype(np.float64)
+        axes = _ray_axes(place)
+        std = np.empty(solver.STATE)
+        std[: solver.LATENT] = state.z_std
+        std[solver.ROOT : solver.PLACE] = _ROOT_STD_SCALE * state.root_std_rad
+        # stated along the camera's axes: that of the depth is along the ray, the smaller other one across it
+        x, y, z = state.translation_std_m.tolist()
+        std[solver.PLACE : solver.PLACE + 2] = min(x, y)
+        std[solver.PLACE + 2] = z / max(abs(axes[2, 2]), 0.1)
+        std[: solver.SHAPE] *= scale
+        std[solver.SHAPE :] = state.betas_std
+        std[solver.SHAPE :] *= shape_scale
+        np.maximum(std, STD_FLOOR, out=std)
+        variance = std * std
+        return solver.Prior(self._rotations, tangents, place, axes, state.betas.astype(np.float64), variance)
+
+    def _evidence(
+        self, prior: solver.Prior, keypoints_px: npt.NDArray[np.floating], camera: Camera, box_side_px: float
+    ) -> tuple[solver.Evidence, tuple[bool, bool]]:
+        """Keypoints with their deviations, swaps undone; weight 0 for those that are not believed."""
+        finite = np.isfinite(keypoints_px).all(1)
+        points = np.where(finite[:, None], keypoints_px, 0.0).astype(np.float64)
+        self._pixels[:] = points[:, :2]
+        std_px = self.noise.std_px(points[:, 2], box_side_px)
+        self._weights[:] = finite & (points[:, 2] >= self.noise.min_confidence)
+        lens = camera_array(camera)
+        solver.evaluate_pixels(self._body, prior, lens, self._work, self._predicted)
+        seen = np.isfinite(self._predicted[:, 0])
+        self._weights[~seen] = 0.0
+        spread_px = SPREAD * box_side_px
+        swaps = []
+        for left, right in zip(LEFT, RIGHT, strict=True):
+            gain = swap_gain(self._predicted, self._pixels, std_px, self._weights, spread_px, left, right)
+            swaps.append(bool(gain > MARGIN))
+            if swaps[-1]:
+                exchange(self._pixels, std_px, left, right)
+                exchange(self._pixels[:, :0], self._weights, left, right)
+        gap = np.linalg.norm(self._predicted - self._pixels, axis=1)
+        self._weights[~(gap <= GATE * np.hypot(std_px, spread_px))] = 0.0
+        evidence = solver.Evidence(self._pixels, 1.0 / std_px, self._weights, lens, self.noise.robust)
+        return evidence, (swaps[0], swaps[1])
+
+    def _posterior(
+        self, state: PersonState, prior: solver.Prior, evidence: solver.Evidence, z: Float32Array
+    ) -> PersonState:
+        work = self._work
+        rows = solver.linearise(self._body, prior, evidence, work)
+        work.jacobian[:rows] *= 1 / math.sqrt(CORRELATED)
+        solver.posterior_variance(prior, work, rows, self._variance)
+        shrunk = np.sqrt(self._variance / prior.variance)  # as a share of what was given
+        place = slice(solver.PLACE, solver.SHAPE)
+        before, after = (np.square(prior.axes) @ v[place] for v in (prior.variance, self._variance))
+        return PersonState(
+            z=z,
+            z_std=_float32(state.z_std * shrunk[: solver.LATENT]),
+            root_quat_wxyz=quat_from_matrix(work.local[:1])[0],
+            root_std_rad=state.root_std_rad * float(shrunk[solver.ROOT : solver.PLACE].mean()),
+            translation_m=_float32(work.place),
+            translation_std_m=_float32(state.translation_std_m * np.sqrt(after / before)),
+            betas=_float32(work.betas),
+            betas_std=_float32(state.betas_std * shrunk[solver.SHAPE :]),
+        )
+
+
+def _ray_axes(place: Float64Array) -> Float64Array:
+    """Orthonormal columns (3, 3), the last along the ray from the camera to a place."""
+    x, y, z = place.tolist()
+    length = math.sqrt(x * x + y * y + z * z)
+    if length < 1e-6:
+        return np.eye(3)
+    x, y, z = x / length, y / length, z / length
+    # the smallest rotation that takes the optical axis to the ray; half a turn behind the camera
+    if z < -0.999:
+        return np.ascontiguousarray([[1.0, 0.0, x], [0.0, -1.0, y], [0.0, 0.0, z]])
+    share = 1 / (1 + z)
+    return np.array(
+        [[1 - x * x * share, -x * y * share, x], [-x * y * share, 1 - y * y * share, y], [-x, -y, z]]
+    )
+
+
+def _float32(values: npt.ArrayLike) -> Float32Array:
+    return np.asarray(values, np.float32)

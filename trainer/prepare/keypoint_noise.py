@@ -1,0 +1,88 @@
+"""Calibrate `kinestream.filtering.keypoint_noise` on rendered people.
+
+    python -m kinestream.trainer.prepare.keypoint_noise CACHE.npz OUT.json --data DATA
+
+Errors of the network's keypoints inside of the picture, as shares of the longer side of the box looked into.
+If they are Rayleigh with deviation s(c) = std exp(slope (1 - c)), then E log r = log s + (log 2 - gamma) / 2:
+a straight line of log r over 1 - confidence, which outliers hardly move.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+import typer
+from rich.console import Console
+
+from kinestream.body.skeleton import KEYPOINT_NAMES
+from kinestream.regress.regressor import Regressor
+from kinestream.regress.shipped import DEFAULT_WEIGHTS
+from kinestream.trainer.scenes.config import SceneConfig
+from kinestream.trainer.scenes.generator import SceneGenerator
+from kinestream.trainer.scenes.poses import ClipPoses
+from kinestream.trainer.scenes.sample import OUTSIDE
+from kinestream.trainer.scenes.stage import SceneAssets
+
+Floats = npt.NDArray[np.float64]
+
+MEAN_LOG_RAYLEIGH = (math.log(2) - float(np.euler_gamma)) / 2
+BOX_JITTER = 0.03
+"""Boxes are as far off as those of a tracker, as a share of their longer side."""
+
+
+def fit(share: Floats, confidence: Floats) -> tuple[float, float]:
+    """Deviation at full confidence and slope of keypoints that are off by these shares (N,) of the box."""
+    design = np.stack([np.ones_like(confidence), 1 - confidence], 1)
+    level, slope = np.linalg.lstsq(design, np.log(np.maximum(share, 1e-5)) - MEAN_LOG_RAYLEIGH, rcond=None)[0]
+    return float(np.exp(level)), float(slope)
+
+
+def main(
+    cache: Annotated[Path, typer.Argument(help="Mocap cache made by kinestream.trainer.prepare.mocap.")],
+    out: Annotated[Path, typer.Argument(help="Result to write (.json).")],
+    data: Annotated[Path, typer.Option(envvar="KINESTREAM_DATA", help="Data folder.")],
+    weights: Annotated[Path, typer.Option(help="Regressor weights.")] = DEFAULT_WEIGHTS,
+    pictures: Annotated[int, typer.Option(help="Rendered pictures.", min=8)] = 600,
+    seed: Annotated[int, typer.Option(help="Seed of the first picture.")] = 70_000,
+) -> None:
+    """Render, look, fit; factors by kind of keypoint tell how far one curve serves all."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    config = SceneConfig(image_sizes_px=((640, 480), (480, 640)))
+    generator = SceneGenerator(SceneAssets.load(data), ClipPoses.load(cache, split="train"), config)
+    regressor, rng = Regressor.load(weights), np.random.default_rng(seed)
+    shares, confidences, kinds = [], [], []
+    kind_of = np.array([name.removeprefix("left_").removeprefix("right_") for name in KEYPOINT_NAMES])
+    for picture in range(seed, seed + pictures):
+        frame = generator.frame(picture, people=1)
+        person = frame.people[0]
+        box = person.box_xyxy_px.astype(np.float64)
+        box += BOX_JITTER * float((box[2:] - box[:2]).max()) * rng.normal(size=4)
+        seen = regressor(frame.image, box[None], frame.camera)
+        inside = person.visibility != OUTSIDE
+        gap = np.linalg.norm(seen.keypoints_px[0, :, :2] - person.keypoints_px, axis=1)
+        shares.append(gap[inside] / float((box[2:] - box[:2]).max()))
+        confidences.append(seen.keypoints_px[0, inside, 2])
+        kinds.append(kind_of[inside])
+    share, confidence, kind = (np.concatenate(column) for column in (shares, confidences, kinds))
+    std, slope = fit(share, confidence.astype(np.float64))
+    rest = np.log(np.maximum(share, 1e-5) / (std * np.exp(slope * (1 - confidence)))) - MEAN_LOG_RAYLEIGH
+    result = {
+        "keypoints": len(share),
+        "std": round(std, 5),
+        "slope": round(slope, 3),
+        "factor_by_kind": {name: round(float(np.exp(rest[kind == name].mean())), 2) for name in set(kind_of)},
+    }
+    out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    Console().print_json(data=result)
+
+
+if __name__ == "__main__":
+    typer.run(main)
