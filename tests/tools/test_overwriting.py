@@ -121,3 +121,11 @@ def test_the_options_of_a_source_reach_it(kinestream: Command, tmp_path: Path) -
     assert code == 1 and "connection refused" in err
     code, _, err = kinestream("run", tmp_path, "--no-publish", "--wait", 1)
     assert code == 1 and "for cameras and addresses" in err
+
+
+def test_companions_of_macos_are_no_videos(tmp_path: Path) -> None:
+    from kinestream.tools.batch.videos import find_videos
+
+    for name in ("clip.mp4", "._clip.mp4"):
+        (tmp_path / name).write_bytes(b"video")
+    assert [video.name for video in find_videos([tmp_path], results=tmp_path / "out")] == ["clip.mp4"]
