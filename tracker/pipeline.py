@@ -30,6 +30,7 @@ from kinestream.pose import PoseFrame
 from kinestream.stream import BasePublisher
 from kinestream.stream.fixed_rate import FixedRate
 from kinestream.timing import WINDOW, Rate, StageTimes, percentiles_ms
+from kinestream.tracking.cuts import CutDetector
 from kinestream.tracking.people import People
 from kinestream.tracking.poser import BodyPoser
 
@@ -134,6 +135,7 @@ class Tracker:
             publisher.fps = rate_hz or (None if info.live else info.fps)  # of live sources it is a guess
         self._frames = 0
         self._newest: PoseFrame | None = None
+        self._cuts = CutDetector()
         self._detected_ns: int | None = None
         self._stages = StageTimes()
         self._latency_ns: deque[int] = deque(maxlen=WINDOW)
@@ -185,6 +187,10 @@ class Tracker:
         if last is not None and t_capture_ns < last.t_capture_ns:
             log.warning("time ran back by %.3f s; starting over", (last.t_capture_ns - t_capture_ns) / 1e9)
             self.reset()
+        if self._cuts.is_cut(image_rgb):
+            log.info("frame %s: a new shot begins; everybody gets a new id", frame_index)
+            self._people.reset()
+            self._detected_ns = None
         camera = self._camera_of(image_rgb)
         if self._detector_is_due(t_capture_ns):
             with self._stages.measure("detect"):

@@ -1,13 +1,11 @@
 """``kinestream doctor``: what this computer can do, and what to install for more."""
 
 import importlib.metadata
-import os
+import io
 import platform
 import socket
 import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import typer
@@ -68,7 +66,7 @@ def checks() -> Iterator[Check]:
     yield _gpu()
     yield _engines()
     yield _port()
-    yield _cache()
+    yield from _caches()
 
 
 def _packages() -> Check:
@@ -95,9 +93,24 @@ def _video() -> Check:
     formats = [name for name in ("rtsp", "hls", "mp4", "matroska") if _has_format(av.formats_available, name)]
     available = {str(name) for name in av.codecs_available}
     codecs = sorted({"h264", "hevc", "av1", "vp9", "mjpeg"} & available)
-    writes = "libx264" in available
+    writes = _writes_video()
     advice = "" if writes else "no H.264 encoder: --save-video does not work; pip install a stock wheel of av"
     return Check(True if writes else None, "video", f"reads {', '.join(formats + codecs)}", advice)
+
+
+def _writes_video() -> bool:
+    """Whether a picture can be written as --save-video does, tried in memory."""
+    import av
+
+    try:
+        with av.open(io.BytesIO(), "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=30)
+            stream.width = stream.height = 64
+            container.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
+            container.mux(stream.encode(None))
+    except (av.error.FFmpegError, ValueError):
+        return False
+    return True
 
 
 def _has_format(formats: set[str], name: str) -> bool:
@@ -127,7 +140,7 @@ def _engines() -> Check:
     """Which engines can run the networks, best first."""
     from kinestream.engines.engine import ENGINES, why_not
 
-    reasons = {name: why_not(name) for name in ENGINES[1:]}
+    reasons = {name: why_not(name) or _why_not_tried(name) for name in ENGINES[1:]}
     found = ", ".join(name for name, reason in reasons.items() if reason is None)
     missing: dict[str, list[str]] = {}  # by what is lacking, since engines may lack the same
     for name, reason in reasons.items():
@@ -135,6 +148,24 @@ def _engines() -> Check:
             missing.setdefault(reason.removeprefix(f"engine {name}: "), []).append(name)
     advice = "\n".join(f"{', '.join(names)}: {reason}" for reason, names in missing.items())
     return Check(None if missing else True, "engines", found, advice)
+
+
+def _why_not_tried(name: str) -> str | None:
+    """Why a small network does not run; None where it does, and for engines that take minutes."""
+    import torch
+
+    from kinestream.engines.engine import EngineError, NetworkInput, compile_network
+
+    if name not in ("cpu", "torch"):
+        return None
+    network = torch.nn.Linear(4, 2).eval()
+    for weights in network.parameters():
+        torch.nn.init.ones_(weights)
+    try:
+        compile_network(network, [NetworkInput(torch.ones(1, 4))], engine=name)
+    except EngineError as error:
+        return str(error)
+    return None
 
 
 def _port() -> Check:
@@ -147,17 +178,17 @@ def _port() -> Check:
     return Check(True, "port", f"{PORT} is free")
 
 
-def _cache() -> Check:
-    """Compiled code is kept beside the source, or in the user's cache folder."""
-    import kinestream.kernels
+def _caches() -> Iterator[Check]:
+    """Where engines and compiled code are kept, tried by writing there and by compiling a function."""
+    import numpy as np
 
-    beside = Path(kinestream.kernels.__file__).parent
-    places = [os.environ.get("NUMBA_CACHE_DIR"), beside, Path.home() / ".cache"]
-    for place in places:
-        if place and Path(place).is_dir():
-            try:
-                with tempfile.TemporaryFile(dir=place):
-                    return Check(True, "compile cache", str(place))
-            except OSError:
-                continue
-    return Check(None, "compile cache", "none", "every start compiles anew; set NUMBA_CACHE_DIR to a folder")
+    from kinestream.geometry.compiled_rotation import quat_from_matrix
+    from kinestream.kernels.caching import cache_folder
+
+    folder = cache_folder()
+    advice = "" if folder else "every start builds its engine anew; set KINESTREAM_CACHE to a folder"
+    yield Check(True if folder else None, "engine cache", str(folder or "none"), advice)
+    quat_from_matrix(np.eye(3)[None])
+    kept = quat_from_matrix.stats.cache_path
+    advice = "" if kept else "every start compiles anew, for half a minute; set NUMBA_CACHE_DIR to a folder"
+    yield Check(True if kept else None, "compile cache", str(kept or "none"), advice)
