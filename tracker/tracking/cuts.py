@@ -32,7 +32,7 @@ class CutDetector:
         grey = small.mean(axis=2, dtype=np.float32)
         grey -= grey.mean()
         grey /= np.linalg.norm(grey) + 1e-3
-        bins = (small >> 6).astype(np.int32) @ np.array([16, 4, 1], np.int32)
+        bins = (small.astype(np.int32) >> 6) @ np.array([16, 4, 1], np.int32)
         colours = np.bincount(bins.ravel(), minlength=64).astype(np.float32) / bins.size
         last, self._last = self._last, (grey, colours)
         if last is None:
