@@ -33,7 +33,7 @@ class CutDetector:
         grey -= grey.mean()
         grey /= np.linalg.norm(grey) + 1e-3
         bins = (small.astype(np.int32) >> 6) @ np.array([16, 4, 1], np.int32)
-        colours = np.bincount(bins.ravel(), minlength=64).astype(np.float32) / bins.size
+        colours = np.bincount(bins.ravel(), minlength=64).astype(np.float32) / np.float32(bins.size)
         last, self._last = self._last, (grey, colours)
         if last is None:
             return False
