@@ -8,49 +8,41 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from kinestream.trainer.data.crops.crop_sample import CropBatch, CropSource, Source, collate
+from kinestream.trainer.data.crops.crop_sample import Source
 
 S = TypeVar("S")
 B = TypeVar("B")
 
 
-class StepBatches(IterableDataset[Any], Generic[S, B]):
-    """Batches of steps ``first`` to ``last - 1``; worker w of n makes every n-th from ``first + w`` on."""
+class _StepBatches(IterableDataset[Any], Generic[S, B]):
+    """Batches of a range of steps; worker w of n makes every n-th from the first + w on."""
 
     def __init__(
-        self,
-        source: Source[S],
-        batch_size: int,
-        *,
-        first: int,
-        last: int,
-        seed: int,
-        collate: Callable[[list[S]], B],
+        self, source: Source[S], batch_size: int, steps: range, seed: int, collate: Callable[[list[S]], B]
     ) -> None:
-        self._source, self._batch_size, self._collate = source, batch_size, collate
-        self._first, self._last, self._seed = first, last, seed
+        self._source, self._batch_size, self._steps = source, batch_size, steps
+        self._seed, self._collate = seed, collate
 
     def __iter__(self) -> Iterator[B]:
         worker = get_worker_info()
-        start, stride = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        for step in range(self._first + start, self._last, stride):
+        for step in self._steps if worker is None else self._steps[worker.id :: worker.num_workers]:
             rng = np.random.default_rng((self._seed, step))
             yield self._collate([self._source.sample(rng) for _ in range(self._batch_size)])
 
 
 def step_batches(
-    source: CropSource, batch_size: int, *, first: int, last: int, seed: int, workers: int = 0
-) -> Iterator[CropBatch]:
+    source: Source[S],
+    batch_size: int,
+    *,
+    first: int,
+    last: int,
+    seed: int,
+    collate: Callable[[list[S]], B],
+    workers: int = 0,
+) -> Iterator[B]:
     """Batches of steps ``first`` to ``last - 1`` in order, made by ``workers`` processes (0: by this one)."""
-    return step_iterator(
-        StepBatches(source, batch_size, first=first, last=last, seed=seed, collate=collate), workers=workers
-    )
-
-
-def step_iterator(batches: StepBatches[S, B], *, workers: int = 0) -> Iterator[B]:
-    """The batches in order, made by ``workers`` processes (0: by this one)."""
     loader: DataLoader[B] = DataLoader(
-        batches,
+        _StepBatches(source, batch_size, range(first, last), seed, collate),
         batch_size=None,
         num_workers=workers,
         worker_init_fn=_single_threaded,

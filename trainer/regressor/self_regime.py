@@ -11,7 +11,7 @@ from kinestream.latent.dynamics import LatentDynamics
 from kinestream.latent.flow import PoseFlow, flow_fingerprint
 from kinestream.regress.lifter import BodyState
 from kinestream.regress.network import RegressorOutput
-from kinestream.trainer.data.batches import StepBatches, step_iterator
+from kinestream.trainer.data.batches import step_batches
 from kinestream.trainer.data.crops.crop_sample import CropBatch, MixedCrops, Source
 from kinestream.trainer.data.photos.unlabelled import PhotoViews, VideoViews, ViewBatch, Views, collate_views
 from kinestream.trainer.losses.temporal import temporal_loss
@@ -44,9 +44,8 @@ class SelfRegime:
         self, batch_size: int, *, first: int, last: int, seed: int, workers: int
     ) -> Iterator[ViewBatch]:
         """Views for steps ``first`` to ``last - 1``."""
-        size = self.sequences(batch_size)
-        batches = StepBatches(self.source, size, first=first, last=last, seed=seed, collate=collate_views)
-        return step_iterator(batches, workers=min(workers, 1))
+        steps = {"first": first, "last": last, "seed": seed, "workers": min(workers, 1)}
+        return step_batches(self.source, self.sequences(batch_size), collate=collate_views, **steps)
 
     def extended(self, batch: CropBatch, views: ViewBatch, average: nn.Module) -> CropBatch:
         """The labelled batch followed by the augmented views with their targets."""

@@ -134,7 +134,7 @@ def train(
     if unlabelled is not None:
         views_of_steps = unlabelled.batches(size, workers=workers, **steps_of)
         size = max(1, size - unlabelled.sequences(size) * unlabelled.frames)
-    batches = step_batches(sources, size, workers=workers, **steps_of)
+    batches = step_batches(sources, size, collate=collate, workers=workers, **steps_of)
 
     def loss_of_step() -> tuple[Tensor, dict[str, Tensor]]:
         batch = next(batches).to(device)

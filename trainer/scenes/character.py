@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from kinestream.kernels.raster import Material, MaterialTable, Mesh
-from kinestream.kernels.raster.compiled import compiled
 from kinestream.kernels.raster.target import srgb_decode
 from kinestream.trainer.scenes.library import CharacterLibrary, Surface
 from kinestream.trainer.scenes.outfit import Outfit, Worn
@@ -137,24 +136,12 @@ def _visible_faces(
     surface: Surface, marked: _Array, first_vertex: int, first_uv: int
 ) -> tuple[_Array, _Array, _Array]:
     """Faces, texture faces and coarse faces with a vertex that is not marked, counted from these offsets."""
-    faces, uv_faces = np.empty_like(surface.faces), np.empty_like(surface.uv_faces)
-    coarse = np.empty_like(surface.coarse_faces)
-    count = np.zeros(2, np.int64)
-    _select(surface.faces, surface.faces, marked, first_vertex, faces, count[:1])
-    _select(surface.faces, surface.uv_faces, marked, first_uv, uv_faces, count[:1])
-    _select(surface.coarse_faces, surface.coarse_faces, marked, first_vertex, coarse, count[1:])
-    return faces[: count[0]], uv_faces[: count[0]], coarse[: count[1]]
-
-
-@compiled
-def _select(faces: _Array, values: _Array, marked: _Array, offset: int, out: _Array, count: _Array) -> None:
-    n = 0
-    for t in range(faces.shape[0]):
-        if not (marked[faces[t, 0]] and marked[faces[t, 1]] and marked[faces[t, 2]]):
-            for i in range(3):
-                out[n, i] = values[t, i] + offset
-            n += 1
-    count[0] = n
+    kept, coarse = (~marked[faces].all(1) for faces in (surface.faces, surface.coarse_faces))
+    return (
+        surface.faces[kept] + first_vertex,
+        surface.uv_faces[kept] + first_uv,
+        surface.coarse_faces[coarse] + first_vertex,
+    )
 
 
 def _dye(colour: tuple[int, int, int], median: float) -> tuple[float, float, float]:

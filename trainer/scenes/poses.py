@@ -157,16 +157,12 @@ class FlowPoses:
         return with_hands(np.concatenate([self._roots.pose(rng)[:1], body]))
 
 
-class MixedPoses:
+class MixedPoses(Weighted[PoseSource]):
     """Several sources, each with its share of the poses."""
-
-    def __init__(self, sources: list[tuple[PoseSource, float]]) -> None:
-        """Take pairs of a source and its weight."""
-        self._sources = Weighted(sources)
 
     def pose(self, rng: np.random.Generator) -> npt.NDArray[np.float64]:
         """A pose of a random source."""
-        return self._sources.draw(rng).pose(rng)
+        return self.draw(rng).pose(rng)
 
 
 def with_hands(rotations: _Array) -> npt.NDArray[np.float64]:

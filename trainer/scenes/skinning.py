@@ -1,4 +1,4 @@
-"""Posing of characters: the joint chain, sparse pose correctives and linear blend skinning, compiled."""
+"""Posing of characters: the joint chain, and compiled: sparse pose correctives, linear blend skinning."""
 
 from typing import Any
 
@@ -10,7 +10,6 @@ from kinestream.kernels.raster.compiled import compiled
 from kinestream.trainer.scenes.library import Correctives
 
 _Array = npt.NDArray[Any]
-_PARENTS = np.array(PARENTS, np.int32)
 
 
 def joint_chain(
@@ -20,17 +19,13 @@ def joint_chain(
 
     The pelvis goes to `translation_m`; a rest point x follows joint j to rotation[j] @ x + shift[j].
     """
-    world, joints, shift = (np.empty((NUM_JOINTS, *shape)) for shape in ((3, 3), (3,), (3,)))
-    _chain(
-        np.ascontiguousarray(rotations, np.float64),
-        np.ascontiguousarray(rest_joints_m, np.float64),
-        np.ascontiguousarray(translation_m, np.float64),
-        _PARENTS,
-        world,
-        joints,
-        shift,
-    )
-    return world, joints, shift
+    world, rest = np.array(rotations, np.float64), np.asarray(rest_joints_m, np.float64)
+    joints = np.empty((NUM_JOINTS, 3))
+    joints[0] = translation_m
+    for joint, parent in enumerate(PARENTS[1:], 1):
+        joints[joint] = joints[parent] + world[parent] @ (rest[joint] - rest[parent])
+        world[joint] = world[parent] @ world[joint]
+    return world, joints, joints - np.einsum("kij,kj->ki", world, rest)
 
 
 def add_correctives(
@@ -61,39 +56,6 @@ def skin(points: _Array, joint_index: _Array, joint_weight: _Array, world: _Arra
     out = np.empty_like(points)
     _skin(points, joint_index, joint_weight, world.astype(np.float32), shift.astype(np.float32), out)
     return out
-
-
-@compiled
-def _chain(
-    local: _Array,
-    rest: _Array,
-    translation: _Array,
-    parents: _Array,
-    world: _Array,
-    joints: _Array,
-    shift: _Array,
-) -> None:
-    for k in range(local.shape[0]):
-        p = parents[k]
-        for i in range(3):
-            if p < 0:
-                joints[k, i] = translation[i]
-                for j in range(3):
-                    world[k, i, j] = local[k, i, j]
-                continue
-            joints[k, i] = joints[p, i]
-            for m in range(3):
-                joints[k, i] += world[p, i, m] * (rest[k, m] - rest[p, m])
-            for j in range(3):
-                total = 0.0
-                for m in range(3):
-                    total += world[p, i, m] * local[k, m, j]
-                world[k, i, j] = total
-    for k in range(local.shape[0]):
-        for i in range(3):
-            shift[k, i] = joints[k, i]
-            for m in range(3):
-                shift[k, i] -= world[k, i, m] * rest[k, m]
 
 
 @compiled

@@ -16,9 +16,9 @@ from kinestream.latent.flow import FlowConfig, PoseFlow
 from kinestream.regress.observation import Observations
 from kinestream.tools.bench.accuracy.datasets import human36m, posed_videos
 from kinestream.tools.bench.accuracy.evaluate import run_datasets
-from kinestream.trainer.data.annotated.annotated import AnnotationError
+from kinestream.trainer.data.annotated.annotated import AnnotatedVideo, AnnotationError
 from kinestream.trainer.data.annotated.emdb import load_emdb
-from kinestream.trainer.data.annotated.human36m import JOINT_COLUMNS, View36M
+from kinestream.trainer.data.annotated.human36m import JOINT_COLUMNS
 from kinestream.trainer.losses.body import with_hands
 
 
@@ -114,9 +114,11 @@ def test_human36m_by_someone_who_knows(tmp_path: Path, flow: PoseFlow, body: Bod
     for name, column in JOINT_COLUMNS.items():
         joints[:, column] = keypoints[0, KEYPOINT_NAMES.index(name)].numpy()
     pixels = joints[..., :2] / np.maximum(joints[..., 2:], 1) * 200 + [160, 120]
-    view = View36M(video, pixels, joints + [0.3, 0.2, 0.5])
+    view = AnnotatedVideo(video, JOINT_COLUMNS, pixels, joints + [0.3, 0.2, 0.5])
     result = human36m(Knows(flow), flow, body, [view], 200.0, stride=2)
     assert result["frames"] == 2
     assert result["mpjpe_mm"] < 0.1 and result["pa_mpjpe_mm"] < 0.1
     with pytest.raises(ValueError, match="D3_Positions_mono"):
-        human36m(Knows(flow), flow, body, [View36M(video, pixels, None)], 200.0, stride=1)
+        human36m(
+            Knows(flow), flow, body, [AnnotatedVideo(video, JOINT_COLUMNS, pixels, None)], 200.0, stride=1
+        )

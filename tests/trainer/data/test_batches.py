@@ -1,13 +1,17 @@
 """Batches belong to steps: the same step gives the same batch, whoever makes it."""
 
+from functools import partial
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
 from kinestream.body.skeleton import NUM_KEYPOINTS
-from kinestream.trainer.data.batches import step_batches
-from kinestream.trainer.data.crops.crop_sample import CropSample
+from kinestream.trainer.data import batches
+from kinestream.trainer.data.crops.crop_sample import CropSample, collate
+
+step_batches = partial(batches.step_batches, collate=collate)
 
 
 class Noise:

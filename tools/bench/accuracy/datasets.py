@@ -11,8 +11,7 @@ Boxes are the projected reference with its margins, as is usual, so that people 
 """
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +23,9 @@ from kinestream.geometry.camera import Camera
 from kinestream.latent.flow import PoseFlow
 from kinestream.models import Observer
 from kinestream.tools.bench.accuracy.sets import posed
-from kinestream.trainer.data.annotated.annotated import FloatArray, read_picture
-from kinestream.trainer.data.annotated.human36m import JOINT_COLUMNS, View36M
+from kinestream.trainer.data.annotated.annotated import AnnotatedVideo, FloatArray, read_picture
+from kinestream.trainer.data.annotated.human36m import JOINT_COLUMNS
+from kinestream.trainer.data.annotated.threedpw import PosedSequence
 from kinestream.trainer.losses.body import with_hands
 from kinestream.trainer.metrics import aligned_error, root_error
 
@@ -37,23 +37,12 @@ _HIPS: Final = ("left_hip", "right_hip")
 _JOINTS_IN_BOX: Final = 0.1
 
 
-class PosedVideo(Protocol):
-    """T frames with the pose of one person in the camera."""
-
-    images: Sequence[Path]
-    intrinsics: FloatArray  # (4,) fx, fy, cx, cy px
-    rotations: FloatArray  # (T, 22, 3, 3)
-    translation_m: FloatArray  # (T, 3)
-    betas: FloatArray  # (10,)
-    valid: npt.NDArray[np.bool_]  # (T,)
-
-
 @torch.no_grad()
 def posed_videos(
     regressor: Observer,
     flow: PoseFlow,
     body: BodyModel,
-    videos: Sequence[PosedVideo],
+    videos: Sequence[PosedSequence],
     reference: BodyModel | None,
     *,
     stride: int,
@@ -82,7 +71,7 @@ def human36m(
     regressor: Observer,
     flow: PoseFlow,
     body: BodyModel,
-    views: Sequence[View36M],
+    views: Sequence[AnnotatedVideo],
     focal_px: float,
     *,
     stride: int,
@@ -110,8 +99,8 @@ def _means(errors_m: Sequence[Any]) -> dict[str, Any]:
 
 
 def _h36m_frames(
-    views: Sequence[View36M], stride: int
-) -> Iterator[tuple[View36M, int, FloatArray, FloatArray]]:
+    views: Sequence[AnnotatedVideo], stride: int
+) -> Iterator[tuple[AnnotatedVideo, int, FloatArray, FloatArray]]:
     columns = list(JOINT_COLUMNS.values())
     for view in views:
         if view.joints_m is None:

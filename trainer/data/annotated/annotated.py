@@ -1,6 +1,6 @@
 """Photos and video frames with human annotations, in one form for all data sets, as training crops."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -122,18 +122,31 @@ def keypoint_array(points: dict[str, Sequence[float]]) -> Floats:
     return result
 
 
-def video_people(
-    video: Path, joints_px: FloatArray, columns: dict[str, int], *, stride: int
-) -> list[AnnotatedPerson]:
-    """Every ``stride``-th frame of a video with joints (T, N, 2); ``columns`` are those of our keypoints."""
-    return [
-        AnnotatedPerson(
-            video,
-            keypoint_array({name: (*joints_px[frame, joint], 1.0) for name, joint in columns.items()}),
-            frame=frame,
-        )
-        for frame in range(0, len(joints_px), stride)
-    ]
+@dataclass(frozen=True, eq=False)
+class AnnotatedVideo:
+    """One person before one camera.
+
+    Attributes:
+        video: of this camera.
+        columns: which of the N joints are keypoints of ours, by name.
+        joints_px: (T, N, 2).
+        joints_m: (T, N, 3) in the camera frame; None where there are no 3D positions.
+        intrinsics: (4,) fx, fy, cx, cy px, where known.
+    """
+
+    video: Path
+    columns: Mapping[str, int]
+    joints_px: FloatArray
+    joints_m: FloatArray | None
+    intrinsics: FloatArray | None = None
+
+    def people(self, *, stride: int = 25) -> list[AnnotatedPerson]:
+        """Every ``stride``-th frame with its keypoints."""
+        people = []
+        for frame in range(0, len(self.joints_px), stride):
+            points = {name: (*self.joints_px[frame, joint], 1.0) for name, joint in self.columns.items()}
+            people.append(AnnotatedPerson(self.video, keypoint_array(points), frame=frame))
+        return people
 
 
 def read_picture(path: Path, frame: int | None = None) -> Image:

@@ -6,33 +6,18 @@ Used entries: ``name``, ``good_frames_mask`` (T,), ``camera`` with ``intrinsics`
 ``betas`` (10,). Non-commercial research only.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from kinestream.body.skeleton import NUM_BETAS
-from kinestream.trainer.data.annotated.annotated import AnnotationError, FloatArray
+from kinestream.trainer.data.annotated.annotated import AnnotationError
 from kinestream.trainer.data.annotated.pickled_arrays import as_array
 from kinestream.trainer.data.annotated.restricted_unpickler import PickleRefusedError, read_pickle
-from kinestream.trainer.data.annotated.threedpw import in_camera
+from kinestream.trainer.data.annotated.threedpw import PosedSequence, in_camera
 
 
-@dataclass(frozen=True, eq=False)
-class SequenceEMDB:
-    """One sequence with its one person; fields as in `threedpw.Sequence3DPW`."""
-
-    name: str
-    images: tuple[Path, ...]
-    intrinsics: FloatArray
-    rotations: FloatArray
-    translation_m: FloatArray
-    betas: FloatArray
-    valid: npt.NDArray[np.bool_]
-
-
-def load_emdb(folder: Path) -> list[SequenceEMDB]:
+def load_emdb(folder: Path) -> list[PosedSequence]:
     """All sequences below ``folder``; ``FileNotFoundError`` without any, or :class:`AnnotationError`."""
     files = sorted(Path(folder).glob("P*/*/*_data.pkl"))
     if not files:
@@ -40,7 +25,7 @@ def load_emdb(folder: Path) -> list[SequenceEMDB]:
     return [load_sequence(path) for path in files]
 
 
-def load_sequence(path: Path) -> SequenceEMDB:
+def load_sequence(path: Path) -> PosedSequence:
     """One sequence file; :class:`AnnotationError` names what is wrong with it."""
     try:
         content = read_pickle(path.read_bytes())
@@ -54,7 +39,7 @@ def load_sequence(path: Path) -> SequenceEMDB:
         if extrinsics.shape != (count, 4, 4) or valid.shape != (count,):
             raise ValueError(f"{count} poses, {extrinsics.shape} cameras, {valid.shape} good frames")
         rotations, pelvis = in_camera(vectors, extrinsics, as_array(smpl["trans"]).astype(np.float64))
-        return SequenceEMDB(
+        return PosedSequence(
             str(content["name"]),
             tuple(path.parent / "images" / f"{frame:05d}.jpg" for frame in range(count)),
             matrix[[0, 1, 0, 1], [0, 1, 2, 2]],

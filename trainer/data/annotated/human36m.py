@@ -5,18 +5,12 @@ Layout as published: ``S1/MyPoseFeatures/D2_Positions/<action>.<camera>.cdf`` (`
 ``S1/Videos/<action>.<camera>.mp4``. Its licence is for academic use only.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from kinestream.trainer.data.annotated.annotated import (
-    AnnotatedPerson,
-    AnnotationError,
-    FloatArray,
-    video_people,
-)
+from kinestream.trainer.data.annotated.annotated import AnnotatedVideo, AnnotationError, FloatArray
 
 JOINT_COLUMNS: Final[dict[str, int]] = {
     "right_hip": 1, "right_knee": 2, "right_ankle": 3,
@@ -29,26 +23,7 @@ JOINT_COLUMNS: Final[dict[str, int]] = {
 NUM_JOINTS: Final = 32
 
 
-@dataclass(frozen=True, eq=False)
-class View36M:
-    """One action from one camera.
-
-    Attributes:
-        video: of this camera.
-        joints_px: (T, 32, 2).
-        joints_m: (T, 32, 3) in the camera frame; None where the set has no 3D positions.
-    """
-
-    video: Path
-    joints_px: FloatArray
-    joints_m: FloatArray | None
-
-    def people(self, *, stride: int = 25) -> list[AnnotatedPerson]:
-        """Every ``stride``-th frame with its keypoints."""
-        return video_people(self.video, self.joints_px, JOINT_COLUMNS, stride=stride)
-
-
-def load_human36m(folder: Path, subjects: tuple[str, ...]) -> list[View36M]:
+def load_human36m(folder: Path, subjects: tuple[str, ...]) -> list[AnnotatedVideo]:
     """All actions of subjects ("S1", ...) whose video is there.
 
     Raises ``FileNotFoundError``, ``ImportError`` (cdflib is in the extra 'train') and
@@ -65,7 +40,7 @@ def load_human36m(folder: Path, subjects: tuple[str, ...]) -> list[View36M]:
             if video.exists():
                 deep = flat.parent / "D3_Positions_mono" / path.name
                 joints_m = read_pose(deep, 3) / 1000 if deep.exists() else None
-                views.append(View36M(video, read_pose(path, 2), joints_m))
+                views.append(AnnotatedVideo(video, JOINT_COLUMNS, read_pose(path, 2), joints_m))
     return views
 
 

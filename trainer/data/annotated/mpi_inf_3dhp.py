@@ -4,18 +4,12 @@ Layout as published: ``S1/Seq1/annot.mat`` (``annot2`` and ``annot3``: a cell a 
 mm in the camera frame), ``S1/Seq1/camera.calibration``, ``S1/Seq1/imageSequence/video_0.avi``. Research only.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from kinestream.trainer.data.annotated.annotated import (
-    AnnotatedPerson,
-    AnnotationError,
-    FloatArray,
-    video_people,
-)
+from kinestream.trainer.data.annotated.annotated import AnnotatedVideo, AnnotationError, FloatArray
 
 JOINT_NAMES: Final = (
     None, None, None, None, None, None, None, None, None,
@@ -27,29 +21,10 @@ JOINT_NAMES: Final = (
 """Our keypoint for each of the 28 joints: spine, neck, head, clavicles, hands and feet have none."""
 
 
-@dataclass(frozen=True, eq=False)
-class View3DHP:
-    """One camera of one sequence.
-
-    Attributes:
-        video: of this camera.
-        intrinsics: (4,) fx, fy, cx, cy px.
-        joints_px: (T, 28, 2).
-        joints_m: (T, 28, 3) in the camera frame.
-    """
-
-    video: Path
-    intrinsics: FloatArray
-    joints_px: FloatArray
-    joints_m: FloatArray
-
-    def people(self, *, stride: int = 25) -> list[AnnotatedPerson]:
-        """Every ``stride``-th frame with its keypoints."""
-        columns = {name: row for row, name in enumerate(JOINT_NAMES) if name is not None}
-        return video_people(self.video, self.joints_px, columns, stride=stride)
+_COLUMNS: Final = {name: column for column, name in enumerate(JOINT_NAMES) if name is not None}
 
 
-def load_3dhp(folder: Path) -> list[View3DHP]:
+def load_3dhp(folder: Path) -> list[AnnotatedVideo]:
     """All cameras of the sequences below ``folder`` whose video is there.
 
     Raises ``FileNotFoundError``, ``ImportError`` (scipy is in the extra 'train') and
@@ -61,7 +36,7 @@ def load_3dhp(folder: Path) -> list[View3DHP]:
     return [view for path in sequences for view in load_sequence(path.parent)]
 
 
-def load_sequence(folder: Path) -> list[View3DHP]:
+def load_sequence(folder: Path) -> list[AnnotatedVideo]:
     """The cameras of one sequence whose video is there."""
     try:
         from scipy.io import loadmat
@@ -78,7 +53,7 @@ def load_sequence(folder: Path) -> list[View3DHP]:
             if video.exists():
                 joints_px = np.asarray(pixels, np.float64).reshape(-1, len(JOINT_NAMES), 2)
                 joints_m = np.asarray(millimetres, np.float64).reshape(-1, len(JOINT_NAMES), 3) / 1000
-                views.append(View3DHP(video, intrinsics[number], joints_px, joints_m))
+                views.append(AnnotatedVideo(video, _COLUMNS, joints_px, joints_m, intrinsics[number]))
     except (KeyError, ValueError, IndexError) as error:
         raise AnnotationError(f"{path}: not MPI-INF-3DHP annotations ({error!r:.300})") from error
     return views

@@ -37,30 +37,37 @@ _MIN_CONFIDENCE: Final = 0.3
 
 
 @dataclass(frozen=True, eq=False)
-class Sequence3DPW:
-    """One person of one sequence.
+class PosedSequence:
+    """T pictures with the SMPL pose of one person.
 
     Attributes:
         name: of the sequence.
-        person: number within it.
         images: T paths.
         intrinsics: (4,) fx, fy, cx, cy px.
         rotations: (T, 22, 3, 3), root in the camera frame.
         translation_m: (T, 3) pelvis in the camera frame.
         betas: (10,) of the SMPL model of the person's gender.
-        keypoints_px: (T, 18, 3) detections with confidence, in the order of ``OPENPOSE_NAMES``.
-        valid: (T,) whether the camera pose is valid.
+        valid: (T,) whether camera and pose are valid.
     """
 
     name: str
-    person: int
     images: tuple[Path, ...]
     intrinsics: FloatArray
     rotations: FloatArray
     translation_m: FloatArray
     betas: FloatArray
-    keypoints_px: FloatArray
     valid: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Sequence3DPW(PosedSequence):
+    """Person number ``person`` of a sequence.
+
+    keypoints_px: (T, 18, 3) detections with confidence, in the order of ``OPENPOSE_NAMES``.
+    """
+
+    person: int
+    keypoints_px: FloatArray
 
     def people(self, *, betas: bool = False) -> list[AnnotatedPerson]:
         """The frames with a valid camera as crops' sources.
@@ -140,12 +147,12 @@ def _person(
         )
     return Sequence3DPW(
         name,
-        number,
         tuple(images / name / f"image_{frame:05d}.jpg" for frame in range(count)),
         intrinsics,
         rotations,
         pelvis,
         as_array(content["betas"][number]).astype(np.float64)[:NUM_BETAS],
-        detections,
         valid,
+        number,
+        detections,
     )

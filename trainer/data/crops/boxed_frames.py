@@ -82,15 +82,12 @@ class BoxedFrames:
         return damage(rng, frame), cut[known].astype(np.float32)
 
 
-class MixedFrames:
+class MixedFrames(Weighted[FrameSource]):
     """Frames of several sources, each as often as its weight says."""
-
-    def __init__(self, sources: Sequence[tuple[FrameSource, float]]) -> None:
-        self._sources = Weighted(sources)
 
     def sample(self, rng: np.random.Generator, *, shape: tuple[int, int]) -> tuple[Image, Floats]:
         """A frame of one of them."""
-        return self._sources.draw(rng).sample(rng, shape=shape)
+        return self.draw(rng).sample(rng, shape=shape)
 
 
 def visible_enough(cut: npt.NDArray[np.floating], whole: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:

@@ -1,8 +1,7 @@
 """One training crop with whatever is known about it, and batches of them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -156,15 +155,12 @@ def collate(samples: list[CropSample]) -> CropBatch:
     )
 
 
-class MixedCrops(Generic[S]):
+class MixedCrops(Weighted[Source[S]]):
     """Draws from several sources with given weights."""
-
-    def __init__(self, sources: Sequence[tuple[Source[S], float]]) -> None:
-        self._sources = Weighted(sources)
 
     def sample(self, rng: np.random.Generator) -> S:
         """Draw one crop."""
-        return self._sources.draw(rng).sample(rng)
+        return self.draw(rng).sample(rng)
 
 
 def empty_keypoints() -> tuple[Floats, npt.NDArray[np.bool_]]:

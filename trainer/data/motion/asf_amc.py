@@ -5,14 +5,21 @@ A bone's position is its end; as a joint tree we name a joint after the bone tha
 `axis` line and M from its degrees of freedom, both extrinsic x, y, z.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from kinestream.trainer.data.motion.source import FloatArray, MocapError, SourceMotion, compose_global
+from kinestream.trainer.data.motion.source import (
+    FloatArray,
+    MocapError,
+    SourceMotion,
+    compose_global,
+    finite_numbers,
+    numbered_words,
+)
 
 METRES_PER_INCH = 0.0254
 ROOT_ORDER = ("TX", "TY", "TZ", "RX", "RY", "RZ")
@@ -40,27 +47,6 @@ class AcclaimSkeleton:
     degrees: bool
 
 
-def _numbered(path: Path) -> Iterator[tuple[int, list[str]]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise MocapError(f"{path}: not a text file ({error})") from None
-    for number, line in enumerate(text.splitlines(), 1):
-        words = line.split("#", 1)[0].split()
-        if words:
-            yield number, words
-
-
-def _floats(path: Path, number: int, words: list[str], what: str) -> list[float]:
-    try:
-        values = [float(word) for word in words]
-    except ValueError as error:
-        raise MocapError(f"{path}, line {number}: {what}: {error}") from None
-    if not np.isfinite(values).all():
-        raise MocapError(f"{path}, line {number}: {what}: found a number that is not finite")
-    return values
-
-
 def load_asf(path: Path) -> AcclaimSkeleton:
     """Read an Acclaim skeleton; `MocapError` names file and line of what cannot be read."""
     path = Path(path)
@@ -69,16 +55,9 @@ def load_asf(path: Path) -> AcclaimSkeleton:
     children: dict[str, list[str]] = {}
     root_order: tuple[str, ...] = ROOT_ORDER
     bone: _Bone | None = None
-    for number, words in _numbered(path):
+    for number, words in numbered_words(path, comment="#"):
         key = words[0]
-
-        def values(count: int, words: list[str] = words, number: int = number) -> FloatArray:
-            found = _floats(path, number, words[1 : 1 + count], words[0])
-            if len(found) != count:
-                raise MocapError(
-                    f"{path}, line {number}: {words[0]}: expected {count} numbers, found {found}"
-                )
-            return np.array(found)
+        values = partial(_values, f"{path}, line {number}: {key}", words)
 
         if key.startswith(":"):
             section = key
@@ -136,13 +115,17 @@ def load_asf(path: Path) -> AcclaimSkeleton:
     )
 
 
+def _values(where: str, words: list[str], count: int) -> FloatArray:
+    return finite_numbers(where, words[1 : 1 + count], count)
+
+
 def _read_amc(path: Path, skeleton: AcclaimSkeleton) -> dict[str, FloatArray]:
     """Rows of every bone: (T, number of its degrees of freedom)."""
     widths = {name: len(skeleton.bones[name].dof) for name in skeleton.order[1:]}
     widths = {"root": 6, **{name: width for name, width in widths.items() if width}}
-    rows: dict[str, list[list[float]]] = {name: [] for name in widths}
+    rows: dict[str, list[FloatArray]] = {name: [] for name in widths}
     num_frames, number = 0, 0
-    for number, words in _numbered(path):
+    for number, words in numbered_words(path, comment="#"):
         if words[0].startswith(":"):
             continue
         if len(words) == 1 and words[0].isdigit():
@@ -154,7 +137,7 @@ def _read_amc(path: Path, skeleton: AcclaimSkeleton) -> dict[str, FloatArray]:
             raise MocapError(
                 f"{path}, line {number}: bone '{name}' has no degree of freedom in {skeleton.path.name}"
             )
-        found = _floats(path, number, words[1:], name)
+        found = finite_numbers(f"{path}, line {number}: {name}", words[1:])
         if len(found) != widths[name]:
             raise MocapError(
                 f"{path}, line {number}: '{name}' needs {widths[name]} values, found {len(found)}"
@@ -168,7 +151,7 @@ def _read_amc(path: Path, skeleton: AcclaimSkeleton) -> dict[str, FloatArray]:
     return {name: np.array(values) for name, values in rows.items()}
 
 
-def _check_complete(path: Path, number: int, rows: dict[str, list[list[float]]], num_frames: int) -> None:
+def _check_complete(path: Path, number: int, rows: dict[str, list[FloatArray]], num_frames: int) -> None:
     missing = [name for name, values in rows.items() if len(values) != num_frames]
     if missing:
         raise MocapError(f"{path}, line {number}: frame {num_frames} lacks {', '.join(missing)}")

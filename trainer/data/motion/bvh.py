@@ -6,7 +6,14 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from kinestream.trainer.data.motion.source import FloatArray, MocapError, SourceMotion, compose_global
+from kinestream.trainer.data.motion.source import (
+    FloatArray,
+    MocapError,
+    SourceMotion,
+    compose_global,
+    finite_numbers,
+    numbered_words,
+)
 
 CHANNELS = ("Xposition", "Yposition", "Zposition", "Xrotation", "Yrotation", "Zrotation")
 
@@ -21,16 +28,10 @@ class _Joint:
 
 
 class _Lines:
-    """Numbered, non-empty, split lines of a text file with errors that say where they are."""
+    """Lines of a text file in order, with errors that say where they are."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            text = path.read_text(encoding="utf-8", errors="strict")
-        except UnicodeDecodeError as error:
-            raise MocapError(f"{path}: not a text file ({error})") from None
-        self.lines = [(n, line.split()) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
-        self.at = 0
+        self.path, self.lines, self.at = path, numbered_words(path), 0
 
     def next(self, expected: str) -> list[str]:
         if self.at >= len(self.lines):
@@ -39,18 +40,14 @@ class _Lines:
         self.at += 1
         return self.lines[self.at - 1][1]
 
+    def where(self) -> str:
+        return f"{self.path}, line {self.lines[self.at - 1][0] if self.lines else 0}"
+
     def error(self, message: str) -> MocapError:
-        number = self.lines[min(max(self.at - 1, 0), len(self.lines) - 1)][0] if self.lines else 0
-        return MocapError(f"{self.path}, line {number}: {message}")
+        return MocapError(f"{self.where()}: {message}")
 
     def floats(self, words: list[str], count: int, what: str) -> FloatArray:
-        try:
-            values = np.array([float(word) for word in words])
-        except ValueError as error:
-            raise self.error(f"{what}: {error}") from None
-        if len(values) != count or not np.isfinite(values).all():
-            raise self.error(f"{what}: expected {count} finite numbers, found {len(values)}: {words[:8]}")
-        return values
+        return finite_numbers(f"{self.where()}: {what}", words, count)
 
 
 def _read_hierarchy(lines: _Lines) -> list[_Joint]:

@@ -1,6 +1,7 @@
 """What every motion-capture reader returns, and the one error they raise."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -68,6 +69,28 @@ class SourceMotion:
                 step = self.global_rotations[:, parent] @ self.offsets_m[joint]
                 positions[:, joint] = positions[:, parent] + step
         return positions
+
+
+def numbered_words(path: Path, *, comment: str | None = None) -> list[tuple[int, list[str]]]:
+    """Number and words of every line that has some, up to a ``comment``; `MocapError` for a binary file."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise MocapError(f"{path}: not a text file ({error})") from None
+    words = [(line.split(comment, 1)[0] if comment else line).split() for line in lines]
+    return [(number, found) for number, found in enumerate(words, 1) if found]
+
+
+def finite_numbers(where: str, words: list[str], count: int | None = None) -> FloatArray:
+    """The words as numbers, as many as ``count`` says; `MocapError` says where they are something else."""
+    try:
+        values = np.array([float(word) for word in words])
+    except ValueError as error:
+        raise MocapError(f"{where}: {error}") from None
+    if count not in (None, len(values)) or not np.isfinite(values).all():
+        wanted = "" if count is None else f"{count} "
+        raise MocapError(f"{where}: expected {wanted}finite numbers, found {len(values)}: {words[:8]}")
+    return values
 
 
 def compose_global(local_rotations: FloatArray, parents: tuple[int, ...]) -> FloatArray:
