@@ -9,7 +9,6 @@ import torch
 import typer
 
 Run: TypeAlias = Annotated[Path, typer.Option(help="folder of the run: checkpoint, log, weights")]
-Out: TypeAlias = Annotated[Path, typer.Option(help="file to write")]
 Data: TypeAlias = Annotated[Path, typer.Option(envvar="KINESTREAM_DATA", help="data folder")]
 Mocap: TypeAlias = Annotated[Path, typer.Option(help="mocap cache of kinestream.trainer.prepare.mocap")]
 Pools: TypeAlias = Annotated[list[Path], typer.Option(help="crop pool with train/ and val/; repeatable")]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from kinestream.networks.weight_files import save_weights
 from kinestream.trainer.processes import Processes
 
 _logger = logging.getLogger(__name__)
@@ -112,6 +113,12 @@ class TrainingRun:
     def averaged(self) -> Any:
         """A copy of the network with averaged weights, ready to use and to ship."""
         return copy.deepcopy(self.average.module).cpu().eval().requires_grad_(False)
+
+    def ship(self, file: str, *, kind: str, config: Mapping[str, Any]) -> None:
+        """Write the averaged weights into the folder, with the number of steps; the first process does."""
+        if self.processes.first:
+            notes = {"steps": str(self.step)}
+            save_weights(self.folder / file, self.averaged(), kind=kind, config=config, notes=notes)
 
     def save(self) -> None:
         """Write the checkpoint; an interruption leaves the old one."""

@@ -12,7 +12,7 @@ import typer
 
 from kinestream.detect.detector import DETECTOR_FORMAT
 from kinestream.detect.network import DetectorConfig, DetectorNetwork
-from kinestream.networks.weight_files import fill, read_weights, save_weights
+from kinestream.networks.weight_files import fill, read_weights
 from kinestream.trainer import options
 from kinestream.trainer.data.crops.boxed_frames import FrameSource, MixedFrames
 from kinestream.trainer.data.photos.photos import FREE_PHOTO_SETS
@@ -76,13 +76,7 @@ def main(
         bfloat16=bfloat16,
         validate_every=300,
     )
-    save_weights(
-        run / "detector.safetensors",
-        training.averaged(),
-        kind=DETECTOR_FORMAT,
-        config=network.config.to_dict(),
-        notes={"steps": str(training.step)},
-    )
+    training.ship("detector.safetensors", kind=DETECTOR_FORMAT, config=network.config.to_dict())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from typing import Annotated
 import torch
 import typer
 
-from kinestream.networks.weight_files import save_weights
 from kinestream.regress.lifter import Lifter
 from kinestream.regress.regressor import load_network
 from kinestream.trainer import options
@@ -58,13 +57,7 @@ def main(
         log_every=200,
         validate_every=1000,
     )
-    save_weights(
-        run / "lifter.safetensors",
-        training.averaged(),
-        kind=LIFTER_FORMAT,
-        config={"latent_size": teacher.flow.dim},
-        notes={"steps": str(training.step)},
-    )
+    training.ship("lifter.safetensors", kind=LIFTER_FORMAT, config={"latent_size": teacher.flow.dim})
 
 
 if __name__ == "__main__":

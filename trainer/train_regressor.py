@@ -12,7 +12,7 @@ from typing import Annotated
 import torch
 import typer
 
-from kinestream.networks.weight_files import fill, read_weights, save_weights
+from kinestream.networks.weight_files import fill, read_weights
 from kinestream.regress.network import RegressorConfig, RegressorNetwork
 from kinestream.regress.regressor import REGRESSOR_FORMAT
 from kinestream.trainer import options
@@ -119,14 +119,7 @@ def main(
         bfloat16=bfloat16,
         workers=workers,
     )
-    if processes.first:
-        save_weights(
-            run / "regressor.safetensors",
-            training.averaged(),
-            kind=REGRESSOR_FORMAT,
-            config=network.config.to_dict(),
-            notes={"steps": str(training.step)},
-        )
+    training.ship("regressor.safetensors", kind=REGRESSOR_FORMAT, config=network.config.to_dict())
     processes.leave()
 
 

@@ -18,22 +18,20 @@ LOCAL = "local"
 
 
 class RayWorkers(Workers):
-    """``count`` actors with ``cpus`` each."""
+    """``count`` actors with a processor each."""
 
-    def __init__(
-        self, count: int | None, settings: Settings, results: Path, *, address: str = LOCAL, cpus: float = 1.0
-    ) -> None:
+    def __init__(self, count: int | None, settings: Settings, results: Path, *, address: str = LOCAL) -> None:
         """Connect to the cluster; without a count it is used whole.
 
         Raises ``MissingExtraError`` without the extra and ``ConnectionError`` where no cluster answers.
         """
         self._ray = ray = optional_module("ray", extra="ray", purpose="--ray")
-        self._cpus, self._settings, self._results = cpus, settings, results.resolve()
+        self._settings, self._results = settings, results.resolve()
         here: dict[str, Any] = {}
         if address == LOCAL:
-            here = {"include_dashboard": False, "num_cpus": max(cores(), round((count or 1) * cpus))}
+            here = {"include_dashboard": False, "num_cpus": max(cores(), count or 1)}
         ray.init(address=address, log_to_driver=False, **here)
-        count = count or max(1, int(ray.cluster_resources().get("CPU", 1) / cpus))
+        count = count or max(1, int(ray.cluster_resources().get("CPU", 1)))
         self._actor_class = ray.remote(_Actor)
         self._idle: list[Any] = [None] * count
         self._busy: dict[Any, tuple[str, Any]] = {}  # generator of events: video and actor
@@ -47,8 +45,7 @@ class RayWorkers(Workers):
         """Give a video to a free actor."""
         actor = self._idle.pop()
         if actor is None:
-            options = self._actor_class.options(num_cpus=self._cpus, max_restarts=0)
-            actor = options.remote(max(1, int(self._cpus)))
+            actor = self._actor_class.options(num_cpus=1, max_restarts=0).remote()
         absolute = Video(video.name, video.path.resolve(), video.size_bytes, video.changed_ns)
         events = actor.work.options(num_returns="streaming").remote(absolute, self._settings, self._results)
         self._busy[events] = video.name, actor
@@ -84,8 +81,8 @@ class RayWorkers(Workers):
 
 
 class _Actor:
-    def __init__(self, threads: int) -> None:
-        use_threads(threads)
+    def __init__(self) -> None:
+        use_threads(1)
 
     def work(self, video: Video, settings: Settings, results: Path) -> Any:
         yield from process(video, settings, results)

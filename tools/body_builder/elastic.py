@@ -14,8 +14,8 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import splu
 from scipy.spatial import Delaunay, cKDTree
 
+from kinestream.kernels.raster.normals import vertex_normals
 from kinestream.tools.body_builder.arrays import BoolArray, FloatArray, IntArray, smooth_step
-from kinestream.tools.body_builder.mesh import vertex_normals
 from kinestream.tools.body_builder.skeleton import JOINT_ID
 
 LIMB_BONES = tuple(
@@ -155,7 +155,7 @@ class _InsideTest:
 
     def __init__(self, points_m: FloatArray, faces: IntArray) -> None:
         self._points, self._tree = points_m, cKDTree(points_m)
-        self._normals = vertex_normals(points_m, faces)
+        self._normals = vertex_normals(points_m.astype(np.float32), faces.astype(np.int32))
 
     def __call__(self, queries_m: FloatArray) -> BoolArray:
         distance, near = self._tree.query(queries_m, k=self.NEAREST)

@@ -34,17 +34,6 @@ def volumes(vertices: FloatArray, faces: IntArray) -> FloatArray:
     return np.einsum("nfi,nfi->n", np.cross(a, b), c) / 6
 
 
-def vertex_normals(points: FloatArray, faces: IntArray) -> FloatArray:
-    """Area-weighted unit normals (V, 3)."""
-    a, b, c = (points[faces[:, k]] for k in range(3))
-    face_normal = np.cross(b - a, c - a)
-    out = np.zeros_like(points)
-    for corner in range(3):
-        np.add.at(out, faces[:, corner], face_normal)
-    length = np.linalg.norm(out, axis=1, keepdims=True)
-    return out / np.maximum(length, 1e-20)
-
-
 def mirror_partners(points: FloatArray) -> IntArray:
     """For each vertex (V, 3) the vertex nearest to its mirror image across the plane x = 0."""
     return cKDTree(points).query(points * [-1, 1, 1])[1]

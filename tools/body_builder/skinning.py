@@ -57,11 +57,6 @@ def keep_largest(weights: FloatArray, count: int) -> FloatArray:
     return weights / weights.sum(1, keepdims=True)
 
 
-def bone_maps(rotations: FloatArray, joints_from_m: FloatArray, joints_to_m: FloatArray) -> FloatArray:
-    """Translations (24, 3) of the rigid maps x -> R x + t that carry each joint from one place to another."""
-    return joints_to_m - np.einsum("kij,kj->ki", rotations, joints_from_m)
-
-
 def skin(points_m: FloatArray, weights: FloatArray, rotations: FloatArray, shift_m: FloatArray) -> FloatArray:
     """Linear blend skinning of points (V, 3) with weights (V, 24) and rigid maps (24, 3, 3), (24, 3)."""
     blend = np.einsum("vk,kij->vij", weights, rotations)
@@ -83,7 +78,7 @@ def unpose(
     out = np.empty(vertices_m.shape, np.float32)
     for n in range(len(vertices_m)):
         back = rotations[n].transpose(0, 2, 1)
-        shift = bone_maps(back, joints_rest_m[n], joints_source_m[n])
+        shift = joints_source_m[n] - np.einsum("kij,kj->ki", back, joints_rest_m[n])
         blend = np.einsum("vk,kij->vij", weights, back)
         out[n] = np.linalg.solve(blend, (vertices_m[n] - weights @ shift)[..., None])[..., 0]
     return out

@@ -3,7 +3,7 @@
     python -m kinestream.tools.pictures.demo_clip --data DATA --mocap CACHE [--out tracker/assets]
 
 Writes demo.mp4 (H.264) and demo.npz. Only CC0 characters, CC0 panoramas and motion that may be shared go in;
-photos do not. The defaults make the clip that is shipped; its motion is of a held-out subject.
+photos do not. Its motion is of a held-out subject.
 
 Keys of demo.npz, for T frames (camera frame: OpenCV, metres; pixels: those of the clip):
 t_ns (T,) int64; joints_cam_m (T, 24, 3); keypoints_px (T, 23, 2); rotations (T, 24, 3, 3) float16, the root's
@@ -39,6 +39,15 @@ from kinestream.trainer.scenes.stage import SceneAssets
 
 FPS: Final = 30
 SIZE_PX: Final = (960, 540)
+MOTION: Final = "cmu/135_04.bvh"
+START_S: Final = 1.0
+SECONDS: Final = 6.0
+OUTFIT: Final = 1
+"""Seed of the character."""
+DISTANCE_M: Final = 5.0
+AZIMUTH_DEG: Final = 58.0
+"""Where the camera stands, from the middle of the path."""
+PANORAMA: Final = "dancing_hall"
 MAX_VIDEO_BYTES: Final = 1_500_000
 MAX_TRUTH_BYTES: Final = 150_000
 
@@ -66,36 +75,25 @@ def find_motion(cache: MocapCache, name: str, start_s: float, seconds: float) ->
     raise ValueError(f"no motion {name!r} in the cache; it has {', '.join(sorted(names))}")
 
 
-def render(
-    assets: SceneAssets,
-    clip: MotionClip,
-    *,
-    seconds: float,
-    outfit: int,
-    distance_m: float,
-    azimuth_deg: float,
-    panorama: str,
-    heading_deg: float,
-) -> Iterator[Frame]:
-    """Frames of the clip; the options are those of `main`."""
-    frames = round(seconds * FPS)
-    character = Character(assets.library, random_outfit(assets.library, np.random.default_rng(outfit)))
-    rng = np.random.default_rng(outfit)
+def render(assets: SceneAssets, clip: MotionClip) -> Iterator[Frame]:
+    """Frames of the clip: one outfit, seen from a fixed place before a fixed background."""
+    frames = round(SECONDS * FPS)
+    character = Character(assets.library, random_outfit(assets.library, np.random.default_rng(OUTFIT)))
+    rng = np.random.default_rng(OUTFIT)
     motion = grounded(character, ClipPoses([clip], mirror_share=0.0).motion(rng, frames=frames, fps=FPS))
-    azimuth = math.radians(azimuth_deg)
+    azimuth = math.radians(AZIMUTH_DEG)
     walk = Walk(
         character,
         motion,
         Camera.from_fov(*SIZE_PX, fov_deg=60),
-        eye_m=np.array([distance_m * math.sin(azimuth), 1.5, distance_m * math.cos(azimuth)]),
+        eye_m=np.array([DISTANCE_M * math.sin(azimuth), 1.5, DISTANCE_M * math.cos(azimuth)]),
         target_m=np.array([0.0, 0.95, 0.0]),
     )
     stems = [path.stem for path in assets.backgrounds.panoramas]
-    if panorama not in stems:
-        raise ValueError(f"no panorama {panorama!r}; there are {', '.join(stems)}")
-    place = stems.index(panorama), math.radians(heading_deg)
-    turns = sway(frames, CONFIG, rng)
-    return film(assets, Augmenter(CONFIG), walk, turns, seed=outfit, shadow=True, rng=rng, panorama=place)
+    if PANORAMA not in stems:
+        raise ValueError(f"no panorama {PANORAMA!r}; there are {', '.join(stems)}")
+    place, turns = (stems.index(PANORAMA), 0.0), sway(frames, CONFIG, rng)
+    return film(assets, Augmenter(CONFIG), walk, turns, seed=OUTFIT, shadow=True, rng=rng, panorama=place)
 
 
 def ground_truth(frames: list[Frame], made_from: dict[str, str]) -> dict[str, npt.NDArray[Any]]:
@@ -120,36 +118,15 @@ def main(
     data: options.Data,
     mocap: options.Mocap,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("tracker/assets"),
-    motion: Annotated[str, typer.Option(help="Name of the motion.")] = "cmu/135_04.bvh",
-    start_s: Annotated[float, typer.Option(help="Where it begins.")] = 1.0,
-    seconds: Annotated[float, typer.Option(help="How long it lasts.")] = 6.0,
-    outfit: Annotated[int, typer.Option(help="Seed of the character.")] = 1,
-    distance_m: Annotated[float, typer.Option(help="Of the camera from the middle of the path.")] = 5.0,
-    azimuth_deg: Annotated[float, typer.Option(help="Where the camera stands.")] = 58.0,
-    panorama: Annotated[str, typer.Option(help="Name of the background.")] = "dancing_hall",
-    heading_deg: Annotated[float, typer.Option(help="Where its middle lies.")] = 0.0,
-    crf: Annotated[int, typer.Option(help="Quality of the video, smaller is better.")] = 20,
 ) -> None:
     """Make the embedded clip and its truth."""
     console = Console()
     assets = SceneAssets.load(data, photos=False)
-    clip = find_motion(MocapCache.load(mocap), motion, start_s, seconds)
-    frames = list(
-        render(
-            assets,
-            clip,
-            seconds=seconds,
-            outfit=outfit,
-            distance_m=distance_m,
-            azimuth_deg=azimuth_deg,
-            panorama=panorama,
-            heading_deg=heading_deg,
-        )
-    )
+    frames = list(render(assets, find_motion(MocapCache.load(mocap), MOTION, START_S, SECONDS)))
     video, truth = out / CLIP.name, out / TRUTH.name
-    coding = {"crf": str(crf), "preset": "veryslow", "movflags": "+faststart"}
+    coding = {"crf": "20", "preset": "veryslow", "movflags": "+faststart"}
     write_video(video, (frame.image for frame in frames), fps=FPS, codec="libx264", options=coding)
-    made_from = {"motion": motion, "panorama": panorama}
+    made_from = {"motion": MOTION, "panorama": PANORAMA}
     np.savez_compressed(truth, **ground_truth(frames, made_from))  # type: ignore[arg-type]
     for path, limit in ((video, MAX_VIDEO_BYTES), (truth, MAX_TRUTH_BYTES)):
         size = path.stat().st_size

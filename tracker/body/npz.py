@@ -5,10 +5,12 @@ checked against the bytes the archive holds before anything is allocated, member
 for are never opened, and each fault becomes a :class:`BodyFileError` that says what to do.
 """
 
+import math
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,16 +24,10 @@ MAX_ARRAY_BYTES: Final = 256 * 2**20
 
 _PLAIN_KINDS: Final = "biufUS"
 _READ_FAULTS: Final = (
-    ValueError,
-    OSError,
-    EOFError,
-    RuntimeError,
-    OverflowError,
-    MemoryError,
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-)
+    ValueError, OSError, EOFError, RuntimeError, OverflowError, MemoryError,
+    zipfile.BadZipFile, zlib.error, struct.error,
+)  # fmt: skip
+_DAMAGED: Final = "The file is damaged: fetch or build it again."
 
 
 class BodyFileError(ValueError):
@@ -81,32 +77,22 @@ def read_npz(path: Path, *, required: Iterable[str], optional: Iterable[str] = (
 def refuse_pickle(path: Path) -> None:
     """Raise :class:`BodyFileError` where ``path`` is named like a pickle."""
     if path.suffix.lower() in (".pkl", ".pickle"):
-        raise BodyFileError(
-            path,
-            found="a pickle, which could run code when loaded",
-            expected="an npz file",
-            advice=f"Convert it once: python -m kinestream.tools.convert_smpl {path}",
-        )
+        advice = f"Convert it once: python -m kinestream.tools.convert_smpl {path}"
+        found = "a pickle, which could run code when loaded"
+        raise BodyFileError(path, found=found, expected="an npz file", advice=advice)
 
 
 def _open_archive(path: Path) -> zipfile.ZipFile:
+    fail = partial(BodyFileError, path, expected="an npz file")
     if not path.is_file():
-        raise BodyFileError(
-            path,
-            found="a folder" if path.is_dir() else "no such file",
-            expected="an npz file",
-            advice="Check the path, or leave it out to use the embedded body.",
-        )
+        advice = "Check the path, or leave it out to use the embedded body."
+        raise fail(found="a folder" if path.is_dir() else "no such file", advice=advice)
     try:
         return zipfile.ZipFile(path)
     except _READ_FAULTS as fault:
-        raise BodyFileError(
-            path,
-            found=f"no readable zip archive ({fault})",
-            expected="an npz file",
-            advice="It may be truncated: fetch or build it again. "
-            "Pickled models (.pkl) become npz files with `python -m kinestream.tools.convert_smpl`.",
-        ) from fault
+        advice = "It may be truncated: fetch or build it again. Pickled models (.pkl) become npz files with "
+        advice += "`python -m kinestream.tools.convert_smpl`."
+        raise fail(found=f"no readable zip archive ({fault})", advice=advice) from fault
 
 
 def _keys(archive: zipfile.ZipFile) -> frozenset[str]:
@@ -114,26 +100,18 @@ def _keys(archive: zipfile.ZipFile) -> frozenset[str]:
 
 
 def _read_member(path: Path, archive: zipfile.ZipFile, key: str) -> AnyArray:
+    fail = partial(BodyFileError, path, key=key)
     try:
         info = archive.getinfo(f"{key}.npy")
         with archive.open(info) as stream:
             shape, fortran_order, dtype = _read_header(stream)
             if dtype.kind not in _PLAIN_KINDS:
-                raise BodyFileError(
-                    path,
-                    key=key,
-                    found=f"dtype {dtype}",
-                    expected="plain numbers",
-                    advice="Pickled objects are never loaded; convert the model it came from "
-                    "with `python -m kinestream.tools.convert_smpl`.",
-                )
-            size = dtype.itemsize
-            for extent in shape:
-                size *= extent
+                advice = "Pickled objects are never loaded; convert the model it came from with "
+                advice += "`python -m kinestream.tools.convert_smpl`."
+                raise fail(found=f"dtype {dtype}", expected="plain numbers", advice=advice)
+            size = math.prod(shape) * dtype.itemsize
             if size > MAX_ARRAY_BYTES or min(shape, default=0) < 0:
-                raise BodyFileError(
-                    path,
-                    key=key,
+                raise fail(
                     found=f"shape {shape} of {dtype} ({size / 2**20:.0f} MiB)",
                     expected=f"at most {MAX_ARRAY_BYTES // 2**20} MiB",
                     advice="No body model needs that much: the file is damaged or not a body.",
@@ -142,21 +120,11 @@ def _read_member(path: Path, archive: zipfile.ZipFile, key: str) -> AnyArray:
     except _READ_FAULTS as fault:
         if isinstance(fault, BodyFileError):
             raise
-        raise BodyFileError(
-            path,
-            key=key,
-            found=f"unreadable data ({fault})",
-            expected="an array in npy format",
-            advice="The file is damaged: fetch or build it again.",
-        ) from fault
+        found = f"unreadable data ({fault})"
+        raise fail(found=found, expected="an array in npy format", advice=_DAMAGED) from fault
     if len(content) != size:
-        raise BodyFileError(
-            path,
-            key=key,
-            found=f"{'fewer' if len(content) < size else 'more'} bytes than its header announces",
-            expected=f"{size} bytes for shape {shape} of {dtype}",
-            advice="The file is damaged: fetch or build it again.",
-        )
+        found = f"{'fewer' if len(content) < size else 'more'} bytes than its header announces"
+        raise fail(found=found, expected=f"{size} bytes for shape {shape} of {dtype}", advice=_DAMAGED)
     return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")
 
 

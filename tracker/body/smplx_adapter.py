@@ -19,6 +19,7 @@ another kind, and the other two are a hand and a head.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -65,18 +66,10 @@ _FOLLOWS: Final = {
 }
 """Our joint that carries the extra joints below a shared one: fingers, jaw and eyes."""
 _LANDMARK_OF_KEYPOINT: Final = {
-    "nose": "nose",
-    "left_eye": "leye",
-    "right_eye": "reye",
-    "left_ear": "lear",
-    "right_ear": "rear",
-    "left_big_toe": "LBigToe",
-    "right_big_toe": "RBigToe",
-    "left_small_toe": "LSmallToe",
-    "right_small_toe": "RSmallToe",
-    "left_heel": "LHeel",
-    "right_heel": "RHeel",
-}
+    "nose": "nose", "left_eye": "leye", "right_eye": "reye", "left_ear": "lear", "right_ear": "rear",
+    "left_big_toe": "LBigToe", "right_big_toe": "RBigToe", "left_small_toe": "LSmallToe",
+    "right_small_toe": "RSmallToe", "left_heel": "LHeel", "right_heel": "RHeel",
+}  # fmt: skip
 _GET_FILE: Final = "Use the npz file of the official SMPL, SMPL-H or SMPL-X download."
 
 
@@ -111,9 +104,8 @@ def _identify(raw: dict[str, AnyArray], path: Path) -> _Family:
     """Tell the model by its number of joints, and hold the shapes that mapping relies on."""
 
     def fail(key: str, expected: str) -> BodyFileError:
-        return BodyFileError(
-            path, key=key, found=f"shape {raw[key].shape}", expected=expected, advice=_GET_FILE
-        )
+        found = f"shape {raw[key].shape}"
+        return BodyFileError(path, key=key, found=found, expected=expected, advice=_GET_FILE)
 
     joints = raw["J_regressor"].shape[0] if raw["J_regressor"].ndim == 2 else 0
     if joints in _NO_BODY:
@@ -138,9 +130,8 @@ def _identify(raw: dict[str, AnyArray], path: Path) -> _Family:
         raise fail("shapedirs", f"shape ({vertices}, 3, any) for {family.name}")
     for key, value in raw.items():
         if value.dtype.kind not in "fiu":
-            raise BodyFileError(
-                path, key=key, found=f"dtype {value.dtype}", expected="numbers", advice=_GET_FILE
-            )
+            found = f"dtype {value.dtype}"
+            raise BodyFileError(path, key=key, found=found, expected="numbers", advice=_GET_FILE)
     return family
 
 
@@ -148,14 +139,10 @@ def _fold(raw: dict[str, AnyArray], path: Path) -> tuple[AnyArray, AnyArray]:
     """Reduce J joints to 24: return the joint regressor (24, V) and the skinning weights (V, 24)."""
     regressor, weights = raw["J_regressor"], raw["weights"]
     parents = raw["kintree_table"][0].astype(np.int64)
+    fail = partial(BodyFileError, path, key="kintree_table", advice=_GET_FILE)
     if tuple(parents[1:_NUM_SHARED_JOINTS].tolist()) != PARENTS[1:_NUM_SHARED_JOINTS]:
-        raise BodyFileError(
-            path,
-            key="kintree_table",
-            found=f"parents {parents.tolist()}",
-            expected=f"the joints 1..21 to hang as in SMPL, {list(PARENTS[1:_NUM_SHARED_JOINTS])}",
-            advice=_GET_FILE,
-        )
+        expected = f"the joints 1..21 to hang as in SMPL, {list(PARENTS[1:_NUM_SHARED_JOINTS])}"
+        raise fail(found=f"parents {parents.tolist()}", expected=expected)
     if len(parents) == NUM_JOINTS:
         return regressor, weights
     folded = np.zeros((weights.shape[0], NUM_JOINTS), weights.dtype)
@@ -163,13 +150,8 @@ def _fold(raw: dict[str, AnyArray], path: Path) -> tuple[AnyArray, AnyArray]:
     folded[:, carriers] = weights[:, carriers]
     for joint, parent in enumerate(parents.tolist()[_NUM_SHARED_JOINTS:], start=_NUM_SHARED_JOINTS):
         if parent not in _FOLLOWS and not _NUM_SHARED_JOINTS <= parent < joint:
-            raise BodyFileError(
-                path,
-                key="kintree_table",
-                found=f"joint {joint} below joint {parent}",
-                expected="joints after 21 to be those of the hands and the face",
-                advice=_GET_FILE,
-            )
+            expected = "joints after 21 to be those of the hands and the face"
+            raise fail(found=f"joint {joint} below joint {parent}", expected=expected)
         carriers.append(_FOLLOWS[parent] if parent in _FOLLOWS else carriers[parent])
         folded[:, carriers[joint]] += weights[:, joint]
     return np.concatenate([regressor[:_NUM_SHARED_JOINTS], regressor[_middle_fingers(len(parents))]]), folded

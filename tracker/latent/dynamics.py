@@ -11,7 +11,6 @@ Mean, with fixed time constants T_k:      x(t0 + s) = x(t0) [+] sum_k c_k T_k (1
 Variance, with non-negative coefficients: p(t0 + s) = a_0 + a_1 s + a_2 s^2
 """
 
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -272,8 +271,3 @@ def student_nll(error: Tensor, variance: Tensor, *, freedom: float = 5.0) -> Ten
     """Negative log-likelihood of errors under Student's t with scale sqrt(variance), up to a constant."""
     tail = 0.5 * (freedom + 1) * torch.log1p(error.square() / (freedom * variance))
     return 0.5 * variance.log() + tail
-
-
-def gaussian_nll(error: Tensor, variance: Tensor) -> Tensor:
-    """Negative log-likelihood of errors under N(0, variance)."""
-    return 0.5 * (variance.log() + error.square() / variance + math.log(2 * math.pi))

@@ -4,10 +4,9 @@ Bogo et al., "Keep it SMPL", ECCV 2016, use eight full-covariance components. De
 the flow, with respect to the Haar measure, so that they compare.
 """
 
-import math
-
 import torch
 from torch import Tensor
+from torch.distributions import MultivariateNormal
 
 from kinestream.latent.coordinates import TangentCoordinates
 
@@ -20,7 +19,7 @@ class PoseMixture:
     ) -> None:
         self.coordinates = coordinates
         self.weights, self.means, self.covariances = weights, means, covariances
-        self.factors = torch.linalg.cholesky(covariances)
+        self._components = MultivariateNormal(means, covariances)
 
     @classmethod
     def fit(
@@ -67,12 +66,7 @@ class PoseMixture:
 
     def _component_log_prob(self, x: Tensor) -> Tensor:
         """(B, K) log of weight times density of coordinates (B, 63)."""
-        columns = []
-        for weight, mean, factor in zip(self.weights, self.means, self.factors, strict=True):
-            white = torch.linalg.solve_triangular(factor, (x - mean).T, upper=False)
-            constant = factor.diagonal().log().sum() + 0.5 * x.shape[1] * math.log(2 * math.pi)
-            columns.append(weight.log() - constant - 0.5 * white.square().sum(0))
-        return torch.stack(columns, dim=1)
+        return self.weights.log() + self._components.log_prob(x[:, None])
 
     def log_prob(self, rotations: Tensor) -> Tensor:
         """Log-density (B,) of poses (B, 21, 3, 3)."""
@@ -83,7 +77,7 @@ class PoseMixture:
         """Draw poses (count, 21, 3, 3)."""
         k = torch.multinomial(self.weights, count, replacement=True, generator=generator)
         noise = torch.randn(count, self.means.shape[1], generator=generator, dtype=torch.float64)
-        x = self.means[k] + (self.factors[k] @ noise[..., None])[..., 0]
+        x = self.means[k] + (self._components.scale_tril[k] @ noise[..., None])[..., 0]
         return self.coordinates.decode(x.float())
 
     def complete(self, rotations: Tensor, known: Tensor) -> Tensor:

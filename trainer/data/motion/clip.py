@@ -11,7 +11,6 @@ NUM_BODY_JOINTS = 22
 """The root and the 21 flow joints; hands stay at rest."""
 
 BODY_JOINT_NAMES = JOINT_NAMES[:NUM_BODY_JOINTS]
-BODY_PARENTS = PARENTS[:NUM_BODY_JOINTS]
 
 REST_JOINTS_M: FloatArray = np.array(
     [
