@@ -13,15 +13,10 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that train together.
+    """This process among those that train together."""
 
-    Attributes:
-        rank: number of this process; 0 writes files.
-        world: number of processes.
-    """
-
-    rank: int = 0
-    world: int = 1
+    rank: int = 0  # number of this process; 0 writes files
+    world: int = 1  # number of processes
 
     @classmethod
     def join(cls, *, cuda: bool = False) -> "Processes":

@@ -21,21 +21,14 @@ State = Literal["waiting", "working", "done", "broken"]
 
 @dataclass
 class Entry:
-    """Where one video stands.
-
-    Attributes:
-        reason: why it is broken, or was not done.
-        deaths: workers that died on it.
-        summary: what its ``result.json`` says.
-        earlier: settled by an earlier run.
-    """
+    """Where one video stands."""
 
     video: Video
     state: State = "waiting"
-    reason: str = ""
-    deaths: int = 0
-    summary: dict[str, Any] = field(default_factory=dict)
-    earlier: bool = False
+    reason: str = ""  # why it is broken, or was not done
+    deaths: int = 0  # workers that died on it
+    summary: dict[str, Any] = field(default_factory=dict)  # what its ``result.json`` says
+    earlier: bool = False  # settled by an earlier run
 
     def row(self) -> dict[str, Any]:
         """Its line in the manifest."""

@@ -20,23 +20,14 @@ SAME_TEMPLATE_M, SAME_DIRECTION_M = 1e-6, 5e-5
 
 @dataclass(frozen=True)
 class BoundMesh:
-    """The mesh and shape space of an existing body file, to which garments and other assets may be bound.
+    """The mesh and shape space of an existing body file, to which garments and other assets may be bound."""
 
-    Attributes:
-        hm08_index: (V,) id of each vertex in the MakeHuman hm08 mesh.
-        faces: (F, 3) triangles.
-        uv: (T, 2) texture coordinates.
-        uv_faces: (F, 3) triangles of the texture.
-        template_m: (V, 3) float32 mean body.
-        shape_directions_m: (V, 3, S) float16 metres per standard deviation.
-    """
-
-    hm08_index: IntArray
-    faces: IntArray
-    uv: FloatArray
-    uv_faces: IntArray
-    template_m: FloatArray
-    shape_directions_m: FloatArray
+    hm08_index: IntArray  # (V,) id of each vertex in the MakeHuman hm08 mesh
+    faces: IntArray  # (F, 3) triangles
+    uv: FloatArray  # (T, 2) texture coordinates
+    uv_faces: IntArray  # (F, 3) triangles of the texture
+    template_m: FloatArray  # (V, 3) float32 mean body
+    shape_directions_m: FloatArray  # (V, 3, S) float16 metres per standard deviation
 
     @classmethod
     def load(cls, path: Path) -> "BoundMesh":

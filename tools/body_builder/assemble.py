@@ -33,19 +33,12 @@ KEYPOINT_STRIDE = 3
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What may be chosen about a body.
+    """What may be chosen about a body."""
 
-    Attributes:
-        vertices: target of the decimation, when the mesh is new.
-        smoothing: rounds of weight diffusion.
-        poses: random poses to which the correctives are fitted.
-        seed: seed of those poses.
-    """
-
-    vertices: int = 6900
-    smoothing: int = 20
-    poses: int = 150
-    seed: int = 0
+    vertices: int = 6900  # target of the decimation, when the mesh is new
+    smoothing: int = 20  # rounds of weight diffusion
+    poses: int = 150  # random poses to which the correctives are fitted
+    seed: int = 0  # seed of those poses
 
 
 @dataclass(frozen=True)

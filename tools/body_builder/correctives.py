@@ -24,17 +24,11 @@ GRID_M = 1e-4
 
 @dataclass(frozen=True)
 class Correctives:
-    """Fitted correctives and how well they explain poses they were not fitted to.
+    """Fitted correctives and how well they explain poses they were not fitted to."""
 
-    Attributes:
-        directions_m: (V, 3, 207) metres per entry of R - I.
-        target_rms_mm: root mean square of the wanted offsets over moving vertices of held-out poses.
-        residual_rms_mm: the same for what the correctives leave over.
-    """
-
-    directions_m: FloatArray
-    target_rms_mm: float
-    residual_rms_mm: float
+    directions_m: FloatArray  # (V, 3, 207) metres per entry of R - I
+    target_rms_mm: float  # root mean square of the wanted offsets over moving vertices of held-out poses
+    residual_rms_mm: float  # the same for what the correctives leave over
 
 
 def pose_features(rotations: FloatArray) -> FloatArray:

@@ -25,17 +25,11 @@ MIN_ROUNDNESS = 0.08
 
 @dataclass(frozen=True)
 class DecimatedMesh:
-    """Surviving vertices.
+    """Surviving vertices."""
 
-    Attributes:
-        kept: (V,) ids of the input vertices that survive, ascending.
-        faces: (F, 3) triangles as indices into `kept`.
-        uv_faces: (F, 3) triangles as indices into the input texture coordinates.
-    """
-
-    kept: IntArray
-    faces: IntArray
-    uv_faces: IntArray
+    kept: IntArray  # (V,) ids of the input vertices that survive, ascending
+    faces: IntArray  # (F, 3) triangles as indices into `kept`
+    uv_faces: IntArray  # (F, 3) triangles as indices into the input texture coordinates
 
 
 def decimate(

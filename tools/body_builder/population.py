@@ -44,31 +44,18 @@ class AnnyMissingError(ImportError):
 
 @dataclass(frozen=True)
 class Population:
-    """Adults in the rest pose (an A-pose) of the source model; metres, x left, y up, z forward.
+    """Adults in the rest pose (an A-pose) of the source model; metres, x left, y up, z forward."""
 
-    Attributes:
-        vertices_m: (N, V, 3) float32 closed body surface.
-        bone_heads_m: (N, B, 3) float32 heads of the bones of `bone_names`.
-        bone_names: (B,) source bones.
-        bone_weights: (V, B) skinning weights of the source rig.
-        hm08_index: (V,) id of each vertex in the MakeHuman hm08 mesh.
-        faces: (F, 3) triangles.
-        hidden: (F,) triangles inside mouth and eyes.
-        uv: (T, 2) texture coordinates, origin bottom left.
-        uv_faces: (F, 3) triangles of the texture.
-        keypoint_rows: (K, V) regressors of the surface keypoints.
-    """
-
-    vertices_m: FloatArray
-    bone_heads_m: FloatArray
-    bone_names: tuple[str, ...]
-    bone_weights: FloatArray
-    hm08_index: IntArray
-    faces: IntArray
-    hidden: BoolArray
-    uv: FloatArray
-    uv_faces: IntArray
-    keypoint_rows: FloatArray
+    vertices_m: FloatArray  # (N, V, 3) float32 closed body surface
+    bone_heads_m: FloatArray  # (N, B, 3) float32 heads of the bones of `bone_names`
+    bone_names: tuple[str, ...]  # (B,) source bones
+    bone_weights: FloatArray  # (V, B) skinning weights of the source rig
+    hm08_index: IntArray  # (V,) id of each vertex in the MakeHuman hm08 mesh
+    faces: IntArray  # (F, 3) triangles
+    hidden: BoolArray  # (F,) triangles inside mouth and eyes
+    uv: FloatArray  # (T, 2) texture coordinates, origin bottom left
+    uv_faces: IntArray  # (F, 3) triangles of the texture
+    keypoint_rows: FloatArray  # (K, V) regressors of the surface keypoints
 
     def save(self, path: Path) -> None:
         """Write an uncompressed npz that `load` reads."""

@@ -73,23 +73,14 @@ class BodyFile:
 
 @dataclass(frozen=True)
 class BendFigures:
-    """Figures of one pose against the same body in the T-pose.
+    """Figures of one pose against the same body in the T-pose."""
 
-    Attributes:
-        volume_change_percent: of the whole body; a living body keeps its volume.
-        shrunk_edges: 1st percentile of the edge length ratio among edges that change (ideal 1).
-        stretched_edges: 99th percentile of the same.
-        folded_faces: triangles that point against their skinned direction.
-        elbow_section: cross-section of the left elbow in the bisecting plane, relative to the T-pose.
-        knee_section: the same for the left knee.
-    """
-
-    volume_change_percent: float
-    shrunk_edges: float
-    stretched_edges: float
-    folded_faces: int
-    elbow_section: float
-    knee_section: float
+    volume_change_percent: float  # of the whole body; a living body keeps its volume
+    shrunk_edges: float  # 1st percentile of the edge length ratio among edges that change (ideal 1)
+    stretched_edges: float  # 99th percentile of the same
+    folded_faces: int  # triangles that point against their skinned direction
+    elbow_section: float  # cross-section of the left elbow in the bisecting plane, relative to the T-pose
+    knee_section: float  # the same for the left knee
 
 
 def bend_figures(body: BodyFile, rotations: FloatArray) -> BendFigures:

@@ -13,19 +13,12 @@ VOLUME_SAMPLE = 400
 
 @dataclass(frozen=True)
 class ShapeSpace:
-    """Mean body and its directions of variation.
+    """Mean body and its directions of variation."""
 
-    Attributes:
-        mean_m: (V, 3) float64, metres.
-        directions_m: (V, 3, C) float32 or float64, metres per standard deviation.
-        coefficients: (N, C) standard-normal coordinates of the bodies it was made from.
-        variance: (C,) share of the total variance that each component explains.
-    """
-
-    mean_m: FloatArray
-    directions_m: FloatArray
-    coefficients: FloatArray
-    variance: FloatArray
+    mean_m: FloatArray  # (V, 3) float64, metres
+    directions_m: FloatArray  # (V, 3, C) float32 or float64, metres per standard deviation
+    coefficients: FloatArray  # (N, C) standard-normal coordinates of the bodies it was made from
+    variance: FloatArray  # (C,) share of the total variance that each component explains
 
 
 def fit_shape_space(vertices_m: FloatArray, faces: IntArray, components: int) -> ShapeSpace:

@@ -16,19 +16,12 @@ TRUTH: Final = ASSETS / "demo.npz"
 
 @dataclass(frozen=True, eq=False)
 class ClipTruth:
-    """The truth of a rendered clip of T frames.
+    """The truth of a rendered clip of T frames."""
 
-    Attributes:
-        camera: intrinsics of the clip.
-        joints_cam_m: (T, 24, 3).
-        keypoints_px: (T, 23, 2), empty where the file has none.
-        times_s: (T,).
-    """
-
-    camera: Camera
-    joints_cam_m: npt.NDArray[np.float32]
-    keypoints_px: npt.NDArray[np.float32]
-    times_s: npt.NDArray[np.float64]
+    camera: Camera  # intrinsics of the clip
+    joints_cam_m: npt.NDArray[np.float32]  # (T, 24, 3)
+    keypoints_px: npt.NDArray[np.float32]  # (T, 23, 2), empty where the file has none
+    times_s: npt.NDArray[np.float64]  # (T,)
 
     @classmethod
     def load(cls, path: Path = TRUTH) -> "ClipTruth":

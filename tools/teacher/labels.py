@@ -47,17 +47,11 @@ _BOX_SLACK: Final = 0.12
 
 @dataclass(frozen=True, eq=False)
 class Landmarks:
-    """What a teacher says of one person.
+    """What a teacher says of one person."""
 
-    Attributes:
-        image: (33, 4) x, y in px of the picture, z in picture widths, visibility.
-        world_m: (33, 3) metres from between the hips, camera axes.
-        mask: (H, W) float32 0..1, the silhouette in the picture.
-    """
-
-    image: Floats
-    world_m: Floats
-    mask: Floats
+    image: Floats  # (33, 4) x, y in px of the picture, z in picture widths, visibility
+    world_m: Floats  # (33, 3) metres from between the hips, camera axes
+    mask: Floats  # (H, W) float32 0..1, the silhouette in the picture
 
 
 class Teacher(Protocol):

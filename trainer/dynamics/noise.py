@@ -19,35 +19,20 @@ WANDER_S = 0.6
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """Parameters of the simulation; each is a number, or an array (B,) for a batch of sequences.
+    """Parameters of the simulation; each is a number, or an array (B,) for a batch of sequences."""
 
-    Attributes:
-        z_std: typical standard deviation of a latent dimension.
-        root_std_rad: of each component of the root's rotation vector.
-        translation_std_m: of the translation across the view.
-        depth_ratio: how many times as much it is along the view.
-        correlated_share: share of the variance that is correlated in time.
-        correlation_s: its time constant.
-        spread: how much standard deviations differ between dimensions and over time (log-std).
-        report_error: error of the reported standard deviation (log-std, constant over a sequence).
-        outlier_rate: share of frames in bursts of outliers.
-        swap_rate: share of frames in left-right swaps.
-        dropout_rate: share of frames missed.
-        burst_s: mean length of outliers, swaps and dropouts.
-    """
-
-    z_std: float | Floats = 0.25
-    root_std_rad: float | Floats = 0.06
-    translation_std_m: float | Floats = 0.015
-    depth_ratio: float | Floats = 4.0
-    correlated_share: float | Floats = 0.5
-    correlation_s: float | Floats = 0.2
-    spread: float | Floats = 0.35
-    report_error: float | Floats = 0.1
-    outlier_rate: float | Floats = 0.01
-    swap_rate: float | Floats = 0.005
-    dropout_rate: float | Floats = 0.02
-    burst_s: float | Floats = 0.08
+    z_std: float | Floats = 0.25  # typical standard deviation of a latent dimension
+    root_std_rad: float | Floats = 0.06  # of each component of the root's rotation vector
+    translation_std_m: float | Floats = 0.015  # of the translation across the view
+    depth_ratio: float | Floats = 4.0  # how many times as much it is along the view
+    correlated_share: float | Floats = 0.5  # share of the variance that is correlated in time
+    correlation_s: float | Floats = 0.2  # its time constant
+    spread: float | Floats = 0.35  # how much deviations differ between dimensions and over time (log-std)
+    report_error: float | Floats = 0.1  # of the reported deviation (log-std, constant over a sequence)
+    outlier_rate: float | Floats = 0.01  # share of frames in bursts of outliers
+    swap_rate: float | Floats = 0.005  # share of frames in left-right swaps
+    dropout_rate: float | Floats = 0.02  # share of frames missed
+    burst_s: float | Floats = 0.08  # mean length of outliers, swaps and dropouts
 
     def scaled(self, factor: float) -> "NoiseModel":
         """The same noise with all standard deviations times a factor."""

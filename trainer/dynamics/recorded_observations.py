@@ -14,25 +14,17 @@ FORMAT = "kinestream.recorded_looks.v1"
 
 @dataclass(frozen=True)
 class RecordedObservations:
-    """N clips of T frames at one even rate, each of one person.
-
-    Attributes:
-        fps: frames a second.
-        z, root_quat_wxyz, translation_m: true states (N, T, D), (N, T, 4), (N, T, 3) in the camera frame.
-        seen_z, seen_root_quat_wxyz, seen_translation_m: the regressor's, in the same shapes.
-        std: (N, T, D + 6) as it reports them: latent, root (radians), translation (metres).
-        missing: (N, T) frames in which it saw nobody.
-    """
+    """N clips of T frames at one even rate, each of one person: true states, and what was seen."""
 
     fps: float
-    z: Floats
-    root_quat_wxyz: Floats
-    translation_m: Floats
+    z: Floats  # (N, T, D)
+    root_quat_wxyz: Floats  # (N, T, 4), in the camera frame
+    translation_m: Floats  # (N, T, 3)
     seen_z: Floats
     seen_root_quat_wxyz: Floats
     seen_translation_m: Floats
-    std: Floats
-    missing: npt.NDArray[np.bool_]
+    std: Floats  # (N, T, D + 6) as it reports them: latent, root (radians), translation (metres)
+    missing: npt.NDArray[np.bool_]  # (N, T) frames in which it saw nobody
 
     def __len__(self) -> int:
         return len(self.z)

@@ -40,23 +40,14 @@ Advance = Callable[..., tuple[Prediction, FilterStep]]
 
 @dataclass(frozen=True)
 class Losses:
-    """Means over a batch, differentiable.
+    """Means over a batch, differentiable."""
 
-    Attributes:
-        nll: Student's t, per dimension, of estimates and forecasts.
-        mpjpe_m: joints around the pelvis, estimates.
-        ahead_mpjpe_m: the same at random leads up to half a second.
-        jerk_m: error of the second difference of joints, scaled to 30 Hz.
-        lag_s: delay of the estimates.
-        total: what is minimised.
-    """
-
-    nll: Tensor
-    mpjpe_m: Tensor
-    ahead_mpjpe_m: Tensor
-    jerk_m: Tensor
-    lag_s: Tensor
-    total: Tensor
+    nll: Tensor  # Student's t, per dimension, of estimates and forecasts
+    mpjpe_m: Tensor  # joints around the pelvis, estimates
+    ahead_mpjpe_m: Tensor  # the same at random leads up to half a second
+    jerk_m: Tensor  # error of the second difference of joints, scaled to 30 Hz
+    lag_s: Tensor  # delay of the estimates
+    total: Tensor  # what is minimised
 
     def numbers(self) -> dict[str, float]:
         """The values by name."""
@@ -65,19 +56,12 @@ class Losses:
 
 @dataclass(frozen=True)
 class Rollout:
-    """What the filter said at frames 1 .. T-1 of each sequence, all flattened to (B * (T-1), ...).
+    """What the filter said at frames 1 .. T-1 of each sequence, all flattened to (B * (T-1), ...)."""
 
-    Attributes:
-        prior: prediction for the frame, before its observation.
-        estimate: the estimate at the frame; the prediction where the frame was missed.
-        ahead: forecast for `lead_s` after the frame.
-        age_s: time since the last observation.
-    """
-
-    prior: Prediction
-    estimate: Prediction
-    ahead: Prediction
-    age_s: Tensor
+    prior: Prediction  # prediction for the frame, before its observation
+    estimate: Prediction  # the estimate at the frame; the prediction where the frame was missed
+    ahead: Prediction  # forecast for `lead_s` after the frame
+    age_s: Tensor  # time since the last observation
 
     def residuals(self, data: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Time since the last observation, error, variance and validity of estimates, then of forecasts."""

@@ -22,14 +22,7 @@ from kinestream.trainer.schedule import cosine_decay
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that determines a training run.
-
-    Attributes:
-        dynamics: sizes.
-        steps, batch, frames, learning_rate, weight_decay, warmup: optimisation.
-        ema: decay of the weight average that is saved.
-        seed: of weights, batches and noise.
-    """
+    """Everything that determines a training run."""
 
     dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
     steps: int = 3000
@@ -38,8 +31,8 @@ class TrainConfig:
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     warmup: int = 100
-    ema: float = 0.995
-    seed: int = 0
+    ema: float = 0.995  # decay of the weight average that is saved
+    seed: int = 0  # of weights, batches and noise
 
 
 @dataclass(frozen=True)

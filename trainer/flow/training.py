@@ -27,31 +27,20 @@ from kinestream.trainer.schedule import cosine_decay, step_generator
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that determines a training run.
-
-    Attributes:
-        flow: architecture.
-        noise_rad: standard deviation of the noise on each tangent coordinate.
-        step_rad: arc length between training poses.
-        swap: probability of each limb group to come from another pose.
-        spread: correlated noise, in standard deviations of the poses.
-        steps, batch, learning_rate, weight_decay, warmup: optimisation; batch is the sum over processes.
-        ema: decay of the weight average that is saved.
-        seed: of weights, batches and noise.
-    """
+    """Everything that determines a training run."""
 
     flow: FlowConfig = field(default_factory=FlowConfig)
-    noise_rad: float = 0.04
-    step_rad: float = 0.05
-    swap: float = 0.25
-    spread: float = 0.3
+    noise_rad: float = 0.04  # standard deviation of the noise on each tangent coordinate
+    step_rad: float = 0.05  # arc length between training poses
+    swap: float = 0.25  # probability of each limb group to come from another pose
+    spread: float = 0.3  # correlated noise, in standard deviations of the poses
     steps: int = 6000
-    batch: int = 512
+    batch: int = 512  # sum over processes
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     warmup: int = 100
-    ema: float = 0.998
-    seed: int = 0
+    ema: float = 0.998  # decay of the weight average that is saved
+    seed: int = 0  # of weights, batches and noise
 
 
 def draw_batch(poses: Tensor, factor: Tensor, config: TrainConfig, step: int) -> Tensor:

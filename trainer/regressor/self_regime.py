@@ -20,20 +20,12 @@ from kinestream.trainer.regressor.self_targets import SelfThresholds, joined, se
 
 @dataclass(frozen=True)
 class SelfRegime:
-    """What the regime needs.
+    """What the regime needs."""
 
-    Attributes:
-        source: views of people without labels, of ``frames`` frames each.
-        share: of the batch.
-        frames: per sequence, as the source gives them.
-        dynamics: for the temporal loss; None leaves it out.
-        thresholds: below which the averaged network's answers are no targets.
-    """
-
-    source: Source[Views]
-    share: float
-    frames: int
-    dynamics: LatentDynamics | None = None
+    source: Source[Views]  # people without labels, in runs of ``frames`` frames
+    share: float  # of the batch
+    frames: int  # per sequence, as the source gives them
+    dynamics: LatentDynamics | None = None  # for the temporal loss; None leaves it out
     thresholds: SelfThresholds = field(default_factory=SelfThresholds)
 
     def sequences(self, batch_size: int) -> int:

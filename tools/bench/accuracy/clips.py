@@ -50,17 +50,11 @@ _KEYS: Final = ("frame", "detected", "image", "box", "flip_err")
 
 @dataclass(frozen=True, eq=False)
 class ClipLabels:
-    """People that the off-line teacher found in a clip.
+    """People that the off-line teacher found in a clip, by frame; frames without anybody have none."""
 
-    Attributes:
-        points_px: frame -> (P, 12, 3) limb joints with visibility.
-        boxes: frame -> (P, 4); frames without anybody have none.
-        confirmed: frame -> (P,) whether the teacher agrees with itself on the mirrored picture.
-    """
-
-    points_px: dict[int, FloatArray]
-    boxes: dict[int, FloatArray]
-    confirmed: dict[int, Flags]
+    points_px: dict[int, FloatArray]  # (P, 12, 3) limb joints with visibility
+    boxes: dict[int, FloatArray]  # (P, 4)
+    confirmed: dict[int, Flags]  # (P,) whether the teacher agrees with itself on the mirrored picture
 
     @classmethod
     def load(cls, path: Path) -> "ClipLabels":

@@ -32,20 +32,13 @@ _PARTS = {"": slice(None), "_latent": slice(-6), "_root": slice(-6, -3), "_trans
 
 @dataclass(frozen=True)
 class Scene:
-    """One person before a static camera.
+    """One person before a static camera."""
 
-    Attributes:
-        times_s: (T,) frames.
-        truth: states at them; joints_m (T, 24, 3) in the camera frame.
-        observed: (T,) what was seen, None where the frame was missed.
-        view: the true states at any times.
-    """
-
-    times_s: npt.NDArray[np.float64]
-    truth: Trajectory
+    times_s: npt.NDArray[np.float64]  # (T,) frames
+    truth: Trajectory  # states at them; joints_m (T, 24, 3) in the camera frame
     joints_m: Floats
-    observed: list[PersonState | None]
-    view: Callable[[npt.NDArray[np.float64]], Trajectory]
+    observed: list[PersonState | None]  # (T,) what was seen, None where the frame was missed
+    view: Callable[[npt.NDArray[np.float64]], Trajectory]  # the true states at any times
 
     def thinned(self, every: int) -> "Scene":
         """Only each ``every``-th frame."""

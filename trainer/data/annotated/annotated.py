@@ -41,40 +41,24 @@ class AnnotationError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class PhotoBody:
-    """Body state of a person in the camera of the picture.
+    """Body state of a person in the camera of the picture."""
 
-    Attributes:
-        camera: (4,) fx, fy, cx, cy in px of the picture.
-        rotations: (22, 3, 3) root in the camera frame, then the 21 flow joints, local.
-        translation_m: (3,) pelvis in the camera frame.
-        betas: (10,) of the body with which training runs; zero for sets annotated with another one.
-    """
-
-    camera: FloatArray
-    rotations: FloatArray
-    translation_m: FloatArray
-    betas: FloatArray
+    camera: FloatArray  # (4,) fx, fy, cx, cy in px of the picture
+    rotations: FloatArray  # (22, 3, 3) root in the camera frame, then the 21 flow joints, local
+    translation_m: FloatArray  # (3,) pelvis in the camera frame
+    betas: FloatArray  # (10,) of the body with which training runs; zero for sets annotated with another one
 
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedPerson:
-    """One person in one picture.
+    """One person in one picture."""
 
-    Attributes:
-        path: of the picture, or of the video.
-        keypoints: (23, 3) px of the picture and weight; weight 0 where not labelled.
-        frame: of the video; None for a picture.
-        box_xyxy_px: (4,) of the person, where annotated.
-        part_map: makes the part map (H, W) of the picture, as in :class:`CropSample`.
-        body: where it is known.
-    """
-
-    path: Path
-    keypoints: Floats
-    frame: int | None = None
-    box_xyxy_px: FloatArray | None = None
-    part_map: Callable[[], Image] | None = None
-    body: PhotoBody | None = None
+    path: Path  # of the picture, or of the video
+    keypoints: Floats  # (23, 3) px of the picture and weight; weight 0 where not labelled
+    frame: int | None = None  # of the video; None for a picture
+    box_xyxy_px: FloatArray | None = None  # (4,) of the person, where annotated
+    part_map: Callable[[], Image] | None = None  # makes the (H, W) part map, see CropSample
+    body: PhotoBody | None = None  # where it is known
 
 
 class AnnotatedCrops:
@@ -124,21 +108,13 @@ def keypoint_array(points: dict[str, Sequence[float]]) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedVideo:
-    """One person before one camera.
+    """One person before one camera."""
 
-    Attributes:
-        video: of this camera.
-        columns: which of the N joints are keypoints of ours, by name.
-        joints_px: (T, N, 2).
-        joints_m: (T, N, 3) in the camera frame; None where there are no 3D positions.
-        intrinsics: (4,) fx, fy, cx, cy px, where known.
-    """
-
-    video: Path
-    columns: Mapping[str, int]
-    joints_px: FloatArray
-    joints_m: FloatArray | None
-    intrinsics: FloatArray | None = None
+    video: Path  # of this camera
+    columns: Mapping[str, int]  # which of the N joints are keypoints of ours, by name
+    joints_px: FloatArray  # (T, N, 2)
+    joints_m: FloatArray | None  # (T, N, 3) in the camera frame; None where there are no 3D positions
+    intrinsics: FloatArray | None = None  # (4,) fx, fy, cx, cy px, where known
 
     def people(self, *, stride: int = 25) -> list[AnnotatedPerson]:
         """Every ``stride``-th frame with its keypoints."""

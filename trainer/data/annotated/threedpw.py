@@ -38,25 +38,15 @@ _MIN_CONFIDENCE: Final = 0.3
 
 @dataclass(frozen=True, eq=False)
 class PosedSequence:
-    """T pictures with the SMPL pose of one person.
+    """T pictures with the SMPL pose of one person."""
 
-    Attributes:
-        name: of the sequence.
-        images: T paths.
-        intrinsics: (4,) fx, fy, cx, cy px.
-        rotations: (T, 22, 3, 3), root in the camera frame.
-        translation_m: (T, 3) pelvis in the camera frame.
-        betas: (10,) of the SMPL model of the person's gender.
-        valid: (T,) whether camera and pose are valid.
-    """
-
-    name: str
-    images: tuple[Path, ...]
-    intrinsics: FloatArray
-    rotations: FloatArray
-    translation_m: FloatArray
-    betas: FloatArray
-    valid: npt.NDArray[np.bool_]
+    name: str  # of the sequence
+    images: tuple[Path, ...]  # T paths
+    intrinsics: FloatArray  # (4,) fx, fy, cx, cy px
+    rotations: FloatArray  # (T, 22, 3, 3), root in the camera frame
+    translation_m: FloatArray  # (T, 3) pelvis in the camera frame
+    betas: FloatArray  # (10,) of the SMPL model of the person's gender
+    valid: npt.NDArray[np.bool_]  # (T,) whether camera and pose are valid
 
 
 @dataclass(frozen=True, eq=False)

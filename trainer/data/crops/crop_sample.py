@@ -32,19 +32,12 @@ _DEFAULT_FOCAL = 4.0
 
 @dataclass(frozen=True)
 class BodyLabel:
-    """Exact state of the body, in the camera that sees the crop.
+    """Exact state of the body, in the camera that sees the crop."""
 
-    Attributes:
-        intrinsics: (4,) fx, fy, cx, cy in crop coordinates (-1..1).
-        rotations: (22, 3, 3) root in the camera frame, then the 21 flow joints, local.
-        translation_m: (3,) pelvis in the camera frame.
-        betas: (10,).
-    """
-
-    intrinsics: Floats
-    rotations: Floats
-    translation_m: Floats
-    betas: Floats
+    intrinsics: Floats  # (4,) fx, fy, cx, cy in crop coordinates (-1..1)
+    rotations: Floats  # (22, 3, 3) root in the camera frame, then the 21 flow joints, local
+    translation_m: Floats  # (3,) pelvis in the camera frame
+    betas: Floats  # (10,)
 
 
 def body_in_crop(
@@ -74,23 +67,14 @@ def body_in_crop(
 
 @dataclass(frozen=True)
 class CropSample:
-    """A crop and its labels.
+    """A crop and its labels."""
 
-    Attributes:
-        image: (S, S, 3) uint8 RGB.
-        keypoints: (23, 3) crop coordinates (-1..1) and weight of the label, 0 where there is none.
-        known: (23,) whether it is known where the keypoint is, be it outside of the crop.
-        parts: (S/4, S/4) uint8: 0 background, part + 1, ``PART_PERSON`` or ``PART_UNKNOWN``.
-        presence: whether the crop is centred on a person.
-        body: exact state, for rendered people.
-    """
-
-    image: npt.NDArray[np.uint8]
-    keypoints: Floats
-    known: npt.NDArray[np.bool_]
-    parts: npt.NDArray[np.uint8]
-    presence: bool = True
-    body: BodyLabel | None = None
+    image: npt.NDArray[np.uint8]  # (S, S, 3) RGB
+    keypoints: Floats  # (23, 3) crop coordinates (-1..1) and weight of the label, 0 where there is none
+    known: npt.NDArray[np.bool_]  # (23,) whether it is known where it is, be it outside of the crop
+    parts: npt.NDArray[np.uint8]  # (S/4, S/4) 0 background, part + 1, PART_PERSON or PART_UNKNOWN
+    presence: bool = True  # whether the crop is centred on a person
+    body: BodyLabel | None = None  # exact state, for rendered people
 
 
 class Source(Protocol[S_co]):

@@ -36,19 +36,12 @@ _ARMS = tuple(i for i, n in enumerate(KEYPOINT_NAMES) if n.endswith(("shoulder",
 
 @dataclass(frozen=True)
 class CameraRange:
-    """How people stand before the camera.
+    """How people stand before the camera."""
 
-    Attributes:
-        depth_m: range of the distance (log-uniform).
-        pitch_std_rad: of the camera, around a slight downward tilt.
-        any_turn: share of samples with the root turned at random (lying, inverted, from above).
-        margin: side of the crop over the extent of the keypoints.
-    """
-
-    depth_m: tuple[float, float] = (1.2, 14.0)
-    pitch_std_rad: float = 0.35
-    any_turn: float = 0.25
-    margin: float = 1.3
+    depth_m: tuple[float, float] = (1.2, 14.0)  # range of the distance (log-uniform)
+    pitch_std_rad: float = 0.35  # of the camera, around a slight downward tilt
+    any_turn: float = 0.25  # share of samples with the root turned at random (lying, inverted, from above)
+    margin: float = 1.3  # side of the crop over the extent of the keypoints
 
 
 class LiftBatch(NamedTuple):

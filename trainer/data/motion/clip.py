@@ -30,24 +30,14 @@ ANKLE_HEIGHT_M = 0.08
 
 @dataclass(frozen=True)
 class MotionClip:
-    """One continuous motion of one person.
+    """One continuous motion of one person."""
 
-    Attributes:
-        name: source file, and `#first` frame when the clip is a part of it.
-        rotations: (T, 22, 3, 3); [:, 0] world from pelvis, the others relative to their parent joint.
-        root_translation_m: (T, 3) pelvis of the default body in the world (y up), floor at y = 0 where
-            the motion has a flat floor.
-        fps: frames per second.
-        split: "train" or "val".
-        source: data set, for instance "cmu".
-    """
-
-    name: str
-    rotations: FloatArray
-    root_translation_m: FloatArray
+    name: str  # source file, and `#first` frame when the clip is a part of it
+    rotations: FloatArray  # (T, 22, 3, 3); [:, 0] world from pelvis, the others relative to the parent
+    root_translation_m: FloatArray  # (T, 3) pelvis of the default body; y up, a flat floor at y = 0
     fps: float
-    split: str = "train"
-    source: str = ""
+    split: str = "train"  # "train" or "val"
+    source: str = ""  # data set, for instance "cmu"
 
     def __post_init__(self) -> None:
         frames = len(self.root_translation_m)

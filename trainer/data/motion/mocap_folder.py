@@ -33,17 +33,11 @@ REVERSED_SHARE = 0.5
 
 @dataclass
 class FolderReport:
-    """What became of the files of a folder.
-
-    Attributes:
-        clips: continuous clips, in the order of the files.
-        broken: files that could not be read, with the reason.
-        dropped: files or frame ranges left out on purpose, with the reason.
-    """
+    """What became of the files of a folder: clips in their order, and with the reason what is missing."""
 
     clips: list[MotionClip] = field(default_factory=list)
-    broken: list[tuple[Path, str]] = field(default_factory=list)
-    dropped: list[tuple[Path, str]] = field(default_factory=list)
+    broken: list[tuple[Path, str]] = field(default_factory=list)  # unreadable files
+    dropped: list[tuple[Path, str]] = field(default_factory=list)  # left out on purpose
 
 
 def load_folder(folder: Path, *, val: Iterable[str] = (), skip_broken: bool = False) -> FolderReport:

@@ -18,26 +18,16 @@ class SourceMotion:
 
     The world is y up. In the zero pose every joint's frame is parallel to the world's and the figure faces
     +z with its left side towards +x, whatever that pose looks like (T-pose or hanging arms).
-
-    Attributes:
-        name: where the motion comes from, for messages.
-        joint_names: S names, parents before children.
-        parents: S indices, -1 for the root.
-        offsets_m: (S, 3) from the parent joint to the joint in the zero pose; zero for the root.
-        end_offsets_m: from a leaf joint to its end site in the zero pose.
-        global_rotations: (T, S, 3, 3) world from joint frame.
-        root_translation_m: (T, 3) position of the root joint.
-        fps: frames per second, or NaN when the form does not say it.
     """
 
-    name: str
-    joint_names: tuple[str, ...]
-    parents: tuple[int, ...]
-    offsets_m: FloatArray
-    global_rotations: FloatArray
-    root_translation_m: FloatArray
-    fps: float
-    end_offsets_m: dict[str, FloatArray] = field(default_factory=dict)
+    name: str  # where the motion comes from, for messages
+    joint_names: tuple[str, ...]  # S names, parents before children
+    parents: tuple[int, ...]  # S indices, -1 for the root
+    offsets_m: FloatArray  # (S, 3) from the parent joint to the joint in the zero pose; zero for the root
+    global_rotations: FloatArray  # (T, S, 3, 3) world from joint frame
+    root_translation_m: FloatArray  # (T, 3) position of the root joint
+    fps: float  # NaN when the form does not say it
+    end_offsets_m: dict[str, FloatArray] = field(default_factory=dict)  # from a leaf joint to its end site
 
     def __len__(self) -> int:
         return len(self.root_translation_m)

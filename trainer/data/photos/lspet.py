@@ -31,17 +31,11 @@ LIMB_KEYPOINTS = tuple(KEYPOINT_NAMES.index(name) for name in LIMB_JOINTS)
 
 @dataclass(frozen=True)
 class LspetPhoto:
-    """One labelled photo.
+    """One labelled photo."""
 
-    Attributes:
-        path: of the picture.
-        joints_px: (12, 2) in the order of ``LIMB_JOINTS``.
-        labelled: (12,) bool.
-    """
-
-    path: Path
-    joints_px: Floats
-    labelled: npt.NDArray[np.bool_]
+    path: Path  # of the picture
+    joints_px: Floats  # (12, 2) in the order of ``LIMB_JOINTS``
+    labelled: npt.NDArray[np.bool_]  # (12,) bool
 
     @property
     def torso_px(self) -> float | None:

@@ -20,17 +20,11 @@ _COLUMNS: Final = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax", "IsGr
 
 @dataclass(frozen=True, eq=False)
 class BoxedPhoto:
-    """A picture with boxes of people.
-
-    Attributes:
-        path: of the picture.
-        boxes: (N, 4) left, top, right, bottom as shares of the picture's sides.
-        group: (N,) bool, boxes of several people that are not told apart: neither hit nor miss.
-    """
+    """A picture with boxes of people."""
 
     path: Path
-    boxes: FloatArray
-    group: npt.NDArray[np.bool_]
+    boxes: FloatArray  # (N, 4) left, top, right, bottom as shares of the picture's sides
+    group: npt.NDArray[np.bool_]  # (N,) several people that are not told apart: neither hit nor miss
 
 
 def load_open_images(boxes: Path, images: Path) -> list[BoxedPhoto]:

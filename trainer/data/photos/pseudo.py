@@ -35,17 +35,11 @@ _KEYS = ("files", "size", "detected", "image", "mask", "flip_err")
 
 @dataclass(frozen=True)
 class PseudoLabels:
-    """Labels of N photos, only of those with a person.
+    """Labels of N photos, only of those with a person."""
 
-    Attributes:
-        files: N file names.
-        keypoints: (N, 23, 3) pixels of the photo and weight 0..1.
-        masks: (N, 64, 64) bool silhouettes, stretched over the whole photo.
-    """
-
-    files: tuple[str, ...]
-    keypoints: Floats
-    masks: npt.NDArray[np.bool_]
+    files: tuple[str, ...]  # N file names
+    keypoints: Floats  # (N, 23, 3) pixels of the photo and weight 0..1
+    masks: npt.NDArray[np.bool_]  # (N, 64, 64) bool silhouettes, stretched over the whole photo
 
     @classmethod
     def load(cls, path: Path, *, max_flip_error: float = MAX_FLIP_ERROR) -> "PseudoLabels":

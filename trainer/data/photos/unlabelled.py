@@ -41,21 +41,13 @@ _MAX_GAP_S: Final = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """T frames of one person, seen twice.
+    """T frames of one person, seen twice."""
 
-    Attributes:
-        clean: (T, S, S, 3) uint8 RGB.
-        augmented: (T, S, S, 3).
-        from_clean: (2, 3) crop coordinates (-1..1) of the clean view -> those of the augmented one.
-        mirrored: whether the augmented view is a mirror image.
-        times_s: (T,) of the frames.
-    """
-
-    clean: Image
-    augmented: Image
-    from_clean: Floats
-    mirrored: bool
-    times_s: FloatArray
+    clean: Image  # (T, S, S, 3) uint8 RGB
+    augmented: Image  # (T, S, S, 3)
+    from_clean: Floats  # (2, 3) crop coordinates (-1..1) of the clean view -> those of the augmented one
+    mirrored: bool  # whether the augmented view is a mirror image
+    times_s: FloatArray  # (T,) of the frames
 
 
 class ViewBatch(NamedTuple):
