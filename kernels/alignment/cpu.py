@@ -41,19 +41,9 @@ class _AlignmentTerms(torch.autograd.Function):
             loops.project(_array(vertices), _camera(vertices, map_camera), problem.near_m, order, points)
             row_start, runs = loops.runs_of_parts(labels, parts)
             loops.alignment_terms(
-                points,
-                order,
-                part_start,
-                _array(problem.visibility),
-                labels,
-                _array(problem.confidence),
-                row_start,
-                runs,
-                _array(problem.sigma_px),
-                problem.robustifier == "huber",
-                terms,
-                slopes,
-            )
+                points, order, part_start, _array(problem.visibility), labels, _array(problem.confidence),
+                row_start, runs, _array(problem.sigma_px), problem.robustifier == "huber", terms, slopes,
+            )  # fmt: skip
         ctx.save_for_backward(vertices, map_camera, problem.part_ids, torch.from_numpy(slopes))
         ctx.near_m = problem.near_m
         return torch.from_numpy(terms)
@@ -66,15 +56,9 @@ class _AlignmentTerms(torch.autograd.Function):
         grad_camera = np.zeros((len(vertices), 2, 3), grad_vertices.dtype)
         with _threads_of_torch():
             loops.backward(
-                _array(grad_terms),
-                _array(vertices),
-                _camera(vertices, map_camera),
-                ctx.near_m,
-                _array(part_ids),
-                _array(slopes),
-                grad_vertices,
-                grad_camera,
-            )
+                _array(grad_terms), _array(vertices), _camera(vertices, map_camera), ctx.near_m,
+                _array(part_ids), _array(slopes), grad_vertices, grad_camera,
+            )  # fmt: skip
         grad_map_camera = None if map_camera is None else torch.from_numpy(grad_camera)
         return torch.from_numpy(grad_vertices), grad_map_camera, None
 

@@ -218,19 +218,9 @@ def alignment_terms(
         silhouette = row_start[b, parts]
         if weight > 0.0 and silhouette[-1] > silhouette[0]:
             terms[b, parts + part], background[b, part, 0] = _vertices_to_pixels(
-                own_points,
-                ids,
-                weight,
-                visibility[b],
-                part + 1,
-                labels[b],
-                rows,
-                silhouette,
-                runs[b],
-                sigma[b],
-                huber,
-                slopes[b],
-            )
+                own_points, ids, weight, visibility[b], part + 1, labels[b], rows, silhouette, runs[b],
+                sigma[b], huber, slopes[b],
+            )  # fmt: skip
     for b in prange(batch):
         weight = background[b, :, 1].sum()
         terms[b, 2 * parts] = background[b, :, 0].sum() / weight if weight > 0.0 else 0.0
@@ -318,11 +308,8 @@ def backward(grad_terms, vertices, camera, near, part_ids, slopes, grad_vertices
     for b in prange(batch):
         for v in range(count):
             part = part_ids[v]
-            to_vertex, to_pixel, outside = (
-                grad_terms[b, part],
-                grad_terms[b, parts + part],
-                grad_terms[b, 2 * parts],
-            )
+            to_vertex, to_pixel = grad_terms[b, part], grad_terms[b, parts + part]
+            outside = grad_terms[b, 2 * parts]
             s = slopes[b, v]
             gu = to_vertex * s[0, 0] + to_pixel * s[1, 0] + outside * s[2, 0]
             gv = to_vertex * s[0, 1] + to_pixel * s[1, 1] + outside * s[2, 1]

@@ -169,14 +169,9 @@ _pattern_weight = compiled(pattern_weight)
 
 @compiled
 def _rasterise(
-    mesh: MeshArrays,
-    k: AnyArray,
-    near: float,
-    first: int,
-    screen: AnyArray,
-    depth: AnyArray,
+    mesh: MeshArrays, k: AnyArray, near: float, first: int, screen: AnyArray, depth: AnyArray,
     triangle: AnyArray,
-) -> tuple[int, int, int, int]:
+) -> tuple[int, int, int, int]:  # fmt: skip
     """Depth test of all triangles; returns the window x0, x1, y0, y1 that was touched.
 
     `screen` (V, 2) is scratch for the projected vertices.
@@ -306,13 +301,9 @@ def _shade(
 
 @compiled
 def _resolve(
-    colour: AnyArray,
-    triangle: AnyArray,
-    step: int,
-    table: AnyArray,
-    window: tuple[int, int, int, int],
+    colour: AnyArray, triangle: AnyArray, step: int, table: AnyArray, window: tuple[int, int, int, int],
     image: AnyArray,
-) -> None:
+) -> None:  # fmt: skip
     """Mix what was drawn into the picture, which holds the background."""
     for y in range(window[2], window[3] + 1):
         for x in range(window[0], window[1] + 1):

@@ -123,18 +123,9 @@ class CompiledKinematics:
         joints = np.empty((NUM_JOINTS, 3))
         keypoints = np.empty((NUM_KEYPOINTS, 3))
         _pose(
-            local,
-            offset,
-            self._rest_joints,
-            self._rest_pairs,
-            self._pairs,
-            self._pair_mass,
-            self._starts,
-            self._features,
-            self._correctives,
-            joints,
-            keypoints,
-        )
+            local, offset, self._rest_joints, self._rest_pairs, self._pairs, self._pair_mass,
+            self._starts, self._features, self._correctives, joints, keypoints,
+        )  # fmt: skip
         return joints, keypoints
 
 
@@ -160,18 +151,10 @@ def _sparse_correctives(
 
 @compiled()
 def _pose(
-    local: Float64Array,
-    offset: Float64Array,
-    rest_joints: Float64Array,
-    rest_pairs: Float64Array,
-    pairs: Int64Array,
-    pair_mass: Float64Array,
-    starts: Int64Array,
-    features: Int64Array,
-    correctives: Float64Array,
-    joints: Float64Array,
-    keypoints: Float64Array,
-) -> None:
+    local: Float64Array, offset: Float64Array, rest_joints: Float64Array, rest_pairs: Float64Array,
+    pairs: Int64Array, pair_mass: Float64Array, starts: Int64Array, features: Int64Array,
+    correctives: Float64Array, joints: Float64Array, keypoints: Float64Array,
+) -> None:  # fmt: skip
     """Fill ``joints`` and ``keypoints``; one pass down the tree, then one over the pairs."""
     turns = np.empty((NUM_JOINTS, 3, 3))
     for j in range(NUM_JOINTS):

@@ -232,6 +232,11 @@ class BodyModel(nn.Module):
         with _full_precision(betas):
             return self._chain(betas, rotations)[0] + offset
 
+    def extra_repr(self) -> str:
+        """Describe the size of the body in one line."""
+        correctives = "with" if self._surface.has_correctives else "without"
+        return f"{self.num_vertices} vertices, {self.num_betas} betas, {correctives} pose correctives"
+
     def _inputs(
         self, betas: Tensor, rotations: Tensor, translation_m: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:

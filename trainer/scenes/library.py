@@ -158,16 +158,25 @@ def _body_surface(arrays: Mapping[str, _Array]) -> Surface:
     faces, uv_faces = arrays["body.f"].astype(np.int32), arrays["body.uv_faces"].astype(np.int32)
     eyes = np.unpackbits(arrays["body.eye_vertex"])[: len(weights)].astype(bool)
     keep = ~eyes[faces].all(1)  # separate eyeballs replace the built-in ones
+    part = arrays["body.part_labels"]
+    return _surface(arrays, "body", index, strongest, part, faces[keep], uv_faces[keep])
+
+
+def _surface(
+    arrays: Mapping[str, _Array], name: str, joints: _Array, weights: _Array, part: _Array,
+    faces: _Array, uv_faces: _Array,
+) -> Surface:  # fmt: skip
+    template = np.ascontiguousarray(arrays[f"{name}.v_template"], np.float32)
     return Surface(
-        np.ascontiguousarray(arrays["body.v_template"], np.float32),
-        np.ascontiguousarray(arrays["body.shapedirs"].astype(np.float32).reshape(3 * len(weights), -1)),
-        index,
-        strongest / strongest.sum(1, keepdims=True),
-        arrays["body.part_labels"].astype(np.uint8),
-        faces[keep],
-        arrays["body.uv"].astype(np.float32) / 65535,
-        uv_faces[keep],
-        _coarse(arrays["body.v_template"], faces[keep]),
+        template,
+        np.ascontiguousarray(arrays[f"{name}.shapedirs"].astype(np.float32).reshape(3 * len(template), -1)),
+        joints.astype(np.uint8),
+        weights / weights.sum(1, keepdims=True),
+        part.astype(np.uint8),
+        faces.astype(np.int32),
+        arrays[f"{name}.uv"].astype(np.float32) / 65535,
+        uv_faces.astype(np.int32),
+        _coarse(template, faces.astype(np.int32)),
     )
 
 
@@ -177,7 +186,6 @@ def _item(arrays: Mapping[str, _Array], record: Mapping[str, Any], body_vertices
     def array(key: str) -> _Array:
         return arrays[f"{name}.{key}"]
 
-    template = np.ascontiguousarray(array("v_template"), np.float32)
     weight = array("joint_weight").astype(np.float32)
     hides = np.zeros(body_vertices, bool)
     if f"{name}.hide" in arrays:
@@ -187,17 +195,7 @@ def _item(arrays: Mapping[str, _Array], record: Mapping[str, Any], body_vertices
         str(record["kind"]),
         str(record["gender"]),
         tuple(record["textures"]),
-        Surface(
-            template,
-            np.ascontiguousarray(array("shapedirs").astype(np.float32).reshape(3 * len(template), -1)),
-            array("joint_index").astype(np.uint8),
-            weight / weight.sum(1, keepdims=True),
-            array("part").astype(np.uint8),
-            array("f").astype(np.int32),
-            array("uv").astype(np.float32) / 65535,
-            array("uv_f").astype(np.int32),
-            _coarse(template, array("f").astype(np.int32)),
-        ),
+        _surface(arrays, name, array("joint_index"), weight, array("part"), array("f"), array("uv_f")),
         array("bind_index").astype(np.int32),
         array("bind_weight").astype(np.float32) * bool(record["follows_correctives"]),
         hides,

@@ -57,6 +57,9 @@ class ShadowMap:
         return out
 
 
+_NO_SHADOW: Final = ShadowMap(*np.zeros((2, 1, 1), np.float32), np.eye(3), np.zeros(3), np.eye(3))
+
+
 def floor_shadow(
     shadow: ShadowMap | None,
     K: _Array,
@@ -80,19 +83,12 @@ def floor_shadow(
     camera = np.array(
         [K[0][0] / step, K[1][1] / step, (K[0][2] + 0.5) / step - 0.5, (K[1][2] + 0.5) / step - 0.5]
     )
-    empty = np.zeros((1, 1), np.float32)
+    seen = shadow or _NO_SHADOW
     _floor(
-        small,
-        camera,
-        np.asarray(up, np.float64),
-        float(np.dot(up, floor_point_m)),
-        np.ascontiguousarray(contacts_m, np.float64),
-        float(lamp_share) if shadow is not None else 0.0,
-        shadow.coverage if shadow is not None else empty,
-        shadow.rotation if shadow is not None else np.eye(3),
-        shadow.translation_m if shadow is not None else np.zeros(3),
-        shadow.K if shadow is not None else np.eye(3),
-    )
+        small, camera, np.asarray(up, np.float64), float(np.dot(up, floor_point_m)),
+        np.ascontiguousarray(contacts_m, np.float64), float(lamp_share) if shadow is not None else 0.0,
+        seen.coverage, seen.rotation, seen.translation_m, seen.K,
+    )  # fmt: skip
     full = cv2.resize(small, (small.shape[1] * step, small.shape[0] * step), interpolation=cv2.INTER_LINEAR)
     return np.asarray(full[:height, :width], np.float32)
 

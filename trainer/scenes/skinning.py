@@ -29,26 +29,14 @@ def joint_chain(
 
 
 def add_correctives(
-    points: npt.NDArray[np.float32],
-    correctives: Correctives,
-    rotations: _Array,
-    body_vertices: int,
-    bind_index: _Array,
-    bind_weight: _Array,
-) -> None:
+    points: npt.NDArray[np.float32], correctives: Correctives, rotations: _Array, body_vertices: int,
+    bind_index: _Array, bind_weight: _Array,
+) -> None:  # fmt: skip
     """Add the pose correctives to rest points (V, 3) in place: the body first, then what is bound to it."""
     offset = np.zeros((body_vertices, 3), np.float32)
     feature = (np.asarray(rotations)[1:] - np.eye(3)).reshape(-1, 9).astype(np.float32)
-    _correct(
-        points,
-        correctives.vertex,
-        correctives.joint,
-        correctives.offset,
-        feature,
-        offset,
-        bind_index,
-        bind_weight,
-    )
+    vertex, joint, pairs = correctives.vertex, correctives.joint, correctives.offset
+    _correct(points, vertex, joint, pairs, feature, offset, bind_index, bind_weight)
 
 
 def skin(points: _Array, joint_index: _Array, joint_weight: _Array, world: _Array, shift: _Array) -> _Array:
