@@ -57,8 +57,6 @@ def test_the_right_jacobian_of_exp() -> None:
 def test_other_flows_are_refused() -> None:
     with pytest.raises(TypeError, match="light"):
         FlowMap(PoseFlow(FlowConfig("light", depth=2)))
-    with pytest.raises(TypeError, match="tangent"):
-        FlowMap(PoseFlow(FlowConfig(coordinates="sixd", depth=1, hidden=8)))
 
 
 def test_wrong_shapes_are_told(flow_map: FlowMap) -> None:

@@ -21,7 +21,7 @@ def log_exp_jacobian(tangent: Tensor) -> Tensor:
 
     The factor of one joint is 2 (1 - cos a) / a^2 with a the rotation angle.
     """
-    angle_sq = tangent.reshape(*tangent.shape[:-1], -1, 3).square().sum(-1)
+    angle_sq = tangent.reshape(*tangent.shape[:-1], tangent.shape[-1] // 3, 3).square().sum(-1)
     small = angle_sq < _SMALL_ANGLE
     safe = torch.where(small, torch.ones_like(angle_sq), angle_sq)
     # sin^2(a / 2) is positive but at full turns, where the density of a single branch vanishes anyway
@@ -54,6 +54,6 @@ class TangentCoordinates(nn.Module):
     def decode(self, coordinates: Tensor) -> Tensor:
         """Coordinates (B, 63) to rotations (B, 21, 3, 3)."""
         with torch.autocast(coordinates.device.type, enabled=False):
-            vectors = coordinates.reshape(*coordinates.shape[:-1], -1, 3)
+            vectors = coordinates.reshape(*coordinates.shape[:-1], NUM_FLOW_JOINTS, 3)
             turned: Tensor = self.mean_rotations @ matrix_from_axis_angle(vectors)
         return turned

@@ -22,7 +22,6 @@ from torch import nn
 
 from kinestream.geometry.compiled_rotation import quat_from_matrix
 from kinestream.kernels.array_types import Float32Array, Float64Array
-from kinestream.latent.coordinates import TangentCoordinates
 from kinestream.latent.couplings import AffineCoupling, InvertibleLinear
 from kinestream.latent.decode import FlowDecoder, _array
 from kinestream.latent.flow import PoseFlow
@@ -66,7 +65,6 @@ class FlowMap(FlowDecoder):
 
     def __init__(self, flow: PoseFlow) -> None:
         super().__init__(flow)
-        assert isinstance(flow.coordinates, TangentCoordinates)
         self._means = self._mean_rotations.astype(np.float64)
         self._layers_of = _layers(flow)
         hidden, kept = self._layers_of.first.shape[1:]
