@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -30,6 +31,10 @@ _NOMINAL_FPS = Fraction(25)
 _SEEK_MARGINS_S = (0.0, 2.0, 20.0, float("inf"))
 _NO_TIMESTAMPS = 0x80
 """FFmpeg's AVFMT_NOTIMESTAMPS: times of such a container are invented."""
+_HELD_PACKETS = {"mpegts": 2, "h264": 1, "hevc": 1, "m4v": 1, "mjpeg": 1}
+"""A picture of such a live container is known to be whole only once so many more have begun to arrive."""
+_HELD_IN_RTP = ("h264", "hevc", "mpeg4", "mpeg2video")
+"""By one packet: FFmpeg looks for the beginning of the next picture, not for RTP's mark of the end."""
 _NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
@@ -238,6 +243,8 @@ class AvDecoder(Decoder):
 
     def _decode(self, container: av.container.InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
         """All frames that decode; whatever does not is counted."""
+        held = _held_packets(container, stream) if self._live else 0
+        begun_ns: deque[int] = deque(maxlen=held + 1)
         packets = container.demux(stream)
         while True:
             try:
@@ -251,14 +258,16 @@ class AvDecoder(Decoder):
                 packet = None
             if packet is None:
                 break
-            self._arrival_ns = time.monotonic_ns()
+            begun_ns.append(time.monotonic_ns())
+            self._arrival_ns = begun_ns[0]
             try:
                 frames = stream.decode(packet)
             except (av.error.FFmpegError, ValueError) as error:
                 log.debug("%s: packet left out: %s", self.name, error)
                 self.corrupt += 1
                 continue
-            yield from frames
+            if len(begun_ns) > held:  # of the first few it is not known when they arrived
+                yield from frames
         try:
             yield from stream.decode(None)
         except (av.error.FFmpegError, ValueError) as error:
@@ -279,6 +288,14 @@ class AvDecoder(Decoder):
             stamp = self._last_ns + (1 if self._live else self._period_ns)
         self._last_ns = stamp if stamp is not None else 0
         return self._last_ns
+
+
+def _held_packets(container: av.container.InputContainer, stream: VideoStream) -> int:
+    """How many packets later than it arrived a picture is handed out."""
+    kind = container.format.name
+    if kind in ("rtsp", "rtp", "sdp"):
+        return int(stream.codec_context.name in _HELD_IN_RTP)
+    return _HELD_PACKETS.get(kind, 0)
 
 
 def _prominence(stream: VideoStream) -> tuple[bool, int]:
