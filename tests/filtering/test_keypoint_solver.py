@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from kinestream.body.arrays import load_body_arrays
-from kinestream.body.kinematics import CompiledKinematics
 from kinestream.body.model import DEFAULT_BODY_PATH, BodyModel
 from kinestream.filtering import keypoint_solver as solver
-from kinestream.filtering.keypoint_kinematics import BodyArrays, body_arrays, camera_array
+from kinestream.filtering.keypoint_kinematics import KeypointKinematics, camera_array
 from kinestream.geometry.camera import Camera
 from kinestream.geometry.rotation import matrix_from_axis_angle
 from kinestream.latent.flow import PoseFlow
@@ -31,12 +30,12 @@ def flow_map() -> FlowMap:
     return FlowMap(PoseFlow.load())
 
 
-def body_of(*, correctives: bool) -> tuple[BodyModel, BodyArrays]:
+def body_of(*, correctives: bool) -> tuple[BodyModel, solver.Solver]:
     arrays = load_body_arrays(DEFAULT_BODY_PATH)
     if not correctives:
         arrays = dataclasses.replace(arrays, posedirs=None)
     model = BodyModel(arrays, dtype=torch.float64)
-    return model, body_arrays(CompiledKinematics.from_model(model))
+    return model, solver.Solver(KeypointKinematics.with_offsets(model))
 
 
 def problem(flow_map: FlowMap, camera: Camera, *, seed: int = 0) -> tuple[solver.Prior, solver.Evidence]:
@@ -72,39 +71,34 @@ def twin_energy(
 
 @pytest.mark.parametrize("camera", CAMERAS, ids=["ideal", "plumb_bob", "rational"])
 def test_the_energy_is_that_of_the_twin(flow_map: FlowMap, camera: Camera) -> None:
-    body, arrays = body_of(correctives=True)
+    body, work = body_of(correctives=True)
     prior, evidence = problem(flow_map, camera)
-    work = solver.workspace(arrays)
     for state in (np.zeros(solver.STATE), 0.2 * np.random.default_rng(2).normal(size=solver.STATE)):
         expected = twin_energy(body, prior, evidence, camera, torch.from_numpy(state))
-        found = solver.evaluate(arrays, prior, evidence, work, state)
+        found = work.evaluate(prior, evidence, state)
         assert found == pytest.approx(float(expected), rel=1e-6)
 
 
 @pytest.mark.parametrize("camera", CAMERAS, ids=["ideal", "plumb_bob", "rational"])
 def test_the_jacobian_gives_the_gradient_of_the_twin(flow_map: FlowMap, camera: Camera) -> None:
-    body, arrays = body_of(correctives=False)
+    body, work = body_of(correctives=False)
     prior, evidence = problem(flow_map, camera)
-    work = solver.workspace(arrays)
     state = torch.from_numpy(0.2 * np.random.default_rng(3).normal(size=solver.STATE)).requires_grad_()
     (expected,) = torch.autograd.grad(twin_energy(body, prior, evidence, camera, state), [state])
-    solver.evaluate(arrays, prior, evidence, work, state.detach().numpy())
-    rows = solver.linearise(arrays, prior, evidence, work)
-    found = work.jacobian[:rows].T @ work.residual[:rows] + state.detach().numpy() / prior.variance
+    work.evaluate(prior, evidence, state.detach().numpy())
+    residual, jacobian = work.linearise(prior)
+    found = jacobian.T @ residual + state.detach().numpy() / prior.variance
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-6 * float(expected.abs().max()))
 
 
 def test_a_few_iterations_find_what_adam_finds(flow_map: FlowMap) -> None:
-    body, arrays = body_of(correctives=True)
+    body, work = body_of(correctives=True)
     camera = CAMERAS[0]
     prior, evidence = problem(flow_map, camera)
     # keypoints of another body of the prior, some of them far off
     rng = np.random.default_rng(4)
-    work = solver.workspace(arrays)
-    solver.evaluate(
-        arrays, prior, evidence, work, 0.5 * rng.normal(size=solver.STATE) * np.sqrt(prior.variance)
-    )
-    pixels = camera.project(work.posed.keypoints) + rng.normal(size=(23, 2))
+    work.evaluate(prior, evidence, 0.5 * rng.normal(size=solver.STATE) * np.sqrt(prior.variance))
+    pixels = camera.project(work.place + work.body.keypoints_m) + rng.normal(size=(23, 2))
     pixels[9] += 150.0
     evidence = evidence._replace(pixels=pixels, inverse_std=np.full(23, 0.3))
     state = torch.zeros(solver.STATE, dtype=torch.float64, requires_grad=True)
@@ -114,19 +108,17 @@ def test_a_few_iterations_find_what_adam_finds(flow_map: FlowMap) -> None:
         energy = twin_energy(body, prior, evidence, camera, state)
         energy.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    before = solver.evaluate(arrays, prior, evidence, work, np.zeros(solver.STATE))
-    found = solver.solve(arrays, prior, evidence, work, 6)
+    before = work.evaluate(prior, evidence, np.zeros(solver.STATE))
+    found = work.solve(prior, evidence, 6)
     assert found <= float(energy) + 0.01 * (before - float(energy))
 
 
 def test_the_posterior_is_that_of_the_normal_equations(flow_map: FlowMap) -> None:
-    _, arrays = body_of(correctives=True)
+    _, work = body_of(correctives=True)
     prior, evidence = problem(flow_map, CAMERAS[1])
-    work = solver.workspace(arrays)
-    solver.solve(arrays, prior, evidence, work, 3)
-    rows = solver.linearise(arrays, prior, evidence, work)
-    jacobian = work.jacobian[:rows].copy()
-    variance = np.empty(solver.STATE)
-    solver.posterior_variance(prior, work, rows, variance)
+    work.evaluate(prior, evidence, np.zeros(solver.STATE))
+    work.solve(prior, evidence, 3)
+    jacobian = work.linearise(prior)[1].copy()
+    variance = prior.variance - np.square(work.explained(prior, 1.0)).sum(0)
     expected = np.linalg.inv(jacobian.T @ jacobian + np.diag(1 / prior.variance)).diagonal()
     np.testing.assert_allclose(variance, expected, rtol=1e-8)

@@ -65,6 +65,10 @@ class CompiledKinematics:
         self._pairs = np.stack([keypoint, joint], axis=1)
         self._pair_mass = share.sum(axis=1)
         self._starts, self._features, self._correctives = _sparse_correctives(share, posedirs)
+        self._turns = np.zeros((NUM_JOINTS, 3, 3))
+        self._joints = np.zeros((NUM_JOINTS, 3))
+        self._points = np.zeros((len(self._pairs), 3))
+        self._keypoints = np.zeros((NUM_KEYPOINTS, 3))
         self._betas: Float64Array = np.full(joint_shapedirs.shape[2], np.nan)
         self.set_shape(np.zeros_like(self._betas))
         self.pose(np.tile(np.eye(3), (NUM_JOINTS, 1, 1)), np.zeros(3))
@@ -120,13 +124,15 @@ class CompiledKinematics:
                 f"found rotations {local.shape} and translation_m {offset.shape}, "
                 f"expected ({NUM_JOINTS}, 3, 3) and (3,)"
             )
-        joints = np.empty((NUM_JOINTS, 3))
-        keypoints = np.empty((NUM_KEYPOINTS, 3))
+        self._pose(local)
+        return self._joints + offset, self._keypoints + offset
+
+    def _pose(self, local: Float64Array) -> None:
+        """Fill the turns of the joints, and what depends on them relative to the pelvis."""
         _pose(
-            local, offset, self._rest_joints, self._rest_pairs, self._pairs, self._pair_mass,
-            self._starts, self._features, self._correctives, joints, keypoints,
+            local, self._rest_joints, self._rest_pairs, self._pairs, self._pair_mass, self._starts,
+            self._features, self._correctives, self._turns, self._joints, self._points, self._keypoints,
         )  # fmt: skip
-        return joints, keypoints
 
 
 def _numpy(tensor: Tensor) -> Float64Array:
@@ -151,12 +157,14 @@ def _sparse_correctives(
 
 @compiled()
 def _pose(
-    local: Float64Array, offset: Float64Array, rest_joints: Float64Array, rest_pairs: Float64Array,
-    pairs: Int64Array, pair_mass: Float64Array, starts: Int64Array, features: Int64Array,
-    correctives: Float64Array, joints: Float64Array, keypoints: Float64Array,
+    local: Float64Array, rest_joints: Float64Array, rest_pairs: Float64Array, pairs: Int64Array,
+    pair_mass: Float64Array, starts: Int64Array, features: Int64Array, correctives: Float64Array,
+    turns: Float64Array, joints: Float64Array, points: Float64Array, keypoints: Float64Array,
 ) -> None:  # fmt: skip
-    """Fill ``joints`` and ``keypoints``; one pass down the tree, then one over the pairs."""
-    turns = np.empty((NUM_JOINTS, 3, 3))
+    """Fill ``turns`` (24, 3, 3), and ``joints``, ``points`` (of the pairs), ``keypoints`` from the pelvis.
+
+    One pass down the tree, then one over the pairs. Element by element: that compiles fastest.
+    """
     for j in range(NUM_JOINTS):
         parent = _PARENTS[j]
         for r in range(3):
@@ -174,10 +182,15 @@ def _pose(
                     + turns[parent, r, 1] * local[j, 1, c]
                     + turns[parent, r, 2] * local[j, 2, c]
                 )
-    keypoints[:] = offset
+    for k in range(NUM_KEYPOINTS):
+        for r in range(3):
+            keypoints[k, r] = 0.0
     for i in range(pairs.shape[0]):
-        k, j = pairs[i]
-        x, y, z = rest_pairs[i]
+        k, j, mass = pairs[i, 0], pairs[i, 1], pair_mass[i]
+        # Relative to the joint, so that the map of the joint is a turn and the joint's own position.
+        x = rest_pairs[i, 0] - mass * rest_joints[j, 0]
+        y = rest_pairs[i, 1] - mass * rest_joints[j, 1]
+        z = rest_pairs[i, 2] - mass * rest_joints[j, 2]
         for n in range(starts[i], starts[i + 1]):
             entry = features[n]
             row, column = (entry % 9) // 3, entry % 3
@@ -185,12 +198,7 @@ def _pose(
             x += value * correctives[n, 0]
             y += value * correctives[n, 1]
             z += value * correctives[n, 2]
-        # Relative to the joint, so that the map of the joint is a turn and the joint's own position.
-        x -= pair_mass[i] * rest_joints[j, 0]
-        y -= pair_mass[i] * rest_joints[j, 1]
-        z -= pair_mass[i] * rest_joints[j, 2]
         for r in range(3):
-            keypoints[k, r] += (
-                turns[j, r, 0] * x + turns[j, r, 1] * y + turns[j, r, 2] * z + pair_mass[i] * joints[j, r]
-            )
-    joints += offset
+            point = turns[j, r, 0] * x + turns[j, r, 1] * y + turns[j, r, 2] * z + mass * joints[j, r]
+            points[i, r] = point
+            keypoints[k, r] += point

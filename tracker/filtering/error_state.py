@@ -55,7 +55,7 @@ def is_finite(state: PersonState) -> bool:
         state.z, state.z_std, state.root_quat_wxyz, state.translation_m, state.translation_std_m,
         state.betas, state.betas_std,
     )  # fmt: skip
-    finite = all(bool(np.isfinite(part).all()) for part in parts) and math.isfinite(state.root_std_rad)
+    finite = bool(np.isfinite(np.concatenate(parts)).all()) and math.isfinite(state.root_std_rad)
     return finite and float(np.abs(state.root_quat_wxyz).max()) > 1e-6
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from kinestream.filtering.base import KeypointEvidence, PersonState, PoseFilter
 from kinestream.filtering.error_state import difference, mean_of, move
-from kinestream.filtering.keypoint_update import KeypointUpdate
+from kinestream.filtering.keypoint_update import KeypointUpdate, Tangents
 from kinestream.kernels.array_types import Float32Array
 
 GENTLE = 0.25
@@ -38,6 +38,7 @@ class KeypointFilter(PoseFilter):
         self.motion = motion
         self._update = update
         self._correction: Float32Array | None = None
+        self._tangents: tuple[Tangents | None, Tangents | None] = (None, None)  # of the two updates
         self._t_ns = 0
 
     def reset(self) -> None:
@@ -52,7 +53,7 @@ class KeypointFilter(PoseFilter):
 
     def observe(self, t_ns: int, observed: PersonState, evidence: KeypointEvidence) -> PersonState:
         """Take in what was seen at ``t_ns`` with its keypoints."""
-        seen = self._update(observed, evidence)
+        seen = self._update(observed, evidence, tangents=self._tangents[0])
         estimate = self.motion.update(t_ns, seen.state)
         self._correction, self._t_ns = None, t_ns
         if seen.tangents is None or np.array_equal(estimate.z, seen.state.z):
@@ -62,8 +63,10 @@ class KeypointFilter(PoseFilter):
             evidence,
             prior_scale=GENTLE,
             shape_scale=SHAPE_HELD,
-            tangents=seen.tangents,
+            tangents=self._tangents[1],
+            deviations=False,
         )
+        self._tangents = seen.tangents, corrected.tangents
         self._correction = difference(mean_of(corrected.state), mean_of(estimate))
         return self.predict(t_ns)
 

@@ -11,6 +11,7 @@ of photos put them is not where the body has them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -52,7 +53,11 @@ class KeypointNoise:
         """Deviation (23,) in pixels, per axis, of keypoints with these confidences (23,)."""
         missing = 1.0 - np.clip(np.asarray(confidence, np.float64), 0.0, 1.0)
         own = self.std * np.exp(self.slope * missing)
-        return np.asarray(box_side_px * np.sqrt(own * own + np.square(self.floors)))
+        return np.asarray(box_side_px * np.sqrt(own * own + self._squared_floors))
+
+    @cached_property
+    def _squared_floors(self) -> Float64Array:
+        return np.square(self.floors)
 
 
 def keypoint_offsets_m() -> Float64Array:

@@ -1,15 +1,19 @@
-"""Left and right taken for each other: arms and legs, tested as hypotheses before the update; compiled."""
+"""Left and right taken for each other: arms and legs, tested as hypotheses before the update."""
 
 import numpy as np
-from numba import njit
 
 from kinestream.body.skeleton import KEYPOINT_NAMES
-from kinestream.kernels.array_types import Float64Array, Int64Array
+from kinestream.kernels.array_types import Float64Array
 from kinestream.latent.robust import cauchy
 
 _LIMBS = (("elbow", "wrist"), ("knee", "ankle", "big_toe", "small_toe", "heel"))
-LEFT = tuple(np.array([KEYPOINT_NAMES.index(f"left_{name}") for name in limb], np.int64) for limb in _LIMBS)
-RIGHT = tuple(np.array([KEYPOINT_NAMES.index(f"right_{name}") for name in limb], np.int64) for limb in _LIMBS)
+LEFT, RIGHT = (
+    np.array([KEYPOINT_NAMES.index(f"{side}_{name}") for limb in _LIMBS for name in limb])
+    for side in ("left", "right")
+)
+_ARM = len(_LIMBS[0])
+_SEEN = np.concatenate([LEFT, RIGHT, LEFT, RIGHT])
+_PREDICTED = np.concatenate([LEFT, RIGHT, RIGHT, LEFT])
 
 SPREAD = 0.05
 """Deviation of the predicted keypoints in the picture, as a share of the box's longer side."""
@@ -18,17 +22,14 @@ MARGIN = 5.0
 ROBUST = 3.0
 
 
-@njit(cache=True)
-def swap_gain(
+def swap_gains(
     predicted: Float64Array,
     pixels: Float64Array,
     std_px: Float64Array,
     weights: Float64Array,
     spread_px: float,
-    left: Int64Array,
-    right: Int64Array,
-) -> float:
-    """How much lower the robust energy of a limb is once left and right are exchanged.
+) -> tuple[float, float]:
+    """How much lower the robust energy of arms and of legs is once left and right are exchanged.
 
     Args:
         predicted: (23, 2) the body's keypoints in the picture.
@@ -36,32 +37,18 @@ def swap_gain(
         std_px: (23,) their deviations.
         weights: (23,) 0 for those that are not used.
         spread_px: deviation of the predicted.
-        left: (n,) keypoints of the limb.
-        right: (n,) those of the other side.
 
     """
-    gain = 0.0
-    for i in range(left.shape[0]):
-        a, b = left[i], right[i]
-        if weights[a] <= 0 or weights[b] <= 0:
-            continue
-        variance_a, variance_b = std_px[a] ** 2 + spread_px**2, std_px[b] ** 2 + spread_px**2
-        gain += _loss(predicted[a], pixels[a], variance_a) + _loss(predicted[b], pixels[b], variance_b)
-        gain -= _loss(predicted[a], pixels[b], variance_b) + _loss(predicted[b], pixels[a], variance_a)
-    return gain
+    square = np.square(predicted[_PREDICTED] - pixels[_SEEN]).sum(1)
+    loss = cauchy(square / (std_px[_SEEN] ** 2 + spread_px**2), ROBUST).reshape(2, 2, -1).sum(1)
+    gain = np.where((weights[LEFT] > 0) & (weights[RIGHT] > 0), loss[0] - loss[1], 0.0)
+    return float(gain[:_ARM].sum()), float(gain[_ARM:].sum())
 
 
-@njit(cache=True)
-def _loss(predicted: Float64Array, seen: Float64Array, variance: float) -> float:
-    square = ((predicted[0] - seen[0]) ** 2 + (predicted[1] - seen[1]) ** 2) / variance
-    return cauchy(square, ROBUST)
-
-
-@njit(cache=True)
-def exchange(pixels: Float64Array, std_px: Float64Array, left: Int64Array, right: Int64Array) -> None:
-    """Exchange left and right of a limb, in place."""
-    for i in range(left.shape[0]):
-        a, b = left[i], right[i]
-        for c in range(2):
-            pixels[a, c], pixels[b, c] = pixels[b, c], pixels[a, c]
-        std_px[a], std_px[b] = std_px[b], std_px[a]
+def exchanged(arms: bool, legs: bool) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """Indices (23,) that exchange left and right of limbs."""
+    order = np.arange(len(KEYPOINT_NAMES))
+    which = np.arange(len(LEFT)) < _ARM
+    moved = (which & arms) | (~which & legs)
+    order[LEFT[moved]], order[RIGHT[moved]] = RIGHT[moved], LEFT[moved]
+    return order

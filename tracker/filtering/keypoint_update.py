@@ -14,22 +14,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from kinestream.body.kinematics import CompiledKinematics
 from kinestream.body.model import BodyModel
 from kinestream.body.skeleton import NUM_BETAS, NUM_FLOW_JOINTS, NUM_JOINTS, NUM_KEYPOINTS
 from kinestream.filtering import keypoint_solver as solver
 from kinestream.filtering.base import KeypointEvidence, PersonState
 from kinestream.filtering.error_state import is_finite
-from kinestream.filtering.keypoint_kinematics import body_arrays, camera_array
+from kinestream.filtering.keypoint_kinematics import KeypointKinematics, camera_array
 from kinestream.filtering.keypoint_noise import KeypointNoise, keypoint_offsets_m
-from kinestream.filtering.keypoint_swaps import LEFT, MARGIN, RIGHT, SPREAD, exchange, swap_gain
+from kinestream.filtering.keypoint_swaps import MARGIN, SPREAD, exchanged, swap_gains
 from kinestream.geometry.camera import Camera
 from kinestream.geometry.compiled_rotation import quat_from_matrix
+from kinestream.geometry.quaternion import to_matrix, unit
 from kinestream.kernels.array_types import Float32Array, Float64Array
 
 ITERATIONS = 3
@@ -41,6 +41,8 @@ _ROOT_STD_SCALE = np.array([0.7, 1.0, 0.5])
 STD_FLOOR = 1e-4
 CORRELATED = 8.0
 """Keypoints of one look err alike: so many of them count as one where deviations are concerned."""
+REUSE = 0.15
+"""Tangents serve for latents whose components are this far away (root mean square)."""
 GATE = 5.0
 """Keypoints this many deviations (their own and `SPREAD`) from the predicted ones are not used."""
 
@@ -62,6 +64,13 @@ class InvertibleDecoder(Protocol):
         ...
 
 
+class Tangents(NamedTuple):
+    """How joints turn with the latent (63, 63), and the latent (63,) where they do."""
+
+    z: Float32Array
+    turns: Float64Array
+
+
 @dataclass(frozen=True, eq=False)
 class Updated:
     """What the keypoints made of a state.
@@ -71,7 +80,7 @@ class Updated:
         used: (23,) keypoints that had a say.
         swapped: whether left and right were exchanged, of the arms and of the legs.
         energy_before, energy_after: negative log-posterior of the given state and of the result.
-        tangents: (63, 63) how joints turn with the latent at the given state; None where nothing was done.
+        tangents: how joints turn with the latent near the given state; None where nothing was done.
     """
 
     state: PersonState
@@ -79,7 +88,7 @@ class Updated:
     swapped: tuple[bool, bool]
     energy_before: float
     energy_after: float
-    tangents: Float64Array | None = None
+    tangents: Tangents | None = None
 
 
 class KeypointUpdate:
@@ -91,14 +100,9 @@ class KeypointUpdate:
         """Take the body that is published and the flow of its poses; compiles what it needs."""
         self.noise = noise or KeypointNoise()
         self._flow = flow
-        self._body = body_arrays(CompiledKinematics.from_model(body), offsets_m=keypoint_offsets_m())
-        self._work = solver.workspace(self._body)
+        self._solver = solver.Solver(KeypointKinematics.with_offsets(body, keypoint_offsets_m()))
         self._rotations = np.tile(np.eye(3), (NUM_JOINTS, 1, 1))
-        self._variance = np.zeros(solver.STATE)
         self._zero = np.zeros(solver.STATE)
-        self._pixels = np.zeros((NUM_KEYPOINTS, 2))
-        self._predicted = np.zeros((NUM_KEYPOINTS, 2))
-        self._weights = np.zeros(NUM_KEYPOINTS)
         self._compile()
 
     def __call__(
@@ -108,7 +112,8 @@ class KeypointUpdate:
         *,
         prior_scale: float = 1.0,
         shape_scale: float = 1.0,
-        tangents: Float64Array | None = None,
+        tangents: Tangents | None = None,
+        deviations: bool = True,
     ) -> Updated:
         """The state after the keypoints were seen.
 
@@ -118,31 +123,35 @@ class KeypointUpdate:
             prior_scale: factor of the standard deviations of pose and place; below 1 the state follows the
                 keypoints only so far.
             shape_scale: the same of the shape.
-            tangents: of an earlier update at a state not far from this one; saves their computation.
+            tangents: of an earlier update; they save their computation where the state is not far from it.
+            deviations: whether those of the result are wanted; else they are those of ``state``.
 
         """
         keypoints_px, camera, box_side_px = seen
         nothing = Updated(state, np.zeros(NUM_KEYPOINTS, np.bool_), (False, False), 0.0, 0.0)
         if not (is_finite(state) and math.isfinite(box_side_px) and box_side_px > 0):
             return nothing
-        prior = self._prior(state, prior_scale, shape_scale, tangents)
+        confident = keypoints_px[:, 2] >= self.noise.min_confidence  # False for NaN
+        if not (confident & np.isfinite(keypoints_px).all(1)).any():
+            return nothing
+        work = self._solver
+        prior, tangents = self._prior(state, prior_scale, shape_scale, tangents)
         evidence, swapped = self._evidence(prior, keypoints_px, camera, box_side_px)
         used = evidence.weights > 0
         if not used.any():
             return nothing
-        work = self._work
-        before = solver.evaluate(self._body, prior, evidence, work, self._zero)
-        solver.solve(self._body, prior, evidence, work, ITERATIONS)
+        before = work.evidence_energy(evidence)  # the prior's part is 0 at its mean
+        work.solve(prior, evidence, ITERATIONS)
         for _ in range(SHORTENINGS):
             z = self._flow.encode(work.local[1 : NUM_FLOW_JOINTS + 1])
-            work.trial[:] = work.state
-            work.trial[: solver.LATENT] = z - state.z  # exactly, not to first order
-            after = solver.prior_energy(prior, work.trial) + solver.keypoint_energy(evidence, work)
+            exact = work.state.copy()
+            exact[: solver.LATENT] = z - state.z  # not to first order
+            after = solver.prior_energy(prior, exact) + work.keypoint_energy
             if after <= before:
-                posterior = self._posterior(state, prior, evidence, z)
-                return Updated(posterior, used, swapped, before, after, prior.tangents)
-            work.state[:] *= 0.5
-            solver.evaluate(self._body, prior, evidence, work, work.state)
+                posterior = self._posterior(state, prior, z, deviations)
+                return Updated(posterior, used, swapped, before, after, tangents)
+            work.state *= 0.5
+            work.evaluate(prior, evidence, work.state)
         return replace(nothing, used=used, swapped=swapped, energy_before=before, energy_after=before)
 
     def _compile(self) -> None:
@@ -164,19 +173,16 @@ class KeypointUpdate:
         self(state, KeypointEvidence(keypoints, camera, 640.0))
 
     def _prior(
-        self, state: PersonState, scale: float, shape_scale: float, tangents: Float64Array | None
-    ) -> solver.Prior:
-        if tangents is None:
-            turned, tangents = self._flow.linearise(state.z)
+        self, state: PersonState, scale: float, shape_scale: float, tangents: Tangents | None
+    ) -> tuple[solver.Prior, Tangents]:
+        if tangents is None or np.square(state.z - tangents.z).mean() > REUSE * REUSE:
+            turned, turns = self._flow.linearise(state.z)
+            tangents = Tangents(state.z, turns)
         else:
             turned = self._flow.rotations(state.z)
         self._rotations[1 : NUM_FLOW_JOINTS + 1] = turned
-        w, x, y, z = (state.root_quat_wxyz / np.linalg.norm(state.root_quat_wxyz)).tolist()
-        self._rotations[0] = [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
+        w, x, y, z = state.root_quat_wxyz.tolist()
+        self._rotations[0] = to_matrix(unit((w, x, y, z)))
         place = state.translation_m.astype(np.float64)
         axes = _ray_axes(place)
         std = np.empty(solver.STATE)
@@ -190,53 +196,61 @@ class KeypointUpdate:
         std[solver.SHAPE :] = state.betas_std
         std[solver.SHAPE :] *= shape_scale
         np.maximum(std, STD_FLOOR, out=std)
-        variance = std * std
-        return solver.Prior(self._rotations, tangents, place, axes, state.betas.astype(np.float64), variance)
+        betas = state.betas.astype(np.float64)
+        return solver.Prior(self._rotations, tangents.turns, place, axes, betas, std * std), tangents
 
     def _evidence(
         self, prior: solver.Prior, keypoints_px: npt.NDArray[np.floating], camera: Camera, box_side_px: float
     ) -> tuple[solver.Evidence, tuple[bool, bool]]:
-        """Keypoints with their deviations, swaps undone; weight 0 for those that are not believed."""
+        """Keypoints with their deviations, swaps undone; weight 0 for those that are not believed.
+
+        Leaves the prior's body evaluated.
+        """
         finite = np.isfinite(keypoints_px).all(1)
         points = np.where(finite[:, None], keypoints_px, 0.0).astype(np.float64)
-        self._pixels[:] = points[:, :2]
+        pixels = np.ascontiguousarray(points[:, :2])
         std_px = self.noise.std_px(points[:, 2], box_side_px)
-        self._weights[:] = finite & (points[:, 2] >= self.noise.min_confidence)
+        none = np.zeros(NUM_KEYPOINTS)
         lens = camera_array(camera)
-        solver.evaluate_pixels(self._body, prior, lens, self._work, self._predicted)
-        seen = np.isfinite(self._predicted[:, 0])
-        self._weights[~seen] = 0.0
-        spread_px = SPREAD * box_side_px
-        swaps = []
-        for left, right in zip(LEFT, RIGHT, strict=True):
-            gain = swap_gain(self._predicted, self._pixels, std_px, self._weights, spread_px, left, right)
-            swaps.append(bool(gain > MARGIN))
-            if swaps[-1]:
-                exchange(self._pixels, std_px, left, right)
-                exchange(self._pixels[:, :0], self._weights, left, right)
-        gap = np.linalg.norm(self._predicted - self._pixels, axis=1)
-        self._weights[~(gap <= GATE * np.hypot(std_px, spread_px))] = 0.0
-        evidence = solver.Evidence(self._pixels, 1.0 / std_px, self._weights, lens, self.noise.robust)
-        return evidence, (swaps[0], swaps[1])
+        work = self._solver
+        work.evaluate(prior, solver.Evidence(pixels, none, none, lens, 1.0), self._zero)
+        predicted, spread_px = work.predicted, SPREAD * box_side_px
+        weights = finite & (points[:, 2] >= self.noise.min_confidence) & np.isfinite(predicted[:, 0])
+        gains = swap_gains(predicted, pixels, std_px, weights, spread_px)
+        swaps = gains[0] > MARGIN, gains[1] > MARGIN
+        if any(swaps):
+            order = exchanged(*swaps)
+            pixels, std_px, weights = pixels[order], std_px[order], weights[order]
+        gap = predicted - pixels
+        near = np.square(gap).sum(1) <= GATE * GATE * (std_px * std_px + spread_px * spread_px)
+        evidence = solver.Evidence(
+            pixels, 1.0 / std_px, (weights & near).astype(np.float64), lens, self.noise.robust
+        )
+        return evidence, swaps
 
     def _posterior(
-        self, state: PersonState, prior: solver.Prior, evidence: solver.Evidence, z: Float32Array
+        self, state: PersonState, prior: solver.Prior, z: Float32Array, deviations: bool
     ) -> PersonState:
-        work = self._work
-        rows = solver.linearise(self._body, prior, evidence, work)
-        work.jacobian[:rows] *= 1 / math.sqrt(CORRELATED)
-        solver.posterior_variance(prior, work, rows, self._variance)
-        shrunk = np.sqrt(self._variance / prior.variance)  # as a share of what was given
-        place = slice(solver.PLACE, solver.SHAPE)
-        before, after = (np.square(prior.axes) @ v[place] for v in (prior.variance, self._variance))
-        return PersonState(
+        work = self._solver
+        mean = replace(
+            state,
             z=z,
-            z_std=_float32(state.z_std * shrunk[: solver.LATENT]),
             root_quat_wxyz=quat_from_matrix(work.local[:1])[0],
-            root_std_rad=state.root_std_rad * float(shrunk[solver.ROOT : solver.PLACE].mean()),
             translation_m=_float32(work.place),
-            translation_std_m=_float32(state.translation_std_m * np.sqrt(after / before)),
             betas=_float32(work.betas),
+        )
+        if not deviations:
+            return mean
+        explained = work.explained(prior, 1 / CORRELATED)
+        variance = prior.variance - np.square(explained).sum(0)
+        shrunk = np.sqrt(variance / prior.variance)  # as a share of what was given
+        place = slice(solver.PLACE, solver.SHAPE)
+        before, after = (np.square(prior.axes) @ v[place] for v in (prior.variance, variance))
+        return replace(
+            mean,
+            z_std=_float32(state.z_std * shrunk[: solver.LATENT]),
+            root_std_rad=state.root_std_rad * float(shrunk[solver.ROOT : solver.PLACE].mean()),
+            translation_std_m=_float32(state.translation_std_m * np.sqrt(after / before)),
             betas_std=_float32(state.betas_std * shrunk[solver.SHAPE :]),
         )
 

@@ -19,29 +19,60 @@ def quat_from_matrix(rotations: Float64Array) -> Float32Array:
     By the largest component first (Shepperd 1978), so that no rotation divides by little.
     """
     quats = np.empty((rotations.shape[0], 4), np.float32)
-    squares = np.empty(4)
-    q = np.empty(4)
     for n in range(rotations.shape[0]):
-        r = rotations[n]
-        squares[0] = 1 + r[0, 0] + r[1, 1] + r[2, 2]
-        squares[1] = 1 + r[0, 0] - r[1, 1] - r[2, 2]
-        squares[2] = 1 - r[0, 0] + r[1, 1] - r[2, 2]
-        squares[3] = 1 - r[0, 0] - r[1, 1] + r[2, 2]
-        largest = np.argmax(squares)
-        if largest == 0:
-            q[:] = squares[0], r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]
-        elif largest == 1:
-            q[:] = r[2, 1] - r[1, 2], squares[1], r[0, 1] + r[1, 0], r[0, 2] + r[2, 0]
-        elif largest == 2:
-            q[:] = r[0, 2] - r[2, 0], r[0, 1] + r[1, 0], squares[2], r[1, 2] + r[2, 1]
+        r00, r11, r22 = rotations[n, 0, 0], rotations[n, 1, 1], rotations[n, 2, 2]
+        zy = rotations[n, 2, 1] - rotations[n, 1, 2]
+        xz = rotations[n, 0, 2] - rotations[n, 2, 0]
+        yx = rotations[n, 1, 0] - rotations[n, 0, 1]
+        w, x, y, z = 1 + r00 + r11 + r22, 1 + r00 - r11 - r22, 1 - r00 + r11 - r22, 1 - r00 - r11 + r22
+        if w >= x and w >= y and w >= z:
+            x, y, z = zy, xz, yx
+        elif x >= y and x >= z:
+            w, y, z = zy, rotations[n, 0, 1] + rotations[n, 1, 0], rotations[n, 0, 2] + rotations[n, 2, 0]
+        elif y >= z:
+            w, x, z = xz, rotations[n, 0, 1] + rotations[n, 1, 0], rotations[n, 1, 2] + rotations[n, 2, 1]
         else:
-            q[:] = r[1, 0] - r[0, 1], r[0, 2] + r[2, 0], r[1, 2] + r[2, 1], squares[3]
-        scale = 1 / np.sqrt((q * q).sum())
-        if q[0] < 0:
+            w, x, y = yx, rotations[n, 0, 2] + rotations[n, 2, 0], rotations[n, 1, 2] + rotations[n, 2, 1]
+        scale = 1 / np.sqrt(w * w + x * x + y * y + z * z)
+        if w < 0:
             scale = -scale
-        for k in range(4):
-            quats[n, k] = q[k] * scale
+        quats[n, 0], quats[n, 1], quats[n, 2], quats[n, 3] = w * scale, x * scale, y * scale, z * scale
     return quats
+
+
+@compiled(error_model="numpy")
+def turn(base: Float64Array, vectors: Float64Array, turned: Float64Array, right: Float64Array) -> None:
+    """Fill ``turned`` = base exp(v) and ``right`` (N, 3, 3), of rotations (N, 3, 3) and vectors v (N, 3).
+
+    ``right`` is the right Jacobian of exp: exp(v + d) = exp(v) exp(right d) to first order.
+    """
+    exp = np.empty((3, 3))
+    for n in range(vectors.shape[0]):
+        x, y, z = vectors[n, 0], vectors[n, 1], vectors[n, 2]
+        square = x * x + y * y + z * z
+        if square < 1e-8:
+            a, b, c = 1 - square / 6, 0.5 - square / 24, 1 / 6 - square / 120
+        else:
+            angle = np.sqrt(square)
+            a, half = np.sin(angle) / angle, np.sin(0.5 * angle)
+            b = 2 * half * half / square
+            c = (1 - a) / square
+        for r in range(3):
+            for s in range(3):
+                # (v v' - |v|^2 I) and the cross product's matrix, element by element
+                outer = vectors[n, r] * vectors[n, s]
+                skew, one = 0.0, 0.0
+                if r == s:
+                    outer, one = outer - square, 1.0
+                else:
+                    skew = vectors[n, 3 - r - s] if (s - r) % 3 == 2 else -vectors[n, 3 - r - s]
+                exp[r, s] = one + a * skew + b * outer
+                right[n, r, s] = one - b * skew + c * outer
+        for r in range(3):
+            for s in range(3):
+                turned[n, r, s] = (
+                    base[n, r, 0] * exp[0, s] + base[n, r, 1] * exp[1, s] + base[n, r, 2] * exp[2, s]
+                )
 
 
 @compiled()

@@ -17,23 +17,22 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 from torch import nn
 
-from kinestream.geometry.compiled_rotation import quat_from_matrix
+from kinestream.geometry.compiled_rotation import quat_from_matrix, turn
 from kinestream.kernels.array_types import Float32Array, Float64Array
+from kinestream.kernels.caching import compiled
 from kinestream.latent.couplings import AffineCoupling, InvertibleLinear
 from kinestream.latent.decode import FlowDecoder, _array
 from kinestream.latent.flow import PoseFlow
-
-_FAST = {"reassoc", "contract", "nsz"}
 
 
 class _Layers(NamedTuple):
     """C couplings and L = C or C + 1 linear maps: towards the latent, map i comes before coupling i."""
 
-    forward: Float32Array  # (L, D, D) y = forward @ (x - mean)
-    inverse: Float32Array  # (L, D, D)
+    forward: Float32Array  # (L, D, D) y = forward @ x + forward_bias
+    forward_bias: Float32Array  # (L, D)
+    inverse: Float32Array  # (L, D, D) x = inverse @ y + mean
     mean: Float32Array  # (L, D)
     first: Float32Array  # (C, H, kept)
     second: Float32Array  # (C, H, H)
@@ -42,19 +41,6 @@ class _Layers(NamedTuple):
     second_bias: Float32Array
     third_bias: Float32Array
     clamp: Float32Array  # (C,)
-
-
-class _Scratch(NamedTuple):
-    """What one coupling leaves for its derivative."""
-
-    hidden: Float32Array  # (H,)
-    slope: Float32Array  # (H,) of the activation
-    deep: Float32Array  # (H,)
-    deep_slope: Float32Array  # (H,)
-    out: Float32Array  # (2 moved,)
-    scale: Float32Array  # (moved,)
-    state: Float32Array  # (D,)
-    moved: Float32Array  # (D,)
 
 
 class FlowMap(FlowDecoder):
@@ -67,32 +53,34 @@ class FlowMap(FlowDecoder):
         super().__init__(flow)
         self._means = self._mean_rotations.astype(np.float64)
         self._layers_of = _layers(flow)
-        hidden, kept = self._layers_of.first.shape[1:]
-        moved = self.dim - kept
-        self._scratch = _Scratch(
-            *(np.zeros(n, np.float32) for n in (hidden,) * 4 + (2 * moved, moved, self.dim, self.dim))
-        )
-        self._rows = np.zeros((moved, hidden), np.float32)
-        self._deep_rows = np.zeros((moved, hidden), np.float32)
-        self._own = np.zeros((moved, kept), np.float32)
-        self._through = np.zeros((moved, self.dim), np.float32)
+        couplings, hidden, self._kept = self._layers_of.first.shape
+        moved = self.dim - self._kept
+        # What a pass leaves of each coupling: two layers with the slopes of their activations, the outputs,
+        # the scales, and what was moved.
+        self._activations = np.zeros((couplings, 4, hidden), np.float32)
+        self._out = np.zeros((couplings, 2 * moved), np.float32)
+        self._scale, self._after = np.zeros((2, couplings, moved), np.float32)
+        self._spare = np.zeros(self.dim, np.float32)
+        self._right = np.zeros((self.dim // 3, 3, 3))
+        self._rows = np.zeros((2, moved, hidden), np.float32)
         self._jacobians = np.zeros((2, self.dim, self.dim), np.float32)
-        self.encode(self.linearise(np.zeros(self.dim, np.float32))[0])  # compile now, not at the first person
-        self.rotations(np.zeros(self.dim, np.float32))
+        self.encode(self.rotations(np.zeros(self.dim, np.float32)))  # compile now, not at the first person
 
     def rotations(self, latent: npt.ArrayLike) -> Float64Array:
         """Rotations (21, 3, 3) of a latent (63,)."""
-        y = self._checked(latent)
+        y = np.array(latent, np.float32)
+        if y.shape != (self.dim,):
+            raise ValueError(f"latent must be ({self.dim},), found {y.shape}")
+        self._pass(y, decode=True)
         rotations = np.empty((self.dim // 3, 3, 3))
-        _from_latent(self._layers_of, self._scratch, y)
-        _turned(self._means, y.astype(np.float64).reshape(-1, 3), rotations)
+        turn(self._means, y.astype(np.float64).reshape(-1, 3), rotations, self._right)
         return rotations
 
     def encode(self, rotations: npt.ArrayLike) -> Float32Array:
         """Rotations (21, 3, 3) to the latent (63,), float32."""
         relative = self._means.transpose(0, 2, 1) @ np.asarray(rotations, np.float64)
         x = _rotation_vectors(quat_from_matrix(np.ascontiguousarray(relative))).reshape(-1)
-        _to_latent(self._layers_of, self._scratch, x)
+        self._pass(x, decode=False)
         return x
 
     def linearise(self, latent: npt.ArrayLike) -> tuple[Float64Array, Float64Array]:
@@ -101,33 +89,39 @@ class FlowMap(FlowDecoder):
         The second result T (63, 63) says R(z + d) = R(z) exp(T d) to first order, joint by joint: rotation
         vectors in the frame of the turned joint.
         """
-        y = self._checked(latent)
-        layers, scratch = self._layers_of, self._scratch
-        couplings, kept = len(layers.first), layers.first.shape[2]
+        rotations = self.rotations(latent)
+        layers, kept = self._layers_of, self._kept
+        rows, deep = self._rows
         jacobian, spare = self._jacobians
         jacobian[:] = np.eye(self.dim)
         for i in range(len(layers.forward) - 1, -1, -1):
-            if i < couplings:
-                _coupling_rows(layers, i, scratch, y, self._rows)
-                np.matmul(self._rows, layers.second[i], out=self._deep_rows)
-                self._deep_rows *= scratch.slope
-                np.matmul(self._deep_rows, layers.first[i], out=self._own)
-                np.matmul(self._own, jacobian[:kept], out=self._through)
-                _add_scaled(jacobian, scratch.scale, self._through)
+            if i < len(layers.first):
+                # With log-scale -c tanh(a / c) and shift b, both linear in the deeper hidden layer, x =
+                # (y - b) s gives dx = -s db - x (1 - tanh^2) da.
+                scale, out, third = self._scale[i], self._out[i], layers.third[i]
+                bend = np.tanh(out[: len(scale)] / layers.clamp[i])
+                np.multiply((self._after[i] * (bend * bend - 1))[:, None], third[: len(scale)], out=rows)
+                rows -= scale[:, None] * third[len(scale) :]
+                rows *= self._activations[i, 3]
+                np.matmul(rows, layers.second[i], out=deep)
+                deep *= self._activations[i, 1]
+                through = (deep @ layers.first[i]) @ jacobian[:kept]
+                jacobian[kept:] *= scale[:, None]
+                jacobian[kept:] += through
             np.matmul(layers.inverse[i], jacobian, out=spare)
-            _linear_inverse(layers, i, scratch, y)
             jacobian, spare = spare, jacobian
-        rotations, tangents = np.empty((self.dim // 3, 3, 3)), np.empty((self.dim, self.dim))
-        vectors = y.astype(np.float64).reshape(-1, 3)
-        _turned(self._means, vectors, rotations)
-        _tangents(vectors, jacobian, tangents)
-        return rotations, tangents
+        tangents = self._right @ jacobian.reshape(-1, 3, self.dim)
+        return rotations, tangents.reshape(self.dim, self.dim)
 
-    def _checked(self, latent: npt.ArrayLike) -> Float32Array:
-        y = np.array(latent, np.float32)
-        if y.shape != (self.dim,):
-            raise ValueError(f"latent must be ({self.dim},), found {y.shape}")
-        return y
+    def _pass(self, x: Float32Array, *, decode: bool) -> None:
+        """The coordinates (D,) of a latent, or the other way round, in place."""
+        layers = self._layers_of
+        _pass(
+            layers.inverse if decode else layers.forward, layers.mean if decode else layers.forward_bias,
+            layers.first, layers.first_bias, layers.second, layers.second_bias, layers.third,
+            layers.third_bias, layers.clamp, decode, x, self._spare, self._activations, self._out,
+            self._scale, self._after,
+        )  # fmt: skip
 
 
 def _layers(flow: PoseFlow) -> _Layers:
@@ -142,10 +136,13 @@ def _layers(flow: PoseFlow) -> _Layers:
     def stacked(name: str, place: int) -> Float32Array:
         return np.stack([_array(getattr(network[place], name)) for network in networks])
 
+    forward = np.stack([_array(matrix.inverse()) for matrix in inverses])
+    mean = np.stack([_array(layer.mean) for layer in linear])
     return _Layers(
-        forward=np.stack([_array(matrix.inverse()) for matrix in inverses]),
+        forward=forward,
+        forward_bias=-(forward @ mean[:, :, None])[:, :, 0],
         inverse=np.stack([_array(matrix) for matrix in inverses]),
-        mean=np.stack([_array(layer.mean) for layer in linear]),
+        mean=mean,
         first=stacked("weight", 0),
         second=stacked("weight", 1),
         third=stacked("weight", 2),
@@ -164,17 +161,16 @@ def _rotation_vectors(quats: Float32Array) -> Float32Array:
     return np.asarray(quats[:, 1:] * scale[:, None], np.float32)
 
 
-@njit(cache=True, fastmath=_FAST)
+@compiled(fastmath={"reassoc", "contract", "nsz"})
 def _dense(weight: Float32Array, bias: Float32Array, given: Float32Array, out: Float32Array) -> None:
     for r in range(weight.shape[0]):
         value = bias[r]
-        row = weight[r]
         for c in range(weight.shape[1]):
-            value += row[c] * given[c]
+            value += weight[r, c] * given[c]
         out[r] = value
 
 
-@njit(cache=True)
+@compiled(error_model="numpy")
 def _activate(values: Float32Array, slope: Float32Array) -> None:
     """SiLU in place, and its slope."""
     half, one = np.float32(0.5), np.float32(1)
@@ -185,129 +181,47 @@ def _activate(values: Float32Array, slope: Float32Array) -> None:
         slope[n] = sigmoid + values[n] * (one - sigmoid)
 
 
-@njit(cache=True)
-def _conditioner(layers: _Layers, i: int, scratch: _Scratch, given: Float32Array) -> None:
-    """Fill the scratch for coupling i: its network's activations, and the scale towards the latent."""
-    _dense(layers.first[i], layers.first_bias[i], given, scratch.hidden)
-    _activate(scratch.hidden, scratch.slope)
-    _dense(layers.second[i], layers.second_bias[i], scratch.hidden, scratch.deep)
-    _activate(scratch.deep, scratch.deep_slope)
-    _dense(layers.third[i], layers.third_bias[i], scratch.deep, scratch.out)
-    clamp = layers.clamp[i]
-    for n in range(scratch.scale.shape[0]):
-        scratch.scale[n] = np.exp(clamp * np.tanh(scratch.out[n] / clamp))
-
-
-@njit(cache=True)
-def _linear_inverse(layers: _Layers, i: int, scratch: _Scratch, y: Float32Array) -> None:
-    _dense(layers.inverse[i], layers.mean[i], y, scratch.moved)
-    for n in range(y.shape[0]):
-        y[n] = scratch.moved[n]
-
-
-@njit(cache=True)
-def _to_latent(layers: _Layers, scratch: _Scratch, x: Float32Array) -> None:
-    """Coordinates (D,) to the latent, in place."""
-    kept, moved = layers.first.shape[2], scratch.scale.shape[0]
-    for i in range(layers.forward.shape[0]):
-        for n in range(x.shape[0]):
-            scratch.moved[n] = np.float32(0)
-            scratch.state[n] = x[n] - layers.mean[i, n]
-        _dense(layers.forward[i], scratch.moved, scratch.state, x)
-        if i < layers.first.shape[0]:
-            _conditioner(layers, i, scratch, x)
-            for n in range(moved):
-                x[kept + n] = x[kept + n] * scratch.scale[n] + scratch.out[moved + n]
-
-
-@njit(cache=True)
-def _coupling_inverse(layers: _Layers, i: int, scratch: _Scratch, y: Float32Array) -> None:
-    """Coupling i towards the pose, in place; leaves the scale of that direction."""
-    kept, moved = layers.first.shape[2], scratch.scale.shape[0]
-    _conditioner(layers, i, scratch, y)
-    for n in range(moved):
-        scratch.scale[n] = np.float32(1) / scratch.scale[n]
-        y[kept + n] = (y[kept + n] - scratch.out[moved + n]) * scratch.scale[n]
-
-
-@njit(cache=True)
-def _from_latent(layers: _Layers, scratch: _Scratch, y: Float32Array) -> None:
-    """Latent (D,) to coordinates, in place."""
-    for i in range(layers.forward.shape[0] - 1, -1, -1):
-        if i < layers.first.shape[0]:
-            _coupling_inverse(layers, i, scratch, y)
-        _linear_inverse(layers, i, scratch, y)
-
-
-@njit(cache=True)
-def _coupling_rows(layers: _Layers, i: int, scratch: _Scratch, y: Float32Array, rows: Float32Array) -> None:
-    """Coupling i towards the pose, in place; ``rows`` (moved, H): its derivative by the deep layer.
-
-    With log-scale -c tanh(a / c) and shift b, both linear in the hidden layer, x = (y - b) s gives
-    dx = -s db - x (1 - tanh^2) da.
-    """
-    kept, moved = layers.first.shape[2], scratch.scale.shape[0]
-    _coupling_inverse(layers, i, scratch, y)
-    clamp, third = layers.clamp[i], layers.third[i]
-    for r in range(moved):
-        bend = np.tanh(scratch.out[r] / clamp)
-        by_scale, by_shift = -y[kept + r] * (np.float32(1) - bend * bend), scratch.scale[r]
-        for h in range(rows.shape[1]):
-            rows[r, h] = (by_scale * third[r, h] - by_shift * third[moved + r, h]) * scratch.deep_slope[h]
-
-
-@njit(cache=True)
-def _add_scaled(jacobian: Float32Array, scale: Float32Array, through: Float32Array) -> None:
-    """Scale the last rows of a Jacobian and add what comes through the coupling's network."""
-    kept = jacobian.shape[0] - scale.shape[0]
-    for r in range(scale.shape[0]):
-        for n in range(jacobian.shape[1]):
-            jacobian[kept + r, n] = jacobian[kept + r, n] * scale[r] + through[r, n]
-
-
-@njit(cache=True)
-def _turned(means: Float64Array, vectors: Float64Array, rotations: Float64Array) -> None:
-    """Fill M exp(x) (N, 3, 3)."""
-    exp, right = np.empty((3, 3)), np.empty((3, 3))
-    for j in range(vectors.shape[0]):
-        exp_and_right_jacobian(vectors[j], exp, right)
-        for r in range(3):
-            for c in range(3):
-                rotations[j, r, c] = (
-                    means[j, r, 0] * exp[0, c] + means[j, r, 1] * exp[1, c] + means[j, r, 2] * exp[2, c]
-                )
-
-
-@njit(cache=True)
-def _tangents(vectors: Float64Array, jacobian: Float32Array, tangents: Float64Array) -> None:
-    """Fill the right Jacobian of exp times that of the rotation vectors."""
-    exp, right = np.empty((3, 3)), np.empty((3, 3))
-    for j in range(vectors.shape[0]):
-        exp_and_right_jacobian(vectors[j], exp, right)
-        for r in range(3):
-            for d in range(jacobian.shape[1]):
-                tangents[3 * j + r, d] = (
-                    right[r, 0] * jacobian[3 * j, d]
-                    + right[r, 1] * jacobian[3 * j + 1, d]
-                    + right[r, 2] * jacobian[3 * j + 2, d]
-                )
-
-
-@njit(cache=True)
-def exp_and_right_jacobian(vector: Float64Array, exp: Float64Array, right: Float64Array) -> None:
-    """Fill ``exp`` (3, 3) of a rotation vector and its right Jacobian: exp(v + d) = exp(v) exp(right d)."""
-    x, y, z = vector[0], vector[1], vector[2]
-    square = x * x + y * y + z * z
-    if square < 1e-8:
-        a, b, c = 1 - square / 6, 0.5 - square / 24, 1 / 6 - square / 120
-    else:
-        angle = np.sqrt(square)
-        a, b = np.sin(angle) / angle, 2 * np.sin(0.5 * angle) ** 2 / square
-        c = (1 - a) / square
-    skew = ((0.0, -z, y), (z, 0.0, -x), (-y, x, 0.0))
-    for r in range(3):
-        for s in range(3):
-            outer = vector[r] * vector[s] - (square if r == s else 0.0)
-            one = 1.0 if r == s else 0.0
-            exp[r, s] = one + a * skew[r][s] + b * outer
-            right[r, s] = one - b * skew[r][s] + c * outer
+@compiled(error_model="numpy")
+def _pass(
+    matrices: Float32Array,
+    biases: Float32Array,
+    first: Float32Array,
+    first_bias: Float32Array,
+    second: Float32Array,
+    second_bias: Float32Array,
+    third: Float32Array,
+    third_bias: Float32Array,
+    clamps: Float32Array,
+    decode: bool,
+    x: Float32Array,
+    spare: Float32Array,
+    activations: Float32Array,
+    outs: Float32Array,
+    scales: Float32Array,
+    after: Float32Array,
+) -> None:
+    """All layers in place: from the pose to the latent, or back; leaves what the derivative back needs."""
+    count, kept, moved = matrices.shape[0], first.shape[2], scales.shape[1]
+    for n in range(2 * count):
+        # even steps of the way to the latent are linear maps, odd ones couplings; and back the reverse
+        step = 2 * count - 1 - n if decode else n
+        i = step // 2
+        if step % 2 == 0:
+            for c in range(x.shape[0]):
+                spare[c] = x[c]
+            _dense(matrices[i], biases[i], spare, x)
+        elif i < first.shape[0]:
+            layer, out = activations[i], outs[i]
+            _dense(first[i], first_bias[i], x, layer[0])
+            _activate(layer[0], layer[1])
+            _dense(second[i], second_bias[i], layer[0], layer[2])
+            _activate(layer[2], layer[3])
+            _dense(third[i], third_bias[i], layer[2], out)
+            for c in range(moved):
+                scale = np.exp(clamps[i] * np.tanh(out[c] / clamps[i]))
+                if decode:
+                    scale = np.float32(1) / scale
+                    x[kept + c] = (x[kept + c] - out[moved + c]) * scale
+                else:
+                    x[kept + c] = x[kept + c] * scale + out[moved + c]
+                scales[i, c], after[i, c] = scale, x[kept + c]

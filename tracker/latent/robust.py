@@ -9,7 +9,9 @@ iteratively reweighted least squares is rho'(r) / r = 1 / (1 + r^2 / s^2).
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+import numpy.typing as npt
+
+from kinestream.kernels.array_types import Float64Array
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,13 +22,6 @@ def cauchy_loss(squared: "Tensor", scale: float) -> "Tensor":
     return 0.5 * scale**2 * (squared / scale**2).log1p()
 
 
-@njit(cache=True)
-def cauchy(squared: float, scale: float) -> float:
-    """Loss of one squared residual."""
-    return 0.5 * scale * scale * float(np.log1p(squared / (scale * scale)))
-
-
-@njit(cache=True)
-def cauchy_weight(squared: float, scale: float) -> float:
-    """Weight of a residual in least squares that are reweighted until they minimise `cauchy`."""
-    return 1.0 / (1.0 + squared / (scale * scale))
+def cauchy(squared: npt.ArrayLike, scale: float) -> Float64Array:
+    """Losses of squared residuals (N,), numpy."""
+    return np.asarray(0.5 * scale * scale * np.log1p(np.asarray(squared) / (scale * scale)))
