@@ -32,7 +32,7 @@ class StageTimes:
 
     def percentiles(self) -> dict[str, dict[str, float]]:
         """For each stage, milliseconds at ``p50``, ``p95`` and ``p99``."""
-        return {stage: percentiles_ms(durations) for stage, durations in self._durations_ns.items()}
+        return {stage: percentiles_ms(durations) for stage, durations in list(self._durations_ns.items())}
 
 
 class Rate:

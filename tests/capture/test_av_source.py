@@ -1,10 +1,12 @@
 """Files as they come: variable rate, rotation, damage, no video at all."""
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 
 from kinestream.capture import SourceNotFoundError, UnreadableSourceError, open_source
 from kinestream.capture.av_source import AvDecoder
@@ -119,3 +121,18 @@ def test_mutated_files_neither_crash_nor_hang(make_video: Make, seed: int) -> No
         return
     assert indices == sorted(set(indices)), "every frame is handed out once and in order"
     assert indices[-1] < len(indices) + source.corrupt, "gaps in the numbers are counted as corrupt"
+
+
+def test_pictures_leave_nothing_to_the_garbage_collector(make_video: Make) -> None:
+    path = make_video(count=50)
+    gc.collect()
+    gc.disable()
+    try:
+        with AvDecoder(path, live=False) as decoder:
+            decoder.open()
+            for _ in range(40):
+                assert decoder.next_picture() is not None
+            frames = sum(type(thing) is VideoFrame for thing in gc.get_objects())
+    finally:
+        gc.enable()
+    assert frames < 10, "one that waits for the collector holds a whole picture"

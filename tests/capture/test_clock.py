@@ -1,5 +1,7 @@
 """Stamps of live streams on the monotonic clock."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -110,3 +112,15 @@ def test_jitter_is_told_for_stamps_as_well() -> None:
         assert clock.jitter_ms is None or i >= 100
         clock.capture_time_ns(i * 40 * MS, 10**15 + i * 40 * MS + int(delay) * MS)
     assert clock.jitter_ms is not None and 3 < clock.jitter_ms < 8
+
+
+def test_jitter_is_read_while_the_decoder_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = StreamClock(arrival=True)
+
+    def slow_deviation(values: Iterable[int]) -> float:
+        return sum(clock.capture_time_ns(None, value) and value for value in values) / MS
+
+    monkeypatch.setattr("kinestream.capture.clock.pstdev", slow_deviation)
+    for i in range(1, 102):
+        clock.capture_time_ns(None, i * MS)
+    assert clock.jitter_ms == pytest.approx(100)

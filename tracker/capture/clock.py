@@ -48,7 +48,7 @@ class StreamClock:
         """Usual error of a picture's arrival, as standard deviation over the last 100; None before."""
         if len(self._spread_ns) < _JITTER_FRAMES:
             return None
-        return pstdev(self._spread_ns) / 1e6
+        return pstdev(tuple(self._spread_ns)) / 1e6  # a copy: the decoder's thread goes on
 
     def capture_time_ns(self, stamp_ns: int | None, arrival_ns: int) -> int:
         """Capture time on the monotonic clock of the picture with this stamp; never after its arrival."""

@@ -40,6 +40,8 @@ class PictureMaker:
         self._stream = stream
         self._reformatter = VideoReformatter()
         self._warned: set[str] = set()
+        self._seen: tuple[int, int, int] | None = None
+        self._stored = UPRIGHT
 
     def image(self, frame: VideoFrame) -> RgbImage:
         """The picture (H, W, 3) as a player shows it. Raises ``FFmpegError`` or ``ValueError``."""
@@ -83,6 +85,12 @@ class PictureMaker:
         return 1.0 if abs(aspect - 1) < _NEARLY_SQUARE else aspect
 
     def _orientation(self, frame: VideoFrame) -> Orientation:
+        seen = (frame.rotation, frame.width, frame.height)
+        if seen != self._seen:  # side data tie a frame to itself: it would live until garbage is collected
+            self._seen, self._stored = seen, self._read_orientation(frame)
+        return self._stored
+
+    def _read_orientation(self, frame: VideoFrame) -> Orientation:
         data = cast(Mapping[SideDataType, Any], frame.side_data).get(SideDataType.DISPLAYMATRIX)
         if data is None:
             return UPRIGHT
