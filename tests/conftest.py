@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+from kinestream.body.arrays import BodyArrays, read_body
 from kinestream.body.kinematics import CompiledKinematics
-from kinestream.body.model import BodyModel
 from kinestream.detect.detector import Detections
 from kinestream.geometry.camera import Camera
 from kinestream.latent.decode import FlowDecoder
@@ -73,8 +73,8 @@ class BlockRegressor:
 
     latent_size = 63
 
-    def __init__(self, body: BodyModel, decoder: FlowDecoder) -> None:
-        self._kinematics = CompiledKinematics.from_model(body)
+    def __init__(self, body: BodyArrays, decoder: FlowDecoder) -> None:
+        self._kinematics = CompiledKinematics.of(body)
         self._decoder = decoder
 
     def latent_of(self, person: int) -> np.ndarray:
@@ -116,12 +116,12 @@ class BlockRegressor:
 
 
 @pytest.fixture(scope="session")
-def body_and_decoder() -> tuple[BodyModel, FlowDecoder]:
-    return BodyModel.load(), FlowDecoder(PoseFlow(FlowConfig(depth=2, hidden=16)).eval())
+def body_and_decoder() -> tuple[BodyArrays, FlowDecoder]:
+    return read_body(), FlowDecoder(PoseFlow(FlowConfig(depth=2, hidden=16)).eval())
 
 
 @pytest.fixture
-def block_models(body_and_decoder: tuple[BodyModel, FlowDecoder]) -> Models:
+def block_models(body_and_decoder: tuple[BodyArrays, FlowDecoder]) -> Models:
     body, decoder = body_and_decoder
     dynamics = replace(DynamicsWeights.load(), flow_id=decoder.flow_id)
     return Models(BlockDetector(), BlockRegressor(body, decoder), decoder, body, dynamics, engine="blocks")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kinestream.body.model import BodyModel
 from kinestream.capture import SourceNotFoundError, open_source
 from kinestream.filtering import FILTERS
 from kinestream.filtering.learned import LearnedFilter
@@ -64,7 +65,7 @@ def test_joints_are_those_of_the_body_model(block_models: Models, paint_blocks: 
     rotations = np.tile(np.eye(3), (1, 24, 1, 1))
     rotations[0, 0] = matrix_from_quat(person.root_quat_wxyz.astype(float))
     rotations[0, 1:22] = matrix_from_quat(person.joint_quats_wxyz.astype(float))
-    output = block_models.body(
+    output = BodyModel(block_models.body)(
         torch.tensor(person.betas)[None],
         torch.tensor(rotations, dtype=torch.float32),
         torch.tensor(person.translation_m)[None],

@@ -14,13 +14,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from kinestream.capture import CameraMode, Frame, Policy, open_source
-from kinestream.geometry.calibration import load_camera
 from kinestream.pipeline import Tracker
 from kinestream.pose import PoseFrame
 from kinestream.stream import BasePublisher, Publisher, check_recordable
 from kinestream.tools.overwriting import refuse_overwriting
 from kinestream.tools.process import freeze_loaded_objects
-from kinestream.tools.sinks import JsonLinesSink, NpzSink, OverlayVideoSink, Sink, SinkGroup, record_stream
+from kinestream.tools.sinks import JsonLinesSink, NpzSink, Sink, SinkGroup, record_stream
 from kinestream.tools.status import StatusLine, summary
 
 
@@ -64,6 +63,8 @@ class Outputs:
         if self.npz is not None:
             yield NpzSink(self.npz, fps=fps)
         if self.save_video is not None:
+            from kinestream.tools.sinks.overlay_video import OverlayVideoSink
+
             yield OverlayVideoSink(self.save_video, faces, fps=fps)
         if self.view or self.rrd is not None:
             from kinestream.tools.sinks.rerun import RerunSink
@@ -125,6 +126,8 @@ class Session(AbstractContextManager["Session"]):
         if outputs.record is not None:
             check_recordable(outputs.record)
         if intrinsics is not None:
+            from kinestream.geometry.calibration import load_camera
+
             tracking["camera"] = load_camera(intrinsics)
         self.frame_s = 0.0
         with ExitStack() as stack:

@@ -6,13 +6,12 @@ from typing import Protocol
 
 import numpy.typing as npt
 
-from kinestream.body.model import BodyModel, load_body
+from kinestream.body.arrays import BodyArrays, read_body
 from kinestream.defaults import DEFAULT_ENGINE, DEFAULT_MODEL
 from kinestream.detect.detector import Detector, PersonDetector
 from kinestream.geometry.camera import Camera
 from kinestream.kernels.array_types import RgbImage
 from kinestream.latent.dynamics_weights import DynamicsWeights
-from kinestream.latent.flow import PoseFlow
 from kinestream.latent.flow_map import FlowMap
 from kinestream.regress.observation import Observations
 from kinestream.regress.regressor import Regressor
@@ -48,7 +47,7 @@ class Models:
     detector: Detector
     regressor: Observer
     decoder: LatentDecoder
-    body: BodyModel
+    body: BodyArrays
     dynamics: DynamicsWeights | None = None
     engine: str = "torch"
 
@@ -93,8 +92,8 @@ class Models:
         return cls(
             detector=PersonDetector.load(detector, score_threshold=CANDIDATE_SCORE, engine=engine),
             regressor=observer,
-            decoder=FlowMap(PoseFlow.load(flow)),
-            body=load_body(body),
+            decoder=FlowMap.load(flow),
+            body=read_body(body),
             dynamics=DynamicsWeights.load(dynamics),
             engine=observer.engine,
         )

@@ -226,8 +226,7 @@ class Tracker:
     @property
     def faces(self) -> Int64Array:
         """Triangles (F, 3) of the body, by vertex."""
-        faces: Int64Array = self._models.body.faces.numpy()
-        return faces
+        return self._models.body.faces
 
     @property
     def clock(self) -> Clock:

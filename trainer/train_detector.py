@@ -11,7 +11,8 @@ import torch
 import typer
 
 from kinestream.detect.detector import DETECTOR_FORMAT
-from kinestream.detect.network import DetectorConfig, DetectorNetwork
+from kinestream.detect.network import DetectorNetwork
+from kinestream.networks.interface import DetectorConfig
 from kinestream.networks.weight_files import fill, read_weights
 from kinestream.trainer import options
 from kinestream.trainer.data.crops.boxed_frames import FrameSource, MixedFrames

@@ -12,8 +12,9 @@ from typing import Annotated
 import torch
 import typer
 
+from kinestream.networks.interface import RegressorConfig
 from kinestream.networks.weight_files import fill, read_weights
-from kinestream.regress.network import RegressorConfig, RegressorNetwork
+from kinestream.regress.network import RegressorNetwork
 from kinestream.regress.regressor import REGRESSOR_FORMAT
 from kinestream.trainer import options
 from kinestream.trainer.data.annotated.annotated import AnnotatedCrops

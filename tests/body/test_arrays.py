@@ -12,8 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kinestream.body.arrays import BODY_FORMAT, BodyFileError, check_body_arrays, load_body_arrays
-from kinestream.body.model import DEFAULT_BODY_PATH
+from kinestream.body.arrays import (
+    BODY_FORMAT,
+    DEFAULT_BODY_PATH,
+    BodyFileError,
+    check_body_arrays,
+    load_body_arrays,
+)
 from kinestream.body.npz import npz_keys, read_npz
 from kinestream.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES, PART_NAMES
 

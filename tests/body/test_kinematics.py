@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinestream.body.arrays import check_body_arrays
+from kinestream.body.arrays import check_body_arrays, read_body
 from kinestream.body.kinematics import CompiledKinematics
 from kinestream.body.model import BodyModel
 from kinestream.geometry.rotation import matrix_from_axis_angle
@@ -23,8 +23,8 @@ def body():
 
 
 @pytest.fixture(scope="module")
-def hot(body):
-    return CompiledKinematics.from_model(body)
+def hot():
+    return CompiledKinematics.of(read_body())
 
 
 @pytest.fixture
@@ -54,8 +54,8 @@ def test_joints_and_keypoints_are_those_of_the_body_model(body, hot, betas, axis
 @pytest.mark.parametrize("betas", [1, 10])
 def test_dense_correctives_and_none_are_both_exact(make_raw_body, frame, correctives, betas):
     raw = make_raw_body(betas=betas, correctives=correctives)
-    body = BodyModel(check_body_arrays(raw, path="small"), dtype=torch.float64)
-    hot = CompiledKinematics.from_model(body)
+    arrays = check_body_arrays(raw, path="small")
+    body, hot = BodyModel(arrays, dtype=torch.float64), CompiledKinematics.of(arrays)
     shape = np.linspace(-2.0, 2.0, betas)
     hot.set_shape(shape)
     for found, true in zip(hot.pose(*frame), expected(body, shape, *frame), strict=True):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from kinestream.body.arrays import BodyFileError
+from kinestream.body.arrays import BodyFileError, read_body
 from kinestream.body.kinematics import CompiledKinematics
 from kinestream.body.model import BodyModel, load_body
 from kinestream.body.skeleton import KEYPOINT_NAMES, PARENTS, PART_OF_JOINT
@@ -128,7 +128,8 @@ def test_the_hot_path_serves_these_bodies_too(made):
     body = load_body(path, dtype=torch.float64)
     rotations = random_rotations((1, 24), generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     joints, keypoints = body.skeleton(torch.zeros(1, 10, dtype=torch.float64), rotations)
-    hot_joints, hot_keypoints = CompiledKinematics.from_model(body).pose(rotations[0].numpy(), np.zeros(3))
+    hot = CompiledKinematics.of(read_body(path))
+    hot_joints, hot_keypoints = hot.pose(rotations[0].numpy(), np.zeros(3))
     np.testing.assert_allclose(hot_joints, joints[0].numpy(), atol=1e-10)
     np.testing.assert_allclose(hot_keypoints, keypoints[0].numpy(), atol=1e-10)
 

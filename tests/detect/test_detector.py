@@ -17,8 +17,10 @@ from kinestream.detect.detector import (
     peaks,
     suppress,
 )
-from kinestream.detect.network import STRIDE, DetectorConfig, DetectorNetwork, DetectorOutput
+from kinestream.detect.network import STRIDE, DetectorNetwork
+from kinestream.engines.torch import TorchEngine
 from kinestream.geometry.boxes import iou
+from kinestream.networks.interface import DetectorConfig, DetectorOutput
 from kinestream.networks.weight_files import save_weights
 
 CONFIG = DetectorConfig(backbone="tiny", frame_px=160)
@@ -125,7 +127,7 @@ def test_stored_detector_runs_on_any_picture(tmp_path: Path) -> None:
 
 def test_an_untrained_network_expects_nobody() -> None:
     torch.manual_seed(0)
-    detector = PersonDetector(DetectorNetwork(CONFIG).eval(), CONFIG)
+    detector = PersonDetector(TorchEngine(DetectorNetwork(CONFIG)), CONFIG)
     assert len(detector(np.zeros((90, 160, 3), np.uint8))) == 0
 
 

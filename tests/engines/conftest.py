@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from kinestream.engines import engine
 from kinestream.engines import gpu as gpus
 from tests.engines.fake_gpu import FakeGpu
 
@@ -16,6 +17,7 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
     made = FakeGpu()
     monkeypatch.setattr(gpus, "find", lambda engine: made)
     monkeypatch.setattr(gpus, "require", lambda engine: None)
+    monkeypatch.setattr(engine, "has_nvidia_driver", lambda: True)
     return made
 
 

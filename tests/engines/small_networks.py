@@ -1,9 +1,16 @@
 """Networks that are small and do not answer the same everywhere, for the tests of the engines."""
 
-import torch
+import hashlib
+from collections.abc import Sequence
+from typing import Any
 
-from kinestream.detect.network import DetectorConfig, DetectorNetwork
-from kinestream.regress.network import RegressorConfig, RegressorNetwork
+import torch
+from torch import nn
+
+from kinestream.detect.network import DetectorNetwork
+from kinestream.engines.engine import Engine, Network, NetworkInput, compile_network, examples
+from kinestream.networks.interface import DetectorConfig, RegressorConfig
+from kinestream.regress.network import RegressorNetwork
 
 CONFIG = RegressorConfig(latent_size=5, backbone="tiny", crop_px=64)
 
@@ -21,3 +28,17 @@ def small_detector() -> DetectorNetwork:
     for head in (made.center, made.box):
         torch.nn.init.normal_(head[1].weight, std=0.1)
     return made
+
+
+def network_of(module: nn.Module, inputs: Sequence[NetworkInput]) -> Network:
+    """A module as engines take it."""
+    digest = hashlib.sha256(repr(module).encode())
+    for value in module.state_dict().values():
+        digest.update(value.contiguous().numpy().tobytes())
+    like = module(*map(torch.as_tensor, examples(inputs, 1)))
+    return Network(lambda: module, inputs, like, digest.hexdigest())
+
+
+def compiled(module: nn.Module, inputs: Sequence[NetworkInput], **options: Any) -> Engine:
+    """A module in an engine."""
+    return compile_network(network_of(module, inputs), **options)

@@ -9,12 +9,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors
 import safetensors.torch
 import torch
 
-from kinestream.detect.network import STRIDE, DetectorConfig, DetectorNetwork
+from kinestream.detect.network import STRIDE, DetectorNetwork
 from kinestream.engines import gpu as gpus
 from kinestream.engines import tensorrt_library
 from kinestream.engines.cuda_graphs import GraphEngine, Prepare, flattened
@@ -22,17 +23,17 @@ from kinestream.engines.engine import (
     EngineError,
     NetworkInput,
     NotHereError,
-    TorchEngine,
-    compile_network,
     drift,
     examples,
     flatten,
     why_not,
 )
 from kinestream.engines.tensorrt_library import TensorRt, export_half, in_order, shape_range
+from kinestream.engines.torch import TorchEngine
+from kinestream.networks.interface import DetectorConfig
 from kinestream.regress.regressor import load_network, network_inputs
 from tests.engines import fake_tensorrt
-from tests.engines.small_networks import CONFIG, small_regressor
+from tests.engines.small_networks import CONFIG, compiled, small_regressor
 
 INPUTS = network_inputs(CONFIG)
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -81,13 +82,13 @@ def test_it_is_built_once_with_a_note(
     library: FakeLibrary, own_cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = small_regressor()
-    engine = compile_network(made, INPUTS, engine="tensorrt")
+    engine = compiled(made, INPUTS, engine="tensorrt")
     assert (engine.name, engine.precision) == ("tensorrt", "float16")
     assert engine.detail == "TensorRT 11.0.0 on Fake GPU 9000"
     assert "building the TensorRT engine for Fake GPU 9000" in caplog.text
     assert drift(engine(*examples(INPUTS, 20)), TorchEngine(made)(*examples(INPUTS, 20))) < 1e-4
     caplog.clear()
-    compile_network(made, INPUTS, engine="tensorrt")
+    compiled(made, INPUTS, engine="tensorrt")
     assert library.builds == 1 and len(builds(own_cache)) == 1 and not caplog.text
 
 
@@ -95,7 +96,7 @@ def test_it_is_built_once_with_a_note(
 def test_a_change_of_anything_that_matters_builds_anew(
     change: str, library: FakeLibrary, fake_gpu: Any, own_cache: Path
 ) -> None:
-    compile_network(small_regressor(), INPUTS, engine="tensorrt")
+    compiled(small_regressor(), INPUTS, engine="tensorrt")
     made, max_batch = small_regressor(seed=1 if change == "weights" else 0), 8 if change == "batch" else 16
     if change == "GPU":
         fake_gpu.name = "Another GPU"
@@ -103,7 +104,7 @@ def test_a_change_of_anything_that_matters_builds_anew(
         fake_gpu.driver = "581.0"
     elif change in library.versions:
         library.versions[change] += ".post1"
-    compile_network(made, INPUTS, engine="tensorrt", max_batch=max_batch)
+    compiled(made, INPUTS, engine="tensorrt", max_batch=max_batch)
     assert library.builds == 2 and len(builds(own_cache)) == 2
 
 
@@ -114,7 +115,7 @@ def test_a_build_that_does_not_fit_is_made_anew(
     from kinestream.engines import cache as engine_cache
 
     made = small_regressor()
-    compile_network(made, INPUTS, engine="tensorrt")
+    compiled(made, INPUTS, engine="tensorrt")
     (path,) = builds(own_cache)
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-9])
@@ -122,7 +123,7 @@ def test_a_build_that_does_not_fit_is_made_anew(
         stranger = library.build(small_regressor(3), INPUTS, 16, None) if damage == "stale" else b"nothing"
         engine_cache.store(path.name, stranger)
     library.builds = 0
-    engine = compile_network(made, INPUTS, engine="tensorrt")
+    engine = compiled(made, INPUTS, engine="tensorrt")
     expected = {"cut": "is damaged", "stale": "results differ", "nonsense": "cannot read the engine"}
     assert library.builds == 1 and expected[damage] in caplog.text and "building anew" in caplog.text
     assert drift(engine(*examples(INPUTS, 2)), TorchEngine(made)(*examples(INPUTS, 2))) < 1e-4
@@ -132,10 +133,10 @@ def test_it_comes_before_cuda_and_cuda_takes_its_place(
     library: FakeLibrary, fake_gpu: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    assert compile_network(small_regressor(), INPUTS).name == "tensorrt"
+    assert compiled(small_regressor(), INPUTS).name == "tensorrt"
     library.fails = EngineError("engine tensorrt: cannot convert the network")
     caplog.clear()
-    assert compile_network(small_regressor(1), INPUTS).name == "cuda"
+    assert compiled(small_regressor(1), INPUTS).name == "cuda"
     assert "engine tensorrt: cannot convert the network" in caplog.text
     assert "engine cuda (torch" in caplog.text
 
@@ -145,7 +146,7 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, fake_gpu: A
     with pytest.raises(
         NotHereError, match=r"torch_tensorrt and tensorrt not installed; pip install 'kinestr"
     ):
-        compile_network(small_regressor(), INPUTS, engine="tensorrt")
+        compiled(small_regressor(), INPUTS, engine="tensorrt")
 
 
 def test_without_a_gpu_the_packages_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,10 +176,14 @@ def test_tensors_are_found_by_name_and_run_at_their_addresses(
         fake_gpu, library.load(b"", fake_gpu),
         name="tensorrt", detail="", precision="float16", like=like, max_batch=4,
     )  # fmt: skip
-    rng = torch.Generator().manual_seed(3)
+    rng = np.random.default_rng(3)
     for batch in (3, 1, 6):
-        images = torch.randint(0, 256, (batch, 3, 64, 64), dtype=torch.uint8, generator=rng)
-        given = (images, torch.eye(3) + 0.1 * torch.randn(batch, 3, 3, generator=rng), torch.rand(batch))
+        images = rng.integers(0, 256, (batch, 3, 64, 64), np.uint8)
+        given = (
+            images,
+            np.float32(np.eye(3) + 0.1 * rng.normal(size=(batch, 3, 3))),
+            rng.random(batch, np.float32),
+        )
         assert drift(found(*given), TorchEngine(made)(*given)) < 1e-4
 
 
@@ -266,8 +271,8 @@ def test_the_exported_program_is_the_network_in_half_precision() -> None:
     program, reference = export_half(made, inputs, 16, torch.device("cpu")), TorchEngine(made)
     for batch in (1, 3):
         given = examples(inputs, batch)
-        found = program.module()(*(value.float() for value in given))
-        assert 1e-7 < drift(list(found), reference(*given)) < 2e-2
+        found = program.module()(*(torch.as_tensor(value).float() for value in given))
+        assert 1e-7 < drift([value.detach().numpy() for value in found], flatten(reference(*given))) < 2e-2
     convolved = [
         node.meta["val"].dtype
         for node in program.run_decompositions({}).graph.nodes
@@ -279,7 +284,7 @@ def test_the_exported_program_is_the_network_in_half_precision() -> None:
 def test_frames_of_all_shapes_are_in_the_program() -> None:
     torch.manual_seed(0)
     made = DetectorNetwork(DetectorConfig(backbone="tiny")).eval().requires_grad_(False)
-    frame = NetworkInput(torch.zeros(1, 3, 96, 160, dtype=torch.uint8), (0, 2, 3), step=32, largest=320)
+    frame = NetworkInput(np.zeros((1, 3, 96, 160), np.uint8), (0, 2, 3), step=32, largest=320)
     module = export_half(made, (frame,), 1, torch.device("cpu")).module()
     for height, width in ((64, 320), (320, 64), (192, 320)):
         found = module(torch.rand(1, 3, height, width) * 255)
@@ -298,7 +303,7 @@ def test_names_are_ordered_by_their_numbers() -> None:
 def test_on_a_real_gpu(own_cache: Path) -> None:
     made = load_network()
     inputs = network_inputs(made.config)
-    engine, reference = compile_network(made, inputs, engine="tensorrt"), TorchEngine(made)
+    engine, reference = compiled(made, inputs, engine="tensorrt"), TorchEngine(made)
     for batch in (1, 5, 16, 17):
         given = examples(inputs, batch)
         assert drift(engine(*given), reference(*given)) < 5e-2

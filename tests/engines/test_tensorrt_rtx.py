@@ -8,10 +8,10 @@ import pytest
 from torch import nn
 
 from kinestream.detect.detector import PersonDetector
-from kinestream.engines import engine as engines
 from kinestream.engines.cpu import export_onnx
-from kinestream.engines.engine import NetworkInput
+from kinestream.engines.engine import Network, NetworkInput
 from kinestream.engines.tensorrt_library import shape_range
+from kinestream.engines.torch import TorchEngine
 from kinestream.regress.regressor import Regressor
 
 rtx = pytest.importorskip(
@@ -28,9 +28,9 @@ def shipped(
     """A network as it is handed to engines, and its arguments."""
     given: list[Any] = []
 
-    def caught(network: nn.Module, inputs: Sequence[NetworkInput], **_: object) -> Any:
-        given.append((network, inputs))
-        return engines.TorchEngine(network)
+    def caught(network: Network, **_: object) -> Any:
+        given.append((network.module, network.inputs))
+        return TorchEngine(network.module)
 
     for module in ("kinestream.regress.regressor", "kinestream.detect.detector"):
         monkeypatch.setattr(f"{module}.compile_network", caught)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from kinestream.body.arrays import load_body_arrays
-from kinestream.body.model import DEFAULT_BODY_PATH, BodyModel
+from kinestream.body.arrays import DEFAULT_BODY_PATH, load_body_arrays
+from kinestream.body.model import BodyModel
 from kinestream.filtering import keypoint_solver as solver
 from kinestream.filtering.keypoint_kinematics import KeypointKinematics, camera_array
 from kinestream.geometry.camera import Camera
@@ -35,7 +35,7 @@ def body_of(*, correctives: bool) -> tuple[BodyModel, solver.Solver]:
     if not correctives:
         arrays = dataclasses.replace(arrays, posedirs=None)
     model = BodyModel(arrays, dtype=torch.float64)
-    return model, solver.Solver(KeypointKinematics.with_offsets(model))
+    return model, solver.Solver(KeypointKinematics.with_offsets(arrays))
 
 
 def problem(flow_map: FlowMap, camera: Camera, *, seed: int = 0) -> tuple[solver.Prior, solver.Evidence]:

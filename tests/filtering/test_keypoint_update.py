@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinestream.body.model import load_body
+from kinestream.body.arrays import read_body
 from kinestream.filtering.base import KeypointEvidence, PersonState
 from kinestream.filtering.keypoint_filter import KeypointFilter
 from kinestream.filtering.keypoint_update import KeypointUpdate, Updated
@@ -27,7 +27,7 @@ Points = npt.NDArray[np.float64]
 
 @pytest.fixture(scope="module")
 def parts() -> tuple[KeypointUpdate, BodyPoser]:
-    body, flow_map = load_body(), FlowMap(PoseFlow.load())
+    body, flow_map = read_body(), FlowMap(PoseFlow.load())
     return KeypointUpdate(body, flow_map), BodyPoser(body, flow_map)
 
 

@@ -10,9 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from kinestream.geometry.rotation import geodesic_distance, matrix_from_axis_angle
-from kinestream.latent.decode import FlowDecoder
+from kinestream.latent.decode import DEFAULT_WEIGHTS, FlowDecoder
 from kinestream.latent.flow import (
-    DEFAULT_WEIGHTS,
     LIGHT_WEIGHTS,
     FlowConfig,
     PoseFlow,

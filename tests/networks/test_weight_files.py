@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from kinestream.networks.interface import RegressorConfig
 from kinestream.networks.weight_files import (
     WeightsError,
     configured,
@@ -14,7 +15,6 @@ from kinestream.networks.weight_files import (
     read_weights,
     save_weights,
 )
-from kinestream.regress.network import RegressorConfig
 
 KIND = "test.net.v1"
 

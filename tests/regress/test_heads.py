@@ -39,7 +39,8 @@ def test_the_stronger_of_two_modes_wins() -> None:
 
 
 def test_dense_head_has_keypoints_and_parts_at_the_size_of_the_features() -> None:
-    heat, parts = DenseHead(16)(torch.zeros(2, 16, 6, 10))
+    head, features = DenseHead(16), torch.zeros(2, 16, 6, 10)
+    heat, parts = head.keypoints(features), head.parts(features)
     assert heat.shape == (2, NUM_KEYPOINTS, 6, 10)
     assert parts.shape == (2, 1 + NUM_PARTS, 6, 10)
 

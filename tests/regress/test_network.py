@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from kinestream.body.skeleton import NUM_BETAS, NUM_KEYPOINTS, NUM_PARTS
+from kinestream.networks.interface import RegressorConfig
 from kinestream.regress.lifter import LOG_STD_RANGE, Lifter, split_state, state_sizes
-from kinestream.regress.network import RegressorConfig, RegressorNetwork
+from kinestream.regress.network import RegressorNetwork
 from kinestream.regress.state_head import to_plane
 
 LATENT = 12

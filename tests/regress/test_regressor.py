@@ -8,11 +8,12 @@ import torch
 
 from kinestream.body.skeleton import NUM_BETAS, NUM_KEYPOINTS
 from kinestream.defaults import DEFAULT_MODEL
+from kinestream.engines.torch import TorchEngine
 from kinestream.geometry.camera import Camera
 from kinestream.geometry.rotation import matrix_from_quat, sixd_from_matrix
+from kinestream.networks.interface import BodyState, Inference, RegressorConfig
 from kinestream.networks.weight_files import save_weights
-from kinestream.regress.lifter import BodyState
-from kinestream.regress.network import RegressorConfig, RegressorNetwork, RegressorOutput
+from kinestream.regress.network import InferenceNetwork, RegressorNetwork
 from kinestream.regress.regressor import REGRESSOR_FORMAT, Regressor
 from kinestream.regress.shipped import MODELS, weights_of
 
@@ -24,9 +25,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
 class KnownPerson(torch.nn.Module):
     """Sees at every crop's centre a pelvis 3 m away (in half extents), upright in the virtual camera."""
 
-    def forward(
-        self, images: torch.Tensor, to_virtual: torch.Tensor, log_extent: torch.Tensor
-    ) -> RegressorOutput:
+    def forward(self, images: torch.Tensor, to_virtual: torch.Tensor, log_extent: torch.Tensor) -> Inference:
         count = len(images)
         upright = sixd_from_matrix(torch.diag(torch.tensor([1.0, -1.0, -1.0]))).expand(count, 6)
         code = torch.zeros(count, 3)
@@ -41,9 +40,7 @@ class KnownPerson(torch.nn.Module):
             pelvis_log_std=torch.full((count, 3), np.log(0.1)),
             betas_log_std=torch.zeros(count, NUM_BETAS),
         )
-        return RegressorOutput(
-            heatmaps=torch.zeros(count, NUM_KEYPOINTS, 16, 16),
-            parts=torch.zeros(count, 16, 16, 16),
+        return Inference(
             points=torch.zeros(count, NUM_KEYPOINTS, 2),
             confidence_logit=torch.full((count, NUM_KEYPOINTS), 2.0),
             presence_logit=torch.full((count,), 3.0),
@@ -55,7 +52,7 @@ class KnownPerson(torch.nn.Module):
 def test_what_is_at_the_centre_of_the_crop_lies_on_the_ray_through_the_box(
     box: tuple[float, ...],
 ) -> None:
-    seen = Regressor(KnownPerson(), CONFIG)(IMAGE, [box], CAMERA)
+    seen = Regressor(TorchEngine(KnownPerson()), CONFIG)(IMAGE, [box], CAMERA)
     center = np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2])
     np.testing.assert_allclose(seen.keypoints_px[0, :, :2], np.tile(center, (NUM_KEYPOINTS, 1)), atol=1e-3)
     np.testing.assert_allclose(CAMERA.project(seen.translation_m[0]), center, atol=0.05)
@@ -71,18 +68,18 @@ def test_what_is_at_the_centre_of_the_crop_lies_on_the_ray_through_the_box(
 
 def test_nobody_is_present_without_keypoints() -> None:
     class Faceless(KnownPerson):
-        def forward(self, *inputs: torch.Tensor) -> RegressorOutput:
+        def forward(self, *inputs: torch.Tensor) -> Inference:
             output = super().forward(*inputs)
             return output._replace(confidence_logit=torch.full_like(output.confidence_logit, -4.0))
 
     box = [(140, 60, 200, 180)]
-    seen = Regressor(KnownPerson(), CONFIG)(IMAGE, box, CAMERA)
-    unseen = Regressor(Faceless(), CONFIG)(IMAGE, box, CAMERA)
+    seen = Regressor(TorchEngine(KnownPerson()), CONFIG)(IMAGE, box, CAMERA)
+    unseen = Regressor(TorchEngine(Faceless()), CONFIG)(IMAGE, box, CAMERA)
     assert unseen.presence[0] < 0.1 < 0.9 < seen.presence[0]
 
 
 def test_depth_is_what_is_least_certain() -> None:
-    seen = Regressor(KnownPerson(), CONFIG)(IMAGE, [(130, 90, 190, 150)], CAMERA)
+    seen = Regressor(TorchEngine(KnownPerson()), CONFIG)(IMAGE, [(130, 90, 190, 150)], CAMERA)
     x, y, z = seen.translation_std_m[0]
     assert z == pytest.approx(0.3, rel=0.02)  # a tenth of three metres
     assert max(x, y) < 0.15 * z
@@ -98,7 +95,9 @@ def test_shipped_form_round_trip_and_no_boxes(tmp_path: Path) -> None:
     assert len(regressor(IMAGE, np.zeros((0, 4)), CAMERA)) == 0
     boxes = np.array([[10, 10, 90, 200], [100, 50, 180, 230]], np.float32)
     seen = regressor(IMAGE, boxes, CAMERA)
-    before = Regressor(network, CONFIG)(IMAGE, boxes, CAMERA)  # weights are stored in half precision
+    before = Regressor(TorchEngine(InferenceNetwork(network)), CONFIG)(
+        IMAGE, boxes, CAMERA
+    )  # weights are stored in half precision
     np.testing.assert_allclose(seen.keypoints_px[..., :2], before.keypoints_px[..., :2], atol=3.0)
     assert len(seen) == 2
 
@@ -106,7 +105,7 @@ def test_shipped_form_round_trip_and_no_boxes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("box", [(-500, -500, -400, -300), (50, 50, 50, 50), (90, 90, 40, 40)])
 def test_strange_boxes_give_finite_numbers(box: tuple[float, ...]) -> None:
     torch.manual_seed(0)
-    seen = Regressor(RegressorNetwork(CONFIG).eval(), CONFIG)(IMAGE, [box], CAMERA)
+    seen = Regressor(TorchEngine(InferenceNetwork(RegressorNetwork(CONFIG))), CONFIG)(IMAGE, [box], CAMERA)
     assert all(np.isfinite(value).all() for value in vars(seen).values())
 
 
@@ -118,7 +117,7 @@ def test_models_have_names_and_files_paths(tmp_path: Path) -> None:
 
 
 def test_errors_say_what_does_not_fit() -> None:
-    regressor = Regressor(KnownPerson(), CONFIG)
+    regressor = Regressor(TorchEngine(KnownPerson()), CONFIG)
     with pytest.raises(ValueError, match="resized"):
         regressor(IMAGE[:100], [(0, 0, 10, 10)], CAMERA)
     with pytest.raises(ValueError, match="uint8"):

@@ -21,14 +21,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the te
 sys.path.insert(0, "tests")
 from dataclasses import replace
 from conftest import BlockDetector, BlockRegressor
-from kinestream.body.model import BodyModel
+from kinestream.body.arrays import read_body
 from kinestream.latent.decode import FlowDecoder
 from kinestream.latent.dynamics_weights import DynamicsWeights
 from kinestream.latent.flow import FlowConfig, PoseFlow
 from kinestream.models import Models
 from kinestream.tools.cli import app
 
-body, decoder = BodyModel.load(), FlowDecoder(PoseFlow(FlowConfig(depth=2, hidden=16)).eval())
+body, decoder = read_body(), FlowDecoder(PoseFlow(FlowConfig(depth=2, hidden=16)).eval())
 dynamics = replace(DynamicsWeights.load(), flow_id=decoder.flow_id)
 models = Models(BlockDetector(), BlockRegressor(body, decoder), decoder, body, dynamics)
 Models.load = classmethod(lambda cls, **_: models)

@@ -13,9 +13,9 @@ from kinestream.kernels.raster.overlay import PALETTE
 from kinestream.models import Models
 from kinestream.pipeline import Tracker
 from kinestream.pose import PoseFrame
-from kinestream.tools.sinks import JsonLinesSink, NpzSink, OverlayVideoSink, Sink, SinkError, SinkGroup
+from kinestream.tools.sinks import JsonLinesSink, NpzSink, Sink, SinkError, SinkGroup
 from kinestream.tools.sinks.npz import ROW
-from kinestream.tools.sinks.overlay_video import draw
+from kinestream.tools.sinks.overlay_video import OverlayVideoSink, draw
 
 Pairs = list[tuple[Frame, PoseFrame]]
 
@@ -72,7 +72,7 @@ def test_when_the_archive_cannot_be_written_the_rows_stay(
 
 def test_a_video_cut_short_plays(pairs: Pairs, tmp_path: Path, block_models: Models) -> None:
     path = tmp_path / "overlay.mp4"
-    with OverlayVideoSink(path, block_models.body.faces.numpy(), fps=25) as sink:
+    with OverlayVideoSink(path, block_models.body.faces, fps=25) as sink:
         for pair in pairs:
             sink.write(*pair)
     cut = tmp_path / "cut.mp4"
@@ -84,7 +84,7 @@ def test_a_video_cut_short_plays(pairs: Pairs, tmp_path: Path, block_models: Mod
 def test_bodies_are_coloured_by_track(pairs: Pairs, block_models: Models) -> None:
     frame, poses = pairs[0]
     plain = np.full_like(frame.image_rgb, 128)
-    drawn = draw(plain, poses, block_models.body.faces.numpy())
+    drawn = draw(plain, poses, block_models.body.faces)
     assert (plain == 128).all(), "the picture itself is left alone"
     for person in poses:
         x, y = (int(v) for v in poses.camera.project(person.joints_cam_m[6]))

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from kinestream.body.model import DEFAULT_BODY_PATH
+from kinestream.body.arrays import DEFAULT_BODY_PATH
 from kinestream.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES, PARENTS, PART_NAMES
 from kinestream.geometry.rotation import matrix_from_axis_angle
 from kinestream.trainer.data.motion.clip import NUM_BODY_JOINTS, MotionClip

@@ -13,8 +13,8 @@ from kinestream.geometry.rotation import (
     random_rotations,
     sixd_from_matrix,
 )
+from kinestream.networks.interface import BodyState
 from kinestream.regress.heads import read_keypoints
-from kinestream.regress.lifter import BodyState
 from kinestream.trainer.data.crops.crop_sample import PART_PERSON, PART_UNKNOWN
 from kinestream.trainer.losses.body import (
     BodyLoss,

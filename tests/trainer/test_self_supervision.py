@@ -16,8 +16,7 @@ from kinestream.body.skeleton import KEYPOINT_NAMES, NUM_KEYPOINTS, PART_NAMES
 from kinestream.geometry.rotation import matrix_from_axis_angle, sixd_from_matrix
 from kinestream.latent.dynamics import DynamicsConfig, LatentDynamics
 from kinestream.latent.flow import FlowConfig, PoseFlow
-from kinestream.regress.lifter import BodyState
-from kinestream.regress.network import RegressorOutput
+from kinestream.networks.interface import BodyState, RegressorOutput
 from kinestream.trainer.data.crops.crop_sample import PART_PERSON, PART_UNKNOWN
 from kinestream.trainer.data.photos.unlabelled import PhotoViews, VideoViews, Views, collate_views, two_views
 from kinestream.trainer.losses.alignment import part_alignment, project_to_map, visible

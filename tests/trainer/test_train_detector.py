@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from kinestream.detect.detector import DETECTOR_FORMAT, PersonDetector
-from kinestream.detect.network import STRIDE, DetectorConfig, DetectorNetwork
+from kinestream.detect.network import STRIDE, DetectorNetwork
+from kinestream.networks.interface import DetectorConfig
 from kinestream.networks.weight_files import save_weights
 from kinestream.trainer.detector.training import boxed_frames, evaluate, to_batch, train
 from kinestream.trainer.run_state import TrainingRun

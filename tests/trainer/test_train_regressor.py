@@ -8,7 +8,8 @@ import torch
 
 from kinestream.body.model import BodyModel
 from kinestream.latent.flow import FlowConfig, PoseFlow
-from kinestream.regress.network import RegressorConfig, RegressorNetwork
+from kinestream.networks.interface import RegressorConfig
+from kinestream.regress.network import RegressorNetwork
 from kinestream.trainer.data.crops.crop_sample import PART_UNKNOWN, BodyLabel, CropSample, collate
 from kinestream.trainer.losses.body import with_hands
 from kinestream.trainer.regressor.body_teacher import BodyTeacher

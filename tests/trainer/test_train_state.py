@@ -9,7 +9,8 @@ import torch
 from kinestream.body.skeleton import NUM_KEYPOINTS
 from kinestream.geometry.rotation import matrix_from_axis_angle
 from kinestream.latent.flow import FlowConfig, PoseFlow
-from kinestream.regress.network import RegressorConfig, RegressorNetwork
+from kinestream.networks.interface import RegressorConfig
+from kinestream.regress.network import RegressorNetwork
 from kinestream.regress.state_head import Evidence, StateHead
 from kinestream.trainer.data.crops.crop_sample import BodyLabel, CropSample
 from kinestream.trainer.data.crops.lift_samples import lift_samples

@@ -15,7 +15,7 @@ from kinestream.defaults import DEFAULT_FILTER, DEFAULT_FOV_DEG, DEFAULT_MODEL, 
 from kinestream.tools import options
 from kinestream.tools.commands.error_reporting import report_errors
 from kinestream.tools.commands.listen import heard
-from kinestream.tools.process import stop_on_signals, use_threads
+from kinestream.tools.process import load_kernels_without_scipy, stop_on_signals, use_threads
 
 STREAMS = ("tcp://", "ipc://")
 
@@ -58,6 +58,7 @@ def record(
         _record_stream(source, file, console, max_frames=max_frames, keys=keys)
         return
     with report_errors():
+        load_kernels_without_scipy()
         from kinestream.capture import CameraMode
         from kinestream.tools.session import Outputs, Session
 

@@ -95,8 +95,10 @@ def run(
 
     Stops at the end of a file, or with Ctrl-C. Exit code 1 when the source fails.
     """
+    from kinestream.tools.process import load_kernels_without_scipy, stop_on_signals, use_threads
+
+    load_kernels_without_scipy()
     from kinestream.capture import CameraMode
-    from kinestream.tools.process import stop_on_signals, use_threads
     from kinestream.tools.session import Outputs, Session, private_address
 
     console = Console(stderr=True, highlight=False)

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
-from kinestream.body.arrays import load_body_arrays
-from kinestream.body.model import DEFAULT_BODY_PATH, BodyModel
+from kinestream.body.arrays import DEFAULT_BODY_PATH, load_body_arrays
+from kinestream.body.model import BodyModel
 from kinestream.geometry.camera import Camera
 from kinestream.geometry.rotation import matrix_from_axis_angle
 from kinestream.kernels.alignment import alignment_loss

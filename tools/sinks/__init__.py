@@ -3,13 +3,11 @@
 from kinestream.tools.sinks.base import Sink, SinkError, SinkGroup
 from kinestream.tools.sinks.json_lines import JsonLinesSink, frame_as_dict
 from kinestream.tools.sinks.npz import NpzSink
-from kinestream.tools.sinks.overlay_video import OverlayVideoSink
 from kinestream.tools.sinks.recording import RecordingSink, record_stream
 
 __all__ = [
     "JsonLinesSink",
     "NpzSink",
-    "OverlayVideoSink",
     "RecordingSink",
     "Sink",
     "SinkError",

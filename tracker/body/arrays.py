@@ -19,12 +19,13 @@ F triangles, S <= 10 shape components; the extra names, where present, must be t
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Final, NoReturn
 
 import numpy as np
 
-from kinestream.body.npz import BodyFileError, read_npz
+from kinestream.body.npz import BodyFileError, npz_keys, read_npz, refuse_pickle
 from kinestream.body.skeleton import (
     JOINT_NAMES,
     KEYPOINT_NAMES,
@@ -35,9 +36,13 @@ from kinestream.body.skeleton import (
     PARENTS,
     PART_NAMES,
 )
-from kinestream.kernels.array_types import AnyArray, Float32Array, Int64Array
+from kinestream.defaults import ASSETS
+from kinestream.kernels.array_types import AnyArray, Float32Array, Float64Array, Int64Array
 
-__all__ = ["BODY_FORMAT", "BodyArrays", "BodyFileError", "check_body_arrays", "load_body_arrays"]
+__all__ = ["BODY_FORMAT", "BodyArrays", "BodyFileError", "check_body_arrays", "load_body_arrays", "read_body"]
+
+DEFAULT_BODY_PATH: Final = ASSETS / "body.npz"
+"""The embedded free body."""
 
 BODY_FORMAT: Final = "kinestream-body 1"
 MAX_VERTICES: Final = 200_000
@@ -71,6 +76,17 @@ class BodyArrays:
     part_labels: Int64Array  # (V,)
     keypoint_regressor: Float32Array  # (23, V)
 
+    @cached_property
+    def keypoint_support(self) -> Int64Array:
+        """Vertices (M,) on which keypoints depend."""
+        return np.flatnonzero(self.keypoint_regressor.any(axis=0))
+
+    @cached_property
+    def rest_joints(self) -> tuple[Float64Array, Float64Array]:
+        """Joints of the template (24, 3) and their change by shape (24, 3, S)."""
+        regressor = self.joint_regressor.astype(np.float64)
+        return regressor @ self.v_template, np.einsum("jv,vcs->jcs", regressor, self.shapedirs, optimize=True)
+
     def __repr__(self) -> str:
         """Show the shapes, not the numbers."""
         shapes = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -89,6 +105,19 @@ def load_body_arrays(path: str | Path) -> BodyArrays:
     return check_body_arrays(
         read_npz(path, required=REQUIRED_KEYS, optional=("posedirs", *_NAMES)), path=path
     )
+
+
+def read_body(spec: str | Path | None = None) -> BodyArrays:
+    """The arrays of the body that ``spec`` names, as in `kinestream.load_body`, without torch."""
+    if spec is None or spec == "default":
+        return load_body_arrays(DEFAULT_BODY_PATH)
+    path = Path(spec)
+    refuse_pickle(path)
+    if "keypoint_regressor" in npz_keys(path):
+        return load_body_arrays(path)
+    from kinestream.body.smplx_adapter import load_smpl_family
+
+    return load_smpl_family(path)
 
 
 def check_body_arrays(raw: Mapping[str, AnyArray], *, path: str | Path, advice: str = _REBUILD) -> BodyArrays:

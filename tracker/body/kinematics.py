@@ -13,11 +13,10 @@ the results are those of :class:`kinestream.body.model.BodyModel` up to rounding
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
-from kinestream.body.model import BodyModel
+from kinestream.body.arrays import BodyArrays
 from kinestream.body.skeleton import NUM_JOINTS, NUM_KEYPOINTS, PARENTS
-from kinestream.kernels.array_types import Float64Array, Int64Array
+from kinestream.kernels.array_types import Float32Array, Float64Array, Int64Array
 from kinestream.kernels.caching import compiled
 
 _PARENTS = np.array(PARENTS)
@@ -42,7 +41,7 @@ class CompiledKinematics:
         skin_weights: Float64Array,
         keypoint_regressor: Float64Array,
     ) -> None:
-        """Collapse the arrays of the M vertices on which keypoints depend; see :meth:`from_model`.
+        """Collapse the arrays of the M vertices on which keypoints depend; see :meth:`of`.
 
         Args:
             joint_template: (24, 3) rest joints, metres.
@@ -74,18 +73,18 @@ class CompiledKinematics:
         self.pose(np.tile(np.eye(3), (NUM_JOINTS, 1, 1)), np.zeros(3))
 
     @classmethod
-    def from_model(cls, model: BodyModel) -> "CompiledKinematics":
-        """Collapse ``model``; later changes of it are not followed."""
-        support = model.keypoint_regressor.any(dim=0).nonzero().flatten()
-        posedirs = model.posedirs
+    def of(cls, body: BodyArrays) -> "CompiledKinematics":
+        """Collapse a body."""
+        support = body.keypoint_support
+        joint_template, joint_shapedirs = body.rest_joints
         return cls(
-            joint_template=_numpy(model.joint_template),
-            joint_shapedirs=_numpy(model.joint_shapedirs).T.reshape(NUM_JOINTS, 3, -1),
-            template=_numpy(model.v_template[support]),
-            shapedirs=_numpy(model.shapedirs[support]),
-            posedirs=None if posedirs is None else _numpy(posedirs[support]),
-            skin_weights=_numpy(model.skin_weights[support]),
-            keypoint_regressor=_numpy(model.keypoint_regressor[:, support]),
+            joint_template=joint_template,
+            joint_shapedirs=joint_shapedirs,
+            template=_double(body.v_template[support]),
+            shapedirs=_double(body.shapedirs[support]),
+            posedirs=None if body.posedirs is None else _double(body.posedirs[support]),
+            skin_weights=_double(body.skin_weights[support]),
+            keypoint_regressor=_double(body.keypoint_regressor[:, support]),
         )
 
     def set_shape(self, betas: npt.ArrayLike) -> None:
@@ -135,8 +134,8 @@ class CompiledKinematics:
         )  # fmt: skip
 
 
-def _numpy(tensor: Tensor) -> Float64Array:
-    return np.asarray(tensor.detach().cpu().numpy(), np.float64)
+def _double(values: Float32Array) -> Float64Array:
+    return values.astype(np.float64)
 
 
 def _sparse_correctives(

@@ -11,21 +11,19 @@ shaped body, a chain of rigid transforms, linear blend skinning. Three things di
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kinestream.body.arrays import NUM_POSE_FEATURES, BodyArrays, load_body_arrays
-from kinestream.body.npz import npz_keys, refuse_pickle
+from kinestream.body.arrays import (
+    DEFAULT_BODY_PATH,
+    NUM_POSE_FEATURES,
+    BodyArrays,
+    load_body_arrays,
+    read_body,
+)
 from kinestream.body.skeleton import NUM_JOINTS, PARENTS
-from kinestream.body.smplx_adapter import load_smpl_family
-from kinestream.defaults import ASSETS
-from kinestream.kernels.array_types import Float32Array, Float64Array, Int64Array
-
-DEFAULT_BODY_PATH: Final = ASSETS / "body.npz"
-"""The embedded free body."""
+from kinestream.kernels.array_types import Float32Array, Int64Array
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -113,8 +111,9 @@ class BodyModel(nn.Module):
         def tensor(array: Float32Array) -> Tensor:
             return torch.tensor(array, dtype=dtype)
 
-        support = np.flatnonzero(arrays.keypoint_regressor.any(axis=0))
-        joint_template, joint_shapedirs = _rest_joints(arrays)
+        support = arrays.keypoint_support
+        joint_template, shape = arrays.rest_joints
+        joint_shapedirs = shape.transpose(2, 0, 1).reshape(shape.shape[2], -1)
         buffers = {
             "joint_regressor": tensor(arrays.joint_regressor),
             "keypoint_regressor": tensor(arrays.keypoint_regressor),
@@ -295,26 +294,12 @@ def load_body(spec: str | Path | None = None, *, dtype: torch.dtype = torch.floa
         BodyFileError: the file cannot be used; the message says why and what to do.
 
     """
-    if spec is None or spec == "default":
-        return BodyModel.load(dtype=dtype)
-    path = Path(spec)
-    refuse_pickle(path)
-    if "keypoint_regressor" in npz_keys(path):
-        return BodyModel.load(path, dtype=dtype)
-    return BodyModel(load_smpl_family(path), dtype=dtype)
+    return BodyModel(read_body(spec), dtype=dtype)
 
 
 def _full_precision(like: Tensor) -> torch.autocast:
     """Keep autocast off: in half precision a chain of joints is off by centimetres."""
     return torch.autocast(like.device.type, enabled=False)
-
-
-def _rest_joints(arrays: BodyArrays) -> tuple[Float64Array, Float64Array]:
-    """Collapse the joint regressor to the joints of the template (24, 3) and their change (S, 72)."""
-    regressor = arrays.joint_regressor.astype(np.float64)
-    template = regressor @ arrays.v_template
-    shape = np.einsum("jv,vcs->sjc", regressor, arrays.shapedirs, optimize=True)
-    return template, shape.reshape(shape.shape[0], -1)
 
 
 def _tree_levels() -> tuple[tuple[slice, ...], tuple[int, ...]]:

@@ -1,21 +1,25 @@
 """The person detector as the tracker uses it: picture in, boxes and scores out."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import cv2
 import numpy as np
-import torch
 
 from kinestream.defaults import ASSETS
-from kinestream.detect.network import DetectorConfig, DetectorNetwork, DetectorOutput
-from kinestream.engines.engine import Engine, NetworkInput, compile_network
+from kinestream.engines.engine import Engine, Network, NetworkInput, compile_network, network_key
 from kinestream.geometry.boxes import cut, iou
 from kinestream.geometry.crop import halved
 from kinestream.kernels.array_types import Float32Array, Int64Array, RgbImage
-from kinestream.networks.weight_files import configured, fill, read_weights
+from kinestream.networks.interface import DetectorConfig, DetectorOutput
+from kinestream.networks.weight_files import configured, fill, read_header, read_weights
+
+if TYPE_CHECKING:  # made only where an engine has to be built
+    from kinestream.detect.network import DetectorNetwork
 
 DETECTOR_FORMAT: Final = "kinestream.detector.v1"
 DEFAULT_WEIGHTS: Final = ASSETS / "detector.safetensors"
@@ -76,7 +80,7 @@ class PersonDetector:
         score_threshold: float = SCORE_THRESHOLD,
         overlap_threshold: float = OVERLAP_THRESHOLD,
     ) -> None:
-        """Take a network that maps frames to :class:`DetectorOutput`, compiled or not.
+        """Take an engine that runs a :class:`DetectorNetwork`, or what does as well.
 
         Boxes below ``score_threshold`` are left out, and so is each that overlaps a better one by more
         than ``overlap_threshold`` (intersection over union).
@@ -97,20 +101,22 @@ class PersonDetector:
         score_threshold: float = SCORE_THRESHOLD,
         overlap_threshold: float = OVERLAP_THRESHOLD,
         engine: str = "torch",
-    ) -> "PersonDetector":
+    ) -> PersonDetector:
         """Read a detector; None means the shipped weights.
 
         Raises ``FileNotFoundError``, :class:`kinestream.networks.weight_files.WeightsError`, and as
         :func:`kinestream.engines.engine.compile_network` does.
         """
         path = DEFAULT_WEIGHTS if path is None else Path(path)
-        file = read_weights(path, kind=DETECTOR_FORMAT)
-        config = configured(DetectorConfig, file.config, path=path)
-        network = DetectorNetwork(config)
-        fill(network, file.arrays, path=path)
-        network.eval().requires_grad_(False)
+        config = configured(DetectorConfig, read_header(path, kind=DETECTOR_FORMAT).config, path=path)
+        network = Network(
+            lambda: load_network(path),
+            (_frame_input(config),),
+            DetectorOutput._make(DetectorOutput._fields),
+            network_key(path, "networks", "detect"),
+        )
         return cls(
-            compile_network(network, (_frame_input(config),), engine=engine, max_batch=1),
+            compile_network(network, engine=engine, max_batch=1),
             config,
             score_threshold=score_threshold,
             overlap_threshold=overlap_threshold,
@@ -121,20 +127,27 @@ class PersonDetector:
         if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or not image_rgb.size:
             raise ValueError(f"expected an RGB image (H, W, 3), found {image_rgb.shape}")
         frame, scale = letterbox(image_rgb, self.config.frame_px)
-        with torch.inference_mode():
-            output: DetectorOutput = self._network(torch.from_numpy(frame)[None].permute(0, 3, 1, 2))
-            boxes, scores = peaks(output, self._score_threshold)
+        boxes, scores = peaks(self._network(frame[None].transpose(0, 3, 1, 2)), self._score_threshold)
         boxes = (boxes + 0.5) / scale - 0.5
         boxes = cut(boxes.astype(np.float32), image_rgb.shape[1], image_rgb.shape[0])
         kept = suppress(boxes, scores, self._overlap_threshold)[:MAX_PERSONS]
         return Detections(boxes[kept], scores[kept])
 
 
+def load_network(path: str | Path) -> DetectorNetwork:
+    """The network with its weights, for evaluation; raises as :meth:`PersonDetector.load`."""
+    from kinestream.detect.network import DetectorNetwork
+
+    file = read_weights(path, kind=DETECTOR_FORMAT)
+    network = DetectorNetwork(configured(DetectorConfig, file.config, path=path))
+    fill(network, file.arrays, path=path)
+    return network.eval().requires_grad_(False)
+
+
 def _frame_input(config: DetectorConfig) -> NetworkInput:
-    """The argument of :class:`DetectorNetwork`: a frame whose sides vary with the source."""
-    noise = torch.Generator().manual_seed(0)
+    """The argument of a detector's network: a frame whose sides vary with the source."""
     shape = (1, 3, config.frame_px // 64 * 32, config.frame_px)
-    frame = torch.randint(0, 256, shape, dtype=torch.uint8, generator=noise)
+    frame = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     return NetworkInput(frame, (0, 2, 3), step=32, largest=config.frame_px)
 
 
@@ -156,12 +169,12 @@ def letterbox(image: RgbImage, longer_px: int) -> tuple[RgbImage, float]:
 
 def peaks(output: DetectorOutput, threshold: float) -> tuple[Float32Array, Float32Array]:
     """Boxes (N, 4) and scores (N,) of the local maxima of one frame's centre map, best first."""
-    logits = output.center_logit[0].float().numpy()
+    logits = np.asarray(output.center_logit[0], np.float32)
     with np.errstate(divide="ignore"):
         least = np.log(threshold) - np.log1p(-threshold)
     chosen = (logits == cv2.dilate(logits, _NEIGHBOURS)) & (logits >= least)
     scores = 1 / (1 + np.exp(-logits[chosen]))
-    boxes = output.boxes_xyxy_px[0].float().numpy()[:, chosen].T
+    boxes = np.asarray(output.boxes_xyxy_px[0], np.float32)[:, chosen].T
     order = np.argsort(-scores, kind="stable")
     return boxes[order], scores[order]
 

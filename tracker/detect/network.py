@@ -4,49 +4,19 @@ CenterNet (Zhou et al. 2019) in form; boxes as distances to the four sides (FCOS
 person cut by the frame's edge needs no special case. The top-down pyramid lets one map serve all sizes.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any, Final, NamedTuple, cast
+from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
 
-from kinestream.networks.backbone import BACKBONES, PYRAMID_WIDTHS, Backbone, Pyramid, separable_head
+from kinestream.networks.backbone import PYRAMID_WIDTHS, Backbone, Pyramid, separable_head
+from kinestream.networks.interface import DetectorConfig, DetectorOutput
 
 STRIDE: Final = 4
 """Frame pixels per cell of the map."""
 
 _PRIOR_LOGIT: Final = -4.0
 _UNIT_PX: Final = 48.0
-
-
-@dataclass(frozen=True)
-class DetectorConfig:
-    """What defines a detector; stored with its weights.
-
-    Attributes:
-        backbone: a name in ``BACKBONES``.
-        frame_px: longer side of the letterboxed frame, a multiple of 32.
-    """
-
-    backbone: str = "medium"
-    frame_px: int = 256
-
-    def __post_init__(self) -> None:
-        if self.backbone not in BACKBONES:
-            raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, found {self.backbone!r}")
-        if self.frame_px < 64 or self.frame_px % 32:
-            raise ValueError(f"frame_px must be a multiple of 32 from 64 on, found {self.frame_px}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
-
-
-class DetectorOutput(NamedTuple):
-    """Maps over the cells; cell (i, j) has its centre at pixel (4 j + 1.5, 4 i + 1.5)."""
-
-    center_logit: Tensor  # (B, h, w) whether a person has its centre here
-    boxes_xyxy_px: Tensor  # (B, 4, h, w) in the letterboxed frame, meaningful near centres
 
 
 class DetectorNetwork(nn.Module):

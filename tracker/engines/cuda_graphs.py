@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kinestream.engines.engine import NetworkInput, Precision, examples, flatten, rebuild
 from kinestream.engines.gpu import Gpu, explained
+from kinestream.kernels.array_types import AnyArray
 
 log = logging.getLogger(__name__)
 
@@ -41,28 +42,27 @@ class GraphEngine:
         self._gpu, self._prepare, self._like, self._max_batch = gpu, prepare, like, max_batch
         self._recordings: dict[tuple[object, ...], _Recording] = {}
 
-    def __call__(self, *inputs: Tensor) -> Any:
-        """Run on CPU tensors with a common batch; :class:`EngineError` when the GPU's memory is too small."""
-        batch = len(inputs[0])
-        if batch <= self._max_batch:
-            return rebuild(self._like, iter(self._recording(inputs)(inputs)))
-        starts = range(0, batch, self._max_batch)
-        split = [tuple(value[start : start + self._max_batch] for value in inputs) for start in starts]
+    def __call__(self, *inputs: AnyArray) -> Any:
+        """Run on arrays with a common batch; :class:`EngineError` when the GPU's memory is too small."""
+        tensors = _tensors(inputs)
+        starts = range(0, len(tensors[0]), self._max_batch)
+        split = [tuple(value[start : start + self._max_batch] for value in tensors) for start in starts]
         parts = [self._recording(part)(part) for part in split]
-        return rebuild(self._like, map(torch.cat, zip(*parts, strict=True)))
+        return rebuild(self._like, (torch.cat(leaves).numpy() for leaves in zip(*parts, strict=True)))
 
     def warm_up(self, inputs: Sequence[NetworkInput]) -> None:
         """Record every size of batch, so that none is recorded while a camera waits."""
         only_batch = all(entry.varies == (0,) for entry in inputs)
         size = 1
         while size <= (self._max_batch if only_batch else 1):
-            self._recording(examples(inputs, size))
+            self._recording(_tensors(examples(inputs, size)))
             size *= 2
 
-    def device_ms(self, *inputs: Tensor) -> float:
+    def device_ms(self, *inputs: AnyArray) -> float:
         """Time of the device for one replay of at most the largest batch, copies left out."""
-        recording = self._recording(inputs)
-        recording(inputs)
+        tensors = _tensors(inputs)
+        recording = self._recording(tensors)
+        recording(tensors)
         return self._gpu.time_ms(recording.replay)
 
     def _recording(self, inputs: Sequence[Tensor]) -> "_Recording":
@@ -113,6 +113,10 @@ class _Recording:
         sizes = [torch.Size(shape).numel() for shape in self._shapes]
         parts = torch.split(rows, sizes, 1)
         return [part.reshape(batch, *shape) for part, shape in zip(parts, self._shapes, strict=True)]
+
+
+def _tensors(arrays: Sequence[AnyArray]) -> tuple[Tensor, ...]:
+    return tuple(map(torch.as_tensor, arrays))
 
 
 def _batch_of(value: Tensor, size: int) -> Tensor:

@@ -1,22 +1,33 @@
 """Engines: what runs a network. All take the same tensors and return what the network returns.
 
-    engine = compile_network(network, inputs, engine="auto")
+    engine = compile_network(network, engine="auto")
     output = engine(images, to_virtual, log_extent)
 
-``torch`` is the reference and always there. Every other engine is compared with it on examples before it is
-used, so that a stale or damaged build costs time and never gives a wrong result.
+Arrays go in and come out. ``torch`` is the reference and always there. Every other engine is compared with it
+on examples when it is built, so that a stale or damaged build costs time and never gives a wrong result.
+Torch is loaded only where an engine is built, or runs in it.
 """
+
+from __future__ import annotations
 
 import hashlib
 import importlib
 import logging
+import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+
+from kinestream.kernels.array_types import AnyArray
+
+if TYPE_CHECKING:  # a start with engines from the cache has no use for torch, which takes seconds to load
+    from torch import nn
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +55,32 @@ class NetworkInput:
         largest: and at most this; the example's length where it is None.
     """
 
-    example: Tensor
+    example: AnyArray
     varies: tuple[int, ...] = (0,)
     step: int = 1
     largest: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """What engines run, made in torch only where an engine has to be built.
+
+    Attributes:
+        make: the network for evaluation; its outputs are tensors or (nested) named tuples of tensors.
+        inputs: one for every argument.
+        like: a result with anything for tensors, whose form results take.
+        key: tells the network, its weights and its code from all others.
+    """
+
+    make: Callable[[], nn.Module]
+    inputs: Sequence[NetworkInput]
+    like: Any
+    key: str
+
+    @cached_property
+    def module(self) -> nn.Module:
+        """The network in torch."""
+        return self.make()
 
 
 class Engine(Protocol):
@@ -63,38 +96,16 @@ class Engine(Protocol):
     detail: str
     precision: Precision
 
-    def __call__(self, *inputs: Tensor) -> Any:
-        """Run on CPU tensors with a common batch; the result has the network's own type, on the CPU."""
+    def __call__(self, *inputs: AnyArray) -> Any:
+        """Run on arrays with a common batch; the result has the form of `Network.like`."""
         ...
 
 
-class TorchEngine:
-    """The reference: the module itself."""
-
-    name = "torch"
-    precision: Precision = "float32"
-
-    def __init__(self, network: nn.Module) -> None:
-        self.detail = f"torch {torch.__version__}, {torch.get_num_threads()} thread(s)"
-        self._network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def __call__(self, *inputs: Tensor) -> Any:
-        """Run the module without gradients."""
-        with torch.inference_mode():
-            return self._network(*inputs)
-
-
-Builder = Callable[[nn.Module, Sequence[NetworkInput], TorchEngine, int], Engine]
-
-
-def compile_network(
-    network: nn.Module, inputs: Sequence[NetworkInput], *, engine: str = "auto", max_batch: int = MAX_BATCH
-) -> Engine:
+def compile_network(network: Network, *, engine: str = "auto", max_batch: int = MAX_BATCH) -> Engine:
     """Make ``network`` ready to run.
 
     Args:
-        network: in evaluation mode; its outputs are tensors or (nested) named tuples of tensors.
-        inputs: one for every argument.
+        network: what to run.
         engine: one of ``ENGINES``; auto takes the fastest that works here and logs why.
         max_batch: largest batch that a GPU engine is built for; larger ones are run in parts.
 
@@ -105,22 +116,28 @@ def compile_network(
     """
     if engine not in ENGINES:
         raise ValueError(f"engine: expected one of {', '.join(ENGINES)}, found {engine!r}")
-    reference = TorchEngine(network)
-    if engine == "torch":
-        return reference
-    candidates = ENGINES[1:-1] if engine == "auto" else (engine,)
+    candidates: tuple[str, ...] = (engine,)
+    if engine == "auto":
+        candidates = ENGINES[1:] if has_nvidia_driver() else ENGINES[3:]
     for name in candidates:
         try:
-            found = _builder(name)(network, inputs, reference, max_batch)
+            found: Engine = _module(name).build(network, max_batch)
         except EngineError as error:
             if engine != "auto":
                 raise
             log.log(logging.INFO if isinstance(error, NotHereError) else logging.WARNING, "%s", error)
             continue
-        log.info("engine %s (%s)", name, found.detail)
+        fallback = ": no faster one is available" if engine == "auto" and name == "torch" else ""
+        log.info("engine %s (%s)%s", name, found.detail, fallback)
         return found
-    log.info("engine torch (%s): no faster one is available", reference.detail)
-    return reference
+    raise AssertionError("the engine torch is always there")
+
+
+def has_nvidia_driver() -> bool:
+    """Whether an NVIDIA driver seems to be installed; without one torch need not be asked for a GPU."""
+    if sys.platform == "win32":
+        return shutil.which("nvidia-smi") is not None
+    return any(Path("/dev", name).exists() for name in ("nvidiactl", "dxg", "nvhost-gpu", "nvgpu"))
 
 
 class NotHereError(EngineError):
@@ -129,8 +146,6 @@ class NotHereError(EngineError):
 
 def why_not(name: str) -> str | None:
     """Why an engine cannot run on this computer; None when it can, as far as one can tell without trying."""
-    if name == "torch":
-        return None
     try:
         _module(name).require()
     except EngineError as error:
@@ -138,78 +153,71 @@ def why_not(name: str) -> str | None:
     return None
 
 
-def _builder(name: str) -> Builder:
-    return cast(Builder, _module(name).build)
-
-
 def _module(name: str) -> ModuleType:
     """The module of an engine, with ``require`` and ``build``; imported when it is asked for."""
     return importlib.import_module(f"kinestream.engines.{name}")
 
 
-def weights_key(network: nn.Module, inputs: Sequence[NetworkInput], **versions: str) -> str:
-    """Hexadecimal name of a build: weights, structure, input shapes and the versions given."""
-    digest = hashlib.sha256(repr(network).encode())
-    for name, value in network.state_dict().items():
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    for entry in inputs:
-        shape, limits = tuple(entry.example.shape), (entry.varies, entry.step, entry.largest)
-        digest.update(f"{shape} {entry.example.dtype} {limits}".encode())
-    digest.update(repr(sorted({**versions, "torch": torch.__version__}.items())).encode())
-    return digest.hexdigest()[:32]
+def build_key(network: Network, **versions: str) -> str:
+    """Hexadecimal name of a build: the network, the shapes of its inputs and the versions given."""
+    shapes = [(i.example.shape, i.example.dtype.str, i.varies, i.step, i.largest) for i in network.inputs]
+    content = repr((network.key, shapes, sorted(versions.items())))
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
-def examples(inputs: Sequence[NetworkInput], batch: int) -> tuple[Tensor, ...]:
+def network_key(weights: Path, *packages: str) -> str:
+    """Key of the network that a weight file and the code in these packages of ours define."""
+    root = Path(__file__).resolve().parents[1]
+    code = (path for package in packages for path in sorted((root / package).glob("*.py")))
+    digest = hashlib.sha256()
+    for path in (weights, *code):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def examples(inputs: Sequence[NetworkInput], batch: int) -> tuple[AnyArray, ...]:
     """Arguments of the given batch size, made from the examples."""
-    return tuple(entry.example.repeat(batch, *[1] * (entry.example.ndim - 1)) for entry in inputs)
+    return tuple(entry.example.repeat(batch, 0) for entry in inputs)
 
 
-def check(engine: Engine, reference: TorchEngine, inputs: Sequence[NetworkInput]) -> None:
-    """Compare an engine with torch on batches of one and three; :class:`EngineError` if they differ."""
-    for batch in (1, 3):
-        arguments = examples(inputs, batch)
-        worst = drift(engine(*arguments), reference(*arguments))
-        if not worst <= TOLERANCE[engine.precision]:  # NaN fails, too
-            raise EngineError(
-                f"engine {engine.name}: results differ from torch by {worst:.2g} of the largest value, "
-                f"expected at most {TOLERANCE[engine.precision]:g}"
-            )
+def check(engine: Engine, reference: Engine, inputs: Sequence[NetworkInput]) -> float:
+    """Largest difference from torch on batches of one and three; :class:`EngineError` if it is too large."""
+    differences = [
+        drift(engine(*given), reference(*given)) for given in (examples(inputs, n) for n in (1, 3))
+    ]
+    worst = float(np.max(differences))
+    if not worst <= TOLERANCE[engine.precision]:  # NaN fails, too
+        raise EngineError(
+            f"engine {engine.name}: results differ from torch by {worst:.2g} of the largest value, "
+            f"expected at most {TOLERANCE[engine.precision]:g}"
+        )
+    return worst
 
 
-@torch.no_grad()
 def drift(output: Any, expected: Any) -> float:
     """Largest difference over the outputs, each relative to its largest expected value."""
     worst = 0.0
     for found, right in zip(flatten(output), flatten(expected), strict=True):
         if found.shape != right.shape:
             return float("inf")
-        difference = (found.double() - right.double()).abs().max() / right.abs().max().clamp_min(1e-6)
-        if not torch.isfinite(difference):
+        difference = np.abs(np.subtract(found, right, dtype=np.float64)).max() / max(
+            np.abs(right).max(), 1e-6
+        )
+        if not np.isfinite(difference):
             return float("inf")
         worst = max(worst, float(difference))
     return worst
 
 
-def flatten(output: Any) -> list[Tensor]:
-    """The tensors of a tensor or of nested tuples, in order."""
-    return [output] if isinstance(output, Tensor) else [leaf for part in output for leaf in flatten(part)]
+def flatten(output: Any) -> list[Any]:
+    """The arrays or tensors of nested tuples, in order."""
+    return (
+        [leaf for part in output for leaf in flatten(part)] if isinstance(output, tuple | list) else [output]
+    )
 
 
-def rebuild(like: Any, tensors: Iterator[Tensor]) -> Any:
-    """Tensors in the nested named tuples of ``like``; undoes :func:`flatten`."""
-    if isinstance(like, Tensor):
-        return next(tensors)
-    return type(like)(*[rebuild(part, tensors) for part in like])
-
-
-class Flat(nn.Module):
-    """A network whose result is a plain tuple of tensors, as exporters want it."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """The network's tensors in order."""
-        return tuple(flatten(cast(Any, self.network(*inputs))))
+def rebuild(like: Any, leaves: Iterator[Any]) -> Any:
+    """Arrays or tensors in the nested named tuples of ``like``; undoes :func:`flatten`."""
+    if not isinstance(like, tuple):
+        return next(leaves)
+    return type(like)(*[rebuild(part, leaves) for part in like])

@@ -1,15 +1,14 @@
 """The engine for an NVIDIA GPU with TensorRT: float16, built once, kept on disk, replayed as CUDA graphs."""
 
+import importlib.metadata
 import logging
-from collections.abc import Sequence
-
-from torch import nn
 
 from kinestream.engines import cache as engine_cache
 from kinestream.engines import gpu as gpus
 from kinestream.engines import tensorrt_library
 from kinestream.engines.cuda_graphs import GraphEngine
-from kinestream.engines.engine import NetworkInput, TorchEngine, check, examples, weights_key
+from kinestream.engines.engine import Network, check
+from kinestream.engines.torch import TorchEngine
 
 log = logging.getLogger(__name__)
 
@@ -19,9 +18,7 @@ def require() -> None:
     tensorrt_library.require()
 
 
-def build(
-    network: nn.Module, inputs: Sequence[NetworkInput], reference: TorchEngine, max_batch: int
-) -> GraphEngine:
+def build(network: Network, max_batch: int) -> GraphEngine:
     """The engine, from the cache where possible; larger batches than ``max_batch`` run in parts.
 
     A build is named by weights, GPU, driver and versions. Raises :class:`EngineError` when GPU or library are
@@ -29,15 +26,19 @@ def build(
     """
     library = tensorrt_library.find()
     gpu = gpus.find("tensorrt")
-    like = reference(*examples(inputs, 1))
     version = library.versions["tensorrt"]
 
     def start(plan: bytes) -> GraphEngine:
-        return GraphEngine(
+        engine = GraphEngine(
             gpu, library.load(plan, gpu),
             name="tensorrt", detail=f"TensorRT {version} on {gpu.name}", precision="float16",
-            like=like, max_batch=max_batch,
+            like=network.like, max_batch=max_batch,
         )  # fmt: skip
+        try:
+            engine.warm_up(network.inputs)
+        except RuntimeError as error:
+            raise gpus.explained("tensorrt", error) from error
+        return engine
 
     def make() -> bytes:
         # A warning, because nothing else explains the wait.
@@ -45,16 +46,14 @@ def build(
             "building the TensorRT engine for %s; this takes a minute or more, the next start reads it",
             gpu.name,
         )
-        return library.build(network, inputs, max_batch, gpu)
+        return library.build(network.module, network.inputs, max_batch, gpu)
 
-    def accept(engine: GraphEngine) -> None:
+    def compare(engine: GraphEngine) -> float:
         try:
-            engine.warm_up(inputs)
-            check(engine, reference, inputs)
+            return check(engine, TorchEngine(network.module), network.inputs)
         except RuntimeError as error:
             raise gpus.explained("tensorrt", error) from error
 
-    key = weights_key(
-        network, inputs, **library.versions, gpu=gpu.name, driver=gpu.driver, max_batch=str(max_batch)
-    )
-    return engine_cache.open_or_build("tensorrt", key, start, make, accept)
+    versions = {**library.versions, "torch": importlib.metadata.version("torch")}
+    versions |= {"gpu": gpu.name, "driver": gpu.driver, "max_batch": str(max_batch)}
+    return engine_cache.open_or_build("tensorrt", network, versions, start, make, compare)

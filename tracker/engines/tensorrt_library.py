@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from kinestream.engines import gpu as gpus
 from kinestream.engines.cuda_graphs import Prepare
-from kinestream.engines.engine import EngineError, Flat, NetworkInput, NotHereError, examples
+from kinestream.engines.engine import EngineError, NetworkInput, NotHereError, examples
 from kinestream.engines.gpu import Gpu
+from kinestream.engines.torch import Flat
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +166,7 @@ def export_half(
     network: nn.Module, inputs: Sequence[NetworkInput], max_batch: int, device: torch.device
 ) -> torch.export.ExportedProgram:
     """A copy of the network on ``device`` as a program of plain operations; float32 goes in and comes out."""
-    given = [value.float() for value in examples(inputs, min(2, max_batch))]
+    given = [torch.as_tensor(value).float() for value in examples(inputs, min(2, max_batch))]
     batch = torch.export.Dim("batch", min=1, max=max(max_batch, 2))
     free = []
     for index, entry in enumerate(inputs):

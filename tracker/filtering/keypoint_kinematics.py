@@ -17,8 +17,8 @@ Two loops are compiled, the rest is matrix products: compiling is what a first s
 import numpy as np
 import numpy.typing as npt
 
+from kinestream.body.arrays import BodyArrays
 from kinestream.body.kinematics import CompiledKinematics
-from kinestream.body.model import BodyModel
 from kinestream.body.skeleton import NUM_JOINTS, NUM_KEYPOINTS, PARENTS
 from kinestream.geometry.camera import MIN_DEPTH_M, Camera
 from kinestream.kernels.array_types import Float64Array, Int64Array
@@ -35,9 +35,9 @@ class KeypointKinematics(CompiledKinematics):
     """
 
     @classmethod
-    def with_offsets(cls, body: BodyModel, offsets_m: Float64Array | None = None) -> "KeypointKinematics":
+    def with_offsets(cls, body: BodyArrays, offsets_m: Float64Array | None = None) -> "KeypointKinematics":
         """A body whose keypoints are moved by (23, 3), in the rest frames of the joints that move them."""
-        made = cls.from_model(body)
+        made = cls.of(body)
         assert isinstance(made, KeypointKinematics)
         if offsets_m is not None:
             made._rest_template[NUM_JOINTS:] += made._pair_mass[:, None] * offsets_m[made._pairs[:, 0]]

@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from kinestream.body.model import BodyModel
+from kinestream.body.arrays import BodyArrays
 from kinestream.body.skeleton import NUM_BETAS, NUM_FLOW_JOINTS, NUM_JOINTS, NUM_KEYPOINTS
 from kinestream.filtering import keypoint_solver as solver
 from kinestream.filtering.base import KeypointEvidence, PersonState
@@ -95,7 +95,7 @@ class KeypointUpdate:
     """Updates states of one body by keypoints. Not thread-safe: it computes in workspaces of its own."""
 
     def __init__(
-        self, body: BodyModel, flow: InvertibleDecoder, *, noise: KeypointNoise | None = None
+        self, body: BodyArrays, flow: InvertibleDecoder, *, noise: KeypointNoise | None = None
     ) -> None:
         """Take the body that is published and the flow of its poses; compiles what it needs."""
         self.noise = noise or KeypointNoise()

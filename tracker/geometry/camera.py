@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -120,12 +120,20 @@ class Camera:
 
     def project(self, points_cam_m: Array) -> Array:
         """Points (..., 3) in the camera frame -> pixels (..., 2); NaN within ``MIN_DEPTH_M`` or behind."""
-        import torch
+        given: Any = points_cam_m
+        if hasattr(given, "detach"):
+            import torch
 
-        if isinstance(points_cam_m, torch.Tensor):
-            return project_points(points_cam_m, torch.from_numpy(self.K).to(points_cam_m), self.distortion)
-        points = torch.from_numpy(np.array(points_cam_m, np.float64))
-        return project_points(points, torch.from_numpy(self.K), self.distortion).numpy()
+            intrinsics = torch.from_numpy(self.K).to(given)
+            return cast(Array, project_points(given, intrinsics, self.distortion))
+        points = np.asarray(given, np.float64)
+        if points.shape[-1:] != (3,):
+            raise ValueError(f"Camera.project: expected points (..., 3), found {points.shape}")
+        depth = np.where(points[..., 2] >= MIN_DEPTH_M, points[..., 2], np.nan)
+        x, y = points[..., 0] / depth, points[..., 1] / depth
+        if self.distortion:
+            x, y = _distort(x, y, self.distortion)
+        return cast(Array, np.stack([x, y], -1) * self.focal_px + self.center_px)
 
     def within_picture(self, boxes_xyxy_px: Float32Array, *, room: float = 0.0) -> Float32Array:
         """Boxes (..., 4), left, top, right, bottom, cut to the picture's edges.
@@ -181,26 +189,21 @@ def project_points(points_cam_m: Tensor, intrinsics: Tensor, distortion: tuple[f
     hidden = ~(depth >= MIN_DEPTH_M)
     plane = points_cam_m[..., :2] / torch.where(hidden, torch.ones_like(depth), depth)
     if distortion:
-        plane = _distort(plane, distortion)
+        plane = torch.stack(_distort(plane[..., 0], plane[..., 1], distortion), -1)
     if intrinsics.ndim > 2:
         intrinsics = intrinsics.unsqueeze(-3)
     pixels = (intrinsics[..., :2, :2] @ plane[..., None]).squeeze(-1) + intrinsics[..., :2, 2]
     return torch.where(hidden, torch.full_like(pixels, math.nan), pixels)
 
 
-def _distort(plane: Tensor, distortion: tuple[float, ...]) -> Tensor:
-    import torch
-
+def _distort(x: Any, y: Any, distortion: tuple[float, ...]) -> tuple[Any, Any]:
+    """Undistorted coordinates (...) on the plane at depth one, arrays or tensors -> distorted ones."""
     k1, k2, p1, p2, k3, k4, k5, k6 = (*distortion, *[0.0] * (8 - len(distortion)))
-    x, y = plane[..., 0], plane[..., 1]
     r2 = x * x + y * y
     radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
-    return torch.stack(
-        [
-            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
-            y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
-        ],
-        -1,
+    return (
+        x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
+        y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
     )
 
 

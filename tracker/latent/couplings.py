@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kinestream.latent.decode import CLAMP
+
 
 class Invertible(nn.Module):
     """What every layer offers."""
@@ -84,7 +86,7 @@ class AffineCoupling(Invertible):
     Log-scales are soft-clamped to (-clamp, clamp), so that no latent, however far out, overflows.
     """
 
-    def __init__(self, dim: int, hidden: int, *, clamp: float = 2.0) -> None:
+    def __init__(self, dim: int, hidden: int, *, clamp: float = CLAMP) -> None:
         super().__init__()
         self.kept = (dim + 1) // 2
         self.clamp = clamp

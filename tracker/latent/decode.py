@@ -4,18 +4,28 @@
 for the few persons of a frame. Inverse linear layers are multiplied out once.
 """
 
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from torch import Tensor, nn
 
-from kinestream.kernels.array_types import Float32Array
-from kinestream.latent.couplings import AffineCoupling, InvertibleLinear, InvertiblePReLU
-from kinestream.latent.flow import PoseFlow, flow_fingerprint
+from kinestream.defaults import ASSETS
+from kinestream.kernels.array_types import AnyArray, Float32Array
+from kinestream.networks.weight_files import WeightsError, read_weights
 
+if TYPE_CHECKING:
+    from kinestream.latent.flow import PoseFlow
 
-def _array(tensor: Tensor) -> Float32Array:
-    return np.ascontiguousarray(tensor.detach().cpu().numpy(), dtype=np.float32)
+DEFAULT_WEIGHTS: Final = ASSETS / "flow.safetensors"
+FORMAT: Final = "kinestream.pose_flow.v1"
+ADVICE: Final = "train a flow with `python -m kinestream.trainer.train_flow`"
+CLAMP: Final = 2.0
+"""Soft limit of a coupling's log-scales."""
 
 
 @dataclass(frozen=True)
@@ -67,23 +77,46 @@ class FlowDecoder:
         flow_id: fingerprint of the flow, by which dynamics are known to fit.
     """
 
-    def __init__(self, flow: PoseFlow) -> None:
-        self.dim, self.flow_id = flow.dim, flow_fingerprint(flow)
-        self._mean_rotations = _array(flow.coordinates.mean_rotations)
-        self._layers: list[_Affine | _Coupling | _PReLU] = []
-        for layer in reversed(list(flow.layers)):
-            if isinstance(layer, InvertibleLinear):
-                self._layers.append(_Affine(_array(layer.inverse_matrix().mT), _array(layer.mean)))
-            elif isinstance(layer, AffineCoupling):
-                linears = [module for module in layer.conditioner if isinstance(module, nn.Linear)]
-                weights = tuple(_array(linear.weight.mT) for linear in linears)
-                self._layers.append(
-                    _Coupling(weights, tuple(_array(lin.bias) for lin in linears), layer.clamp)
-                )
-            elif isinstance(layer, InvertiblePReLU):
-                self._layers.append(_PReLU(_array((-layer.log_slope).exp())))
-            else:
-                raise TypeError(f"FlowDecoder knows no layer {type(layer).__name__}")
+    def __init__(self, flow: PoseFlow | Mapping[str, AnyArray]) -> None:
+        """Take a flow, or the arrays of its weights by name."""
+        if not isinstance(flow, Mapping):
+            flow = {name: value.detach().cpu().numpy() for name, value in flow.state_dict().items()}
+        self.flow_id = fingerprint(flow)
+        self._mean_rotations = _float32(flow["coordinates.mean_rotations"])
+        self.dim = 3 * len(self._mean_rotations)
+        count = 1 + max(int(name.split(".")[1]) for name in flow if name.startswith("layers."))
+        self._layers = [self._layer(flow, index) for index in reversed(range(count))]
+
+    @classmethod
+    def load(cls, path: str | Path | None = None) -> FlowDecoder:
+        """Read a flow; None gives the shipped one.
+
+        Raises ``FileNotFoundError``, or ``WeightsError`` where the file is not such a pose flow.
+        """
+        path = path or DEFAULT_WEIGHTS
+        try:
+            made = cls(read_weights(path, kind=FORMAT, advice=ADVICE).arrays)
+            made.decode(np.zeros(made.dim, np.float32))
+        except (KeyError, ValueError, np.linalg.LinAlgError) as error:
+            raise WeightsError(f"{path}: the weights do not fit this version's flow: {error}") from error
+        return made
+
+    @staticmethod
+    def _layer(flow: Mapping[str, AnyArray], index: int) -> _Affine | _Coupling | _PReLU:
+        name = f"layers.{index}."
+        if name + "lower" in flow:
+            eye, diagonal = np.eye(len(flow[name + "mean"]), dtype=np.float32), flow[name + "log_diagonal"]
+            lower = np.tril(flow[name + "lower"], -1) + eye
+            upper = np.triu(flow[name + "upper"], 1) + np.diag(np.exp(diagonal))
+            inverse = np.linalg.inv(lower.astype(np.float64) @ upper)
+            if index:  # all but the first are followed by a reversal
+                inverse = inverse[:, ::-1]
+            return _Affine(_float32(inverse.T), _float32(flow[name + "mean"]))
+        if name + "log_slope" in flow:
+            return _PReLU(_float32(np.exp(-flow[name + "log_slope"])))
+        places = [f"{name}conditioner.{place}." for place in (0, 2, 4)]
+        weights = tuple(_float32(flow[place + "weight"].T) for place in places)
+        return _Coupling(weights, tuple(_float32(flow[place + "bias"]) for place in places), CLAMP)
 
     def decode(self, latent: Float32Array) -> Float32Array:
         """Latents (B, D) or (D,) to rotations (B, 21, 3, 3) or (21, 3, 3), float32."""
@@ -95,6 +128,19 @@ class FlowDecoder:
             y = layer(y)
         rotations = self._mean_rotations @ _rodrigues(y.reshape(len(y), -1, 3))
         return rotations.reshape(*np.shape(latent)[:-1], *rotations.shape[1:])
+
+
+def fingerprint(arrays: Mapping[str, AnyArray]) -> str:
+    """Short hash of a flow's weights: dynamics fit one latent space only."""
+    digest = hashlib.sha256()
+    for name, value in sorted(arrays.items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(value, np.float16).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _float32(values: AnyArray) -> Float32Array:
+    return np.ascontiguousarray(values, np.float32)
 
 
 def _rodrigues(vectors: Float32Array) -> Float32Array:

@@ -11,7 +11,6 @@ inside optimisers.
     poses = flow.sample(16, temperature=0.8)
 """
 
-import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -25,11 +24,10 @@ from kinestream.body.skeleton import NUM_FLOW_JOINTS
 from kinestream.defaults import ASSETS
 from kinestream.latent.coordinates import TangentCoordinates
 from kinestream.latent.couplings import AffineCoupling, Invertible, InvertibleLinear, InvertiblePReLU
+from kinestream.latent.decode import ADVICE, DEFAULT_WEIGHTS, FORMAT, fingerprint
 from kinestream.networks.weight_files import configured, fill, read_weights, save_weights
 
-DEFAULT_WEIGHTS = ASSETS / "flow.safetensors"
 LIGHT_WEIGHTS = ASSETS / "flow_light.safetensors"
-_FORMAT = "kinestream.pose_flow.v1"
 
 
 @dataclass(frozen=True)
@@ -150,7 +148,7 @@ class PoseFlow(nn.Module):
         if self.real_log_probs is not None:
             notes["real_log_probs"] = json.dumps([round(value, 3) for value in self.real_log_probs.tolist()])
         save_weights(
-            path, self, kind=_FORMAT, config=asdict(self.config), notes=notes,
+            path, self, kind=FORMAT, config=asdict(self.config), notes=notes,
             halved=lambda _, value: half and value.ndim == 2,
         )  # fmt: skip
 
@@ -161,9 +159,7 @@ class PoseFlow(nn.Module):
         Raises ``FileNotFoundError``, or ``WeightsError`` where the file is not a pose flow.
         """
         path = path or DEFAULT_WEIGHTS
-        file = read_weights(
-            path, kind=_FORMAT, advice="train a flow with `python -m kinestream.trainer.train_flow`"
-        )
+        file = read_weights(path, kind=FORMAT, advice=ADVICE)
         flow = cls(configured(FlowConfig, file.config, path=path))
         fill(flow, file.arrays, path=path)
         if "real_log_probs" in file.notes:
@@ -178,8 +174,4 @@ def standard_normal_log_prob(latent: Tensor) -> Tensor:
 
 def flow_fingerprint(flow: nn.Module) -> str:
     """Short hash of a flow's weights: dynamics fit one latent space only."""
-    digest = hashlib.sha256()
-    for name, value in sorted(flow.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().to(torch.float16).contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return fingerprint({name: value.detach().cpu().numpy() for name, value in flow.state_dict().items()})

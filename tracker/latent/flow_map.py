@@ -13,18 +13,19 @@ tangents through its hidden layers.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
 
 from kinestream.geometry.compiled_rotation import quat_from_matrix, turn
-from kinestream.kernels.array_types import Float32Array, Float64Array
+from kinestream.kernels.array_types import AnyArray, Float32Array, Float64Array
 from kinestream.kernels.caching import compiled
-from kinestream.latent.couplings import AffineCoupling, InvertibleLinear
-from kinestream.latent.decode import FlowDecoder, _array
-from kinestream.latent.flow import PoseFlow
+from kinestream.latent.decode import FlowDecoder, _Affine, _Coupling, _PReLU
+
+if TYPE_CHECKING:
+    from kinestream.latent.flow import PoseFlow
 
 
 class _Layers(NamedTuple):
@@ -49,10 +50,10 @@ class FlowMap(FlowDecoder):
     Not thread-safe: it computes in workspaces of its own.
     """
 
-    def __init__(self, flow: PoseFlow) -> None:
+    def __init__(self, flow: PoseFlow | Mapping[str, AnyArray]) -> None:
         super().__init__(flow)
         self._means = self._mean_rotations.astype(np.float64)
-        self._layers_of = _layers(flow)
+        self._layers_of = _stacked(self._layers[::-1])
         couplings, hidden, self._kept = self._layers_of.first.shape
         moved = self.dim - self._kept
         # What a pass leaves of each coupling: two layers with the slopes of their activations, the outputs,
@@ -124,31 +125,29 @@ class FlowMap(FlowDecoder):
         )  # fmt: skip
 
 
-def _layers(flow: PoseFlow) -> _Layers:
-    linear = [layer for layer in flow.layers if isinstance(layer, InvertibleLinear)]
-    couplings = [layer for layer in flow.layers if isinstance(layer, AffineCoupling)]
-    expected = [InvertibleLinear if i % 2 == 0 else AffineCoupling for i in range(len(flow.layers))]
-    if [type(layer) for layer in flow.layers] != expected or not couplings:
-        raise TypeError(f"FlowMap needs a Real-NVP flow, found {flow.config.kind!r}")
-    inverses = [layer.inverse_matrix() for layer in linear]
-    networks = [[m for m in layer.conditioner if isinstance(m, nn.Linear)] for layer in couplings]
-
-    def stacked(name: str, place: int) -> Float32Array:
-        return np.stack([_array(getattr(network[place], name)) for network in networks])
-
-    forward = np.stack([_array(matrix.inverse()) for matrix in inverses])
-    mean = np.stack([_array(layer.mean) for layer in linear])
+def _stacked(layers: Sequence[_Affine | _Coupling | _PReLU]) -> _Layers:
+    """The layers of a decoder in order, towards the latent."""
+    linear = [layer for layer in layers if isinstance(layer, _Affine)]
+    couplings = [layer for layer in layers if isinstance(layer, _Coupling)]
+    expected = [_Affine if i % 2 == 0 else _Coupling for i in range(len(layers))]
+    if [type(layer) for layer in layers] != expected or not couplings:
+        raise TypeError("FlowMap needs a Real-NVP flow, found 'light'")
+    inverse = np.stack([layer.matrix.T for layer in linear])
+    forward = np.linalg.inv(inverse.astype(np.float64)).astype(np.float32)
+    mean = np.stack([layer.mean for layer in linear])
+    first, second, third = (np.stack([layer.weights[n].T for layer in couplings]) for n in range(3))
+    biases = [np.stack([layer.biases[n] for layer in couplings]) for n in range(3)]
     return _Layers(
         forward=forward,
         forward_bias=-(forward @ mean[:, :, None])[:, :, 0],
-        inverse=np.stack([_array(matrix) for matrix in inverses]),
+        inverse=inverse,
         mean=mean,
-        first=stacked("weight", 0),
-        second=stacked("weight", 1),
-        third=stacked("weight", 2),
-        first_bias=stacked("bias", 0),
-        second_bias=stacked("bias", 1),
-        third_bias=stacked("bias", 2),
+        first=first,
+        second=second,
+        third=third,
+        first_bias=biases[0],
+        second_bias=biases[1],
+        third_bias=biases[2],
         clamp=np.array([layer.clamp for layer in couplings], np.float32),
     )
 

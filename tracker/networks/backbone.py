@@ -12,8 +12,7 @@ from typing import Final, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-BACKBONES: Final[dict[str, float]] = {"tiny": 0.25, "medium": 1.0, "large": 1.75}
-"""Widths relative to MobileNetV2's; ``tiny`` serves the tests, ``large`` off-line work."""
+from kinestream.networks.interface import BACKBONES
 
 _STAGES: Final = (
     (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1),

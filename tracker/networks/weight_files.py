@@ -90,14 +90,21 @@ def read_weights(
         WeightsError: it is not a weight file of this kind.
 
     """
-    metadata, arrays = _read(Path(path), advice)
+    header = read_header(path, kind=kind, advice=advice)
+    return header._replace(arrays=_restored(_read(Path(path), advice)[1]))
+
+
+def read_header(
+    path: str | Path, *, kind: str, advice: str = "reinstall, or train them (docs/training.md)"
+) -> WeightFile:
+    """The same without arrays, which takes no time; raises as :func:`read_weights`."""
+    metadata, _ = _read(Path(path), advice, arrays=False)
     if (found := metadata.pop("format", None)) != kind:
         raise WeightsError(f"{path}: expected format {kind}, found {found}")
     try:
-        config = json.loads(metadata.pop("config"))
+        return WeightFile(json.loads(metadata.pop("config")), {}, metadata)
     except (KeyError, json.JSONDecodeError) as error:
         raise WeightsError(f"{path}: not a readable weight file ({error}); get a fresh copy") from error
-    return WeightFile(config, _restored(arrays), metadata)
 
 
 def configured(kind: Callable[..., C], values: Mapping[str, Any], *, path: str | Path) -> C:
@@ -118,12 +125,14 @@ def fill(network: nn.Module, arrays: Mapping[str, AnyArray], *, path: str | Path
         raise WeightsError(f"{path}: the weights do not fit this version's network: {error}") from error
 
 
-def _read(path: Path, advice: str) -> tuple[dict[str, str], dict[str, AnyArray]]:
+def _read(path: Path, advice: str, *, arrays: bool = True) -> tuple[dict[str, str], dict[str, AnyArray]]:
     if not path.exists():
         raise FileNotFoundError(f"no weights at {path}; {advice}")
     try:
         with safe_open(str(path), framework="numpy") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
+            return file.metadata() or {}, {
+                name: file.get_tensor(name) for name in (file.keys() if arrays else ())
+            }
     except SafetensorError as error:
         raise WeightsError(f"{path}: not a readable weight file ({error}); get a fresh copy") from error
 

@@ -15,16 +15,15 @@ SPREAD_SHARPNESS = 2.0
 
 
 class DenseHead(nn.Module):
-    """Features at stride 4 -> heat maps and part logits at the same stride."""
+    """Features (B, width, h, w) at stride 4 -> heat maps (B, 23, h, w), and part logits (B, 16, h, w).
+
+    Part 0 is background.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.keypoints = separable_head(width, NUM_KEYPOINTS)
         self.parts = separable_head(width, 1 + NUM_PARTS)
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, width, h, w) -> heat maps (B, 23, h, w) and part logits (B, 16, h, w), 0 = background."""
-        return self.keypoints(features), self.parts(features)
 
 
 class KeypointReading(NamedTuple):

@@ -6,28 +6,14 @@ keypoint detector makes. Its input and output live in the *virtual camera* of
 the same numbers wherever in the picture it stands, and perspective is exact.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
 from kinestream.body.skeleton import NUM_BETAS, NUM_KEYPOINTS
+from kinestream.networks.interface import BodyState
 
 HIDDEN = 512
 LOG_STD_RANGE = (-5.0, 2.0)
-
-
-class BodyState(NamedTuple):
-    """Estimate of one body with the logarithm of its standard deviations; virtual camera, see above."""
-
-    z: Tensor  # (B, D) latent pose
-    root_sixd: Tensor  # (B, 6) first two columns of the root rotation, not yet orthonormal
-    pelvis: Tensor  # (B, 3) x / (z s), y / (z s), log(z s) with s the half extent of the crop
-    betas: Tensor  # (B, 10)
-    z_log_std: Tensor  # (B, D)
-    root_log_std: Tensor  # (B, 1) radians
-    pelvis_log_std: Tensor  # (B, 3)
-    betas_log_std: Tensor  # (B, 10)
 
 
 def state_sizes(latent_size: int) -> tuple[int, ...]:

@@ -1,27 +1,34 @@
 """The regressor as the tracker uses it: picture, boxes and camera in, :class:`Observations` out."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from kinestream.body.skeleton import NUM_KEYPOINTS
-from kinestream.engines.engine import Engine, NetworkInput, compile_network
+from kinestream.engines.engine import Engine, Network, NetworkInput, compile_network, network_key
 from kinestream.geometry.camera import Camera
 from kinestream.geometry.compiled_rotation import matrix_from_sixd, quat_from_matrix
 from kinestream.geometry.crop import CropTransform
 from kinestream.kernels.array_types import Float32Array, Float64Array, RgbImage
-from kinestream.networks.weight_files import configured, fill, read_weights
-from kinestream.regress.network import RegressorConfig, RegressorNetwork, RegressorOutput
+from kinestream.networks.interface import BodyState, Inference, RegressorConfig
+from kinestream.networks.weight_files import configured, fill, read_header, read_weights
 from kinestream.regress.observation import Observations
 from kinestream.regress.preprocessing import VirtualView, crop_intrinsics, to_pixels, virtual_view
 from kinestream.regress.shipped import weights_of
 
+if TYPE_CHECKING:  # made only where an engine has to be built
+    from torch import Tensor, nn
+
+    from kinestream.regress.network import RegressorNetwork
+
 REGRESSOR_FORMAT: Final = "kinestream.regressor.v1"
+INFERENCE_FORM: Final = Inference._make([*Inference._fields[:-1], BodyState._make(BodyState._fields)])
+"""The form of what engines return, names for arrays."""
 
 MIN_BOX_PX: Final = 4.0
 """Boxes are enlarged to at least this side, so that no input can break the crop."""
@@ -39,6 +46,8 @@ def load_network(model: str | Path | None = None) -> RegressorNetwork:
     Raises ``FileNotFoundError`` or ``ValueError``, of which
     :class:`kinestream.networks.weight_files.WeightsError` is one.
     """
+    from kinestream.regress.network import RegressorNetwork
+
     path = weights_of(model)
     file = read_weights(path, kind=REGRESSOR_FORMAT)
     network = RegressorNetwork(configured(RegressorConfig, file.config, path=path))
@@ -46,32 +55,46 @@ def load_network(model: str | Path | None = None) -> RegressorNetwork:
     return network.eval().requires_grad_(False)
 
 
+def inference_network(model: str | Path | None = None) -> tuple[Network, RegressorConfig]:
+    """What engines run of a regressor, and its configuration; raises as :func:`load_network`."""
+    path = weights_of(model)
+    config = configured(RegressorConfig, read_header(path, kind=REGRESSOR_FORMAT).config, path=path)
+
+    def make() -> nn.Module:
+        from kinestream.regress.network import InferenceNetwork
+
+        return InferenceNetwork(load_network(path)).eval()
+
+    key = network_key(path, "networks", "regress")
+    return Network(make, network_inputs(config), INFERENCE_FORM, key), config
+
+
 def network_inputs(config: RegressorConfig) -> tuple[NetworkInput, ...]:
-    """The arguments of :class:`RegressorNetwork`: crops, maps to the virtual camera, log half extents."""
-    noise = torch.Generator().manual_seed(0)
-    crop = torch.randint(0, 256, (1, 3, config.crop_px, config.crop_px), dtype=torch.uint8, generator=noise)
-    return NetworkInput(crop), NetworkInput(torch.eye(3)[None]), NetworkInput(torch.full((1,), -1.2))
+    """The arguments of a regressor's network: crops, maps to the virtual camera, log half extents."""
+    shape = (1, 3, config.crop_px, config.crop_px)
+    crop = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+    extent = np.full(1, -1.2, np.float32)
+    return NetworkInput(crop), NetworkInput(np.eye(3, dtype=np.float32)[None]), NetworkInput(extent)
 
 
 class Regressor:
     """Observes the person in every box of a picture. Not thread-safe where the network is not."""
 
-    def __init__(self, network: Engine | Callable[..., RegressorOutput], config: RegressorConfig) -> None:
-        """Take a network that maps crops to :class:`RegressorOutput`, compiled or not."""
+    def __init__(self, network: Engine | Callable[..., Inference], config: RegressorConfig) -> None:
+        """Take an engine that runs an inference network, or what does as well."""
         self.config = config
         self._network = network
         self.engine = getattr(network, "name", "torch")
         matrix_from_sixd(np.zeros((1, 6)))  # compile now, not at the first person
 
     @classmethod
-    def load(cls, model: str | Path | None = None, *, engine: str = "torch") -> "Regressor":
+    def load(cls, model: str | Path | None = None, *, engine: str = "torch") -> Regressor:
         """The regressor; ``model`` as in `kinestream.regress.shipped.weights_of`.
 
         Raises as :func:`load_network` and :func:`kinestream.engines.engine.compile_network` do.
         """
-        network = load_network(model)
-        config = network.config
-        return cls(compile_network(network, network_inputs(config), engine=engine), config)
+        network, config = inference_network(model)
+        return cls(compile_network(network, engine=engine), config)
 
     @property
     def latent_size(self) -> int:
@@ -89,19 +112,16 @@ class Regressor:
         crops = [self._crop_of(box) for box in boxes]
         view = virtual_view([crop_intrinsics(crop, camera) for crop in crops])
         images = np.stack([crop.extract(image_rgb) for crop in crops])
-        with torch.inference_mode():
-            output: RegressorOutput = self._network(
-                torch.from_numpy(images).permute(0, 3, 1, 2),
-                torch.from_numpy(view.to_virtual).float(),
-                torch.from_numpy(view.log_extent).float(),
-            )
+        output: Inference = self._network(
+            images.transpose(0, 3, 1, 2), _float32(view.to_virtual), _float32(view.log_extent)
+        )
         return observations(output, crops, view)
 
     def _crop_of(self, box: Float64Array) -> CropTransform:
         return CropTransform.around_box(box, crop_px=self.config.crop_px, margin=self.config.crop_margin)
 
 
-def observations(output: RegressorOutput, crops: list[CropTransform], view: VirtualView) -> Observations:
+def observations(output: Inference, crops: list[CropTransform], view: VirtualView) -> Observations:
     """The network's answer for P crops, turned from the virtual cameras into the real one."""
     state = output.state
     turn = view.rotation
@@ -169,7 +189,8 @@ def _sigmoid(logits: Float64Array) -> Float64Array:
 
 
 def _float64(values: Tensor) -> Float64Array:
-    return values.detach().cpu().numpy().astype(np.float64)
+    """An array where an engine returned it; the type is that of networks."""
+    return np.asarray(values, np.float64)
 
 
 def _float32(values: npt.ArrayLike) -> Float32Array:

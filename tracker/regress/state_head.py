@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from kinestream.body.skeleton import NUM_KEYPOINTS
-from kinestream.regress.lifter import BodyState, Lifter, split_state, state_sizes
+from kinestream.networks.interface import BodyState
+from kinestream.regress.lifter import Lifter, split_state, state_sizes
 
 LOCAL_FEATURES = 16
 IMAGE_HIDDEN = 256

@@ -1,20 +1,24 @@
 """From the state of a track to the body that is published: joints, keypoints, their uncertainty, mesh."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 
+from kinestream.body.arrays import BodyArrays
 from kinestream.body.kinematics import CompiledKinematics
-from kinestream.body.model import BodyModel
 from kinestream.body.skeleton import NUM_JOINTS
 from kinestream.filtering import PersonState
 from kinestream.geometry.camera import MIN_DEPTH_M, Camera
 from kinestream.geometry.compiled_rotation import quat_from_matrix
 from kinestream.geometry.quaternion import to_matrix
 from kinestream.kernels.array_types import Float32Array, Float64Array
+
+if TYPE_CHECKING:
+    from kinestream.body.model import BodyModel
 
 _PROBES = 6
 """Random poses over which the sensitivity of the joints is averaged."""
@@ -63,12 +67,15 @@ class PosedBody:
 class BodyPoser:
     """Poses a body by latent states. Not thread-safe."""
 
-    def __init__(self, body: BodyModel, decoder: LatentDecoder, *, vertices: bool = False) -> None:
+    def __init__(self, body: BodyArrays, decoder: LatentDecoder, *, vertices: bool = False) -> None:
         """Take a body and the decoder of its latent poses; with ``vertices`` give the mesh as well."""
-        self._body = body
         self._decoder = decoder
-        self._vertices = vertices
-        self._kinematics = CompiledKinematics.from_model(body)
+        self._mesh: BodyModel | None = None
+        if vertices:
+            from kinestream.body.model import BodyModel  # torch, which takes seconds to load
+
+            self._mesh = BodyModel(body)
+        self._kinematics = CompiledKinematics.of(body)
         self._joint_variance_per_latent = self._sensitivity()
         quat_from_matrix(np.eye(3)[None])  # compile now, not at the first person
 
@@ -78,7 +85,7 @@ class BodyPoser:
             return []
         local = self._rotations(states)
         quats = quat_from_matrix(local.reshape(-1, 3, 3)).reshape(len(states), NUM_JOINTS, 4)[:, 1:22]
-        meshes = self._meshes(states, local) if self._vertices else [None] * len(states)
+        meshes = self._meshes(self._mesh, states, local) if self._mesh else [None] * len(states)
         bodies = []
         for state, rotations, joint_quats, mesh in zip(states, local, quats, meshes, strict=True):
             self._kinematics.set_shape(state.betas)
@@ -127,9 +134,14 @@ class BodyPoser:
             total += np.square((moved[1:] - moved[0]) / _PROBE_STEP).sum(-1).T
         return total / _PROBES
 
-    def _meshes(self, states: Sequence[PersonState], local: Float64Array) -> list[Float32Array | None]:
+    @staticmethod
+    def _meshes(
+        mesh: BodyModel, states: Sequence[PersonState], local: Float64Array
+    ) -> list[Float32Array | None]:
+        import torch
+
         with torch.inference_mode():
-            output = self._body(
+            output = mesh(
                 torch.from_numpy(np.stack([state.betas for state in states])),
                 torch.from_numpy(local.astype(np.float32)),
                 torch.from_numpy(np.stack([state.translation_m for state in states])),

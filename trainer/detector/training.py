@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from kinestream.detect.detector import peaks, suppress
-from kinestream.detect.network import STRIDE, DetectorOutput
+from kinestream.detect.network import STRIDE
 from kinestream.geometry.boxes import iou
+from kinestream.networks.interface import DetectorOutput
 from kinestream.trainer.data.crops.backdrops import Backdrops
 from kinestream.trainer.data.crops.boxed_frames import BoxedFrames, FrameSource
 from kinestream.trainer.data.crops.detection_frames import DetectionFrames, PhotoCutOuts, PoolCutOuts

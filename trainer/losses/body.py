@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from kinestream.body.model import BodyModel, BodyOutput
 from kinestream.body.skeleton import NUM_JOINTS
 from kinestream.geometry.rotation import geodesic_distance, matrix_from_sixd
-from kinestream.regress.lifter import BodyState
+from kinestream.networks.interface import BodyState
 
 Z_LIMIT = 5.0
 """Latents of training poses are cut at so many standard deviations: outliers of the flow teach nothing."""

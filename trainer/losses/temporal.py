@@ -5,7 +5,7 @@ from torch import Tensor
 
 from kinestream.geometry.rotation import matrix_from_sixd, quat_from_matrix
 from kinestream.latent.dynamics import LatentDynamics, Pose, difference
-from kinestream.regress.lifter import BodyState
+from kinestream.networks.interface import BodyState
 from kinestream.trainer.losses.body import pelvis_from_code
 
 _FREEDOM = 5.0

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kinestream.body.model import BodyOutput
 from kinestream.geometry.rotation import matrix_from_sixd
-from kinestream.regress.lifter import BodyState
+from kinestream.networks.interface import BodyState
 from kinestream.regress.state_head import to_plane
 from kinestream.trainer.losses.alignment import part_alignment
 from kinestream.trainer.losses.body import BodyLoss, in_half_extents

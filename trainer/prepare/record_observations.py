@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 import typer
 
-from kinestream.body.model import load_body
+from kinestream.body.arrays import read_body
 from kinestream.filtering.base import PersonState
 from kinestream.geometry.rotation import quat_from_matrix
 from kinestream.latent.decode import FlowDecoder
@@ -99,7 +99,7 @@ def main(
     config = SceneConfig(image_sizes_px=((640, 480), (480, 640)), clip_fps=fps)
     assets, poses, augmenter = SceneAssets.load(data), ClipPoses.load(mocap, split=split), Augmenter(config)
     pose_flow = PoseFlow.load(flow)
-    poser = BodyPoser(load_body(), FlowDecoder(pose_flow))
+    poser = BodyPoser(read_body(), FlowDecoder(pose_flow))
     recorder = ObservationRecorder(Regressor.load(model), pose_flow, poser)
     done: list[RecordedObservations] = []
     for index in range(seed, seed + clips):

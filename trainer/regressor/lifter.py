@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from kinestream.geometry.rotation import matrix_from_sixd
+from kinestream.networks.interface import BodyState
 from kinestream.networks.weight_files import fill, read_weights
-from kinestream.regress.lifter import BodyState, split_state
+from kinestream.regress.lifter import split_state
 from kinestream.regress.state_head import StateHead
 from kinestream.trainer.data.crops.lift_samples import LiftBatch, lift_samples
 from kinestream.trainer.metrics import aligned_error

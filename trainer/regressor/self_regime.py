@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from kinestream.latent.dynamics import LatentDynamics
 from kinestream.latent.flow import PoseFlow, flow_fingerprint
-from kinestream.regress.lifter import BodyState
-from kinestream.regress.network import RegressorOutput
+from kinestream.networks.interface import BodyState, RegressorOutput
 from kinestream.trainer.data.batches import step_batches
 from kinestream.trainer.data.crops.crop_sample import CropBatch, MixedCrops, Source
 from kinestream.trainer.data.photos.unlabelled import PhotoViews, VideoViews, ViewBatch, Views, collate_views

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kinestream.body.skeleton import MIRROR_KEYPOINTS, MIRROR_PARTS
-from kinestream.regress.network import RegressorOutput
+from kinestream.networks.interface import RegressorOutput
 from kinestream.trainer.data.crops.crop_sample import PART_UNKNOWN, CropBatch
 from kinestream.trainer.data.photos.unlabelled import ViewBatch
 

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kinestream.regress.lifter import BodyState
-from kinestream.regress.network import RegressorOutput
+from kinestream.networks.interface import BodyState, RegressorOutput
 from kinestream.trainer.data.batches import step_batches
 from kinestream.trainer.data.crops.crop_sample import CropBatch, CropSample, CropSource, collate
 from kinestream.trainer.data.photos.unlabelled import ViewBatch

@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from kinestream.body.arrays import load_body_arrays
-from kinestream.body.model import DEFAULT_BODY_PATH
+from kinestream.body.arrays import DEFAULT_BODY_PATH, load_body_arrays
 from kinestream.kernels.raster import Target, cpu
 from kinestream.kernels.raster.normals import vertex_normals
 from kinestream.trainer.scenes.assets import require

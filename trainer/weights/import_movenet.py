@@ -25,9 +25,10 @@ from torch import Tensor, nn
 
 from kinestream.body.skeleton import KEYPOINT_NAMES
 from kinestream.detect.detector import DETECTOR_FORMAT
-from kinestream.detect.network import DetectorConfig, DetectorNetwork
+from kinestream.detect.network import DetectorNetwork
+from kinestream.networks.interface import DetectorConfig, RegressorConfig
 from kinestream.networks.weight_files import save_weights
-from kinestream.regress.network import RegressorConfig, RegressorNetwork
+from kinestream.regress.network import RegressorNetwork
 from kinestream.regress.regressor import REGRESSOR_FORMAT
 from kinestream.trainer.regressor.lifter import load_lifter
 

@@ -8,8 +8,9 @@ import torch
 import typer
 
 from kinestream.engines import gpu as gpus
+from kinestream.networks.interface import RegressorConfig
 from kinestream.networks.weight_files import save_weights
-from kinestream.regress.network import RegressorConfig, RegressorNetwork
+from kinestream.regress.network import RegressorNetwork
 from kinestream.regress.regressor import REGRESSOR_FORMAT
 from kinestream.tools.bench.speed import gpu_engines
 from tests.engines.fake_gpu import FakeGpu

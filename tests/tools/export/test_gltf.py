@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from kinestream.body.arrays import load_body_arrays
-from kinestream.body.model import DEFAULT_BODY_PATH, BodyModel
+from kinestream.body.arrays import DEFAULT_BODY_PATH, load_body_arrays
+from kinestream.body.model import BodyModel
 
 Written = Callable[..., list[Path]]
 FLIP = np.array([1, -1, -1])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kinestream.body.arrays import load_body_arrays
-from kinestream.body.model import DEFAULT_BODY_PATH, BodyModel
+from kinestream.body.arrays import DEFAULT_BODY_PATH, load_body_arrays
+from kinestream.body.model import BodyModel
 from kinestream.geometry.rotation import geodesic_distance
 from kinestream.kernels.alignment import alignment_loss
 from kinestream.latent.flow import LIGHT_WEIGHTS, PoseFlow

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from kinestream.body.skeleton import KEYPOINT_NAMES
-from kinestream.regress.network import RegressorConfig, RegressorNetwork
+from kinestream.networks.interface import RegressorConfig
+from kinestream.regress.network import RegressorNetwork
 from kinestream.trainer.data.photos.pseudo import LANDMARK_OF_KEYPOINT
 from kinestream.trainer.prepare.filter_pseudo_labels import (
     CONFIRMED,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kinestream.body.model import BodyModel
+from kinestream.body.arrays import read_body
 from kinestream.geometry.camera import Camera
 from kinestream.latent.decode import FlowDecoder
 from kinestream.latent.flow import FlowConfig, PoseFlow
@@ -60,7 +60,7 @@ def frames(assets: SceneAssets, poses: ClipPoses) -> list[Frame]:
 def recording(frames: list[Frame]) -> Callable[..., tuple[Clairvoyant, ObservationRecorder]]:
     torch.manual_seed(0)
     flow = PoseFlow(FlowConfig(depth=1, hidden=8)).eval().requires_grad_(False)
-    poser = BodyPoser(BodyModel.load(), FlowDecoder(flow))
+    poser = BodyPoser(read_body(), FlowDecoder(flow))
 
     def make(*, blind: tuple[int, ...] = ()) -> tuple[Clairvoyant, ObservationRecorder]:
         regressor = Clairvoyant(frames, flow, blind=frozenset(blind))

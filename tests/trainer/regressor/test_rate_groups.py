@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from kinestream.regress.network import RegressorConfig, RegressorNetwork
+from kinestream.networks.interface import RegressorConfig
+from kinestream.regress.network import RegressorNetwork
 from kinestream.trainer.regressor.rate_groups import rate_groups
 
 

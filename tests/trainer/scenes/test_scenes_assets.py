@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinestream.body.arrays import load_body_arrays
-from kinestream.body.model import DEFAULT_BODY_PATH
+from kinestream.body.arrays import DEFAULT_BODY_PATH, load_body_arrays
 from kinestream.trainer.scenes.assets import AssetError
 from kinestream.trainer.scenes.library import CharacterLibrary
 from kinestream.trainer.scenes.stage import SceneAssets

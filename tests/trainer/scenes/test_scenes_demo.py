@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from kinestream.body.model import DEFAULT_BODY_PATH, BodyModel
+from kinestream.body.arrays import DEFAULT_BODY_PATH
+from kinestream.body.model import BodyModel
 from kinestream.geometry.camera import Camera
 
 ASSETS = DEFAULT_BODY_PATH.parent

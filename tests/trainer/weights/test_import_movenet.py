@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from kinestream.body.skeleton import KEYPOINT_NAMES
-from kinestream.detect.network import DetectorConfig, DetectorNetwork
-from kinestream.regress.network import RegressorConfig, RegressorNetwork
+from kinestream.detect.network import DetectorNetwork
+from kinestream.networks.interface import DetectorConfig, RegressorConfig
+from kinestream.regress.network import RegressorNetwork
 from kinestream.trainer.weights.import_movenet import (
     CENTER_HEAD,
     KEYPOINT_HEAD,

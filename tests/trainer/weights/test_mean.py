@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from kinestream.regress.network import RegressorConfig, RegressorNetwork
+from kinestream.networks.interface import RegressorConfig
+from kinestream.regress.network import RegressorNetwork
 from kinestream.trainer.weights.mean import mean_of
 
 CONFIG = RegressorConfig(latent_size=4, backbone="tiny", crop_px=64)

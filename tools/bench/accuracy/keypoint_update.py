@@ -27,6 +27,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from kinestream.body.model import BodyModel
 from kinestream.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
 from kinestream.capture import open_source
 from kinestream.defaults import DEFAULT_FILTER, DEFAULT_MODEL
@@ -153,6 +154,7 @@ def bodypose3d(models: Models, folder: Path) -> dict[str, float]:
     rows = [KEYPOINT_NAMES.index(name) for name in names]
     flow = PoseFlow.load()
     update = KeypointUpdate(models.body, FlowMap(flow))
+    body = BodyModel(models.body)
     errors: dict[str, list[float]] = {"as observed": [], "updated": []}
     for true, image in zip(in_camera, video_frames(folder / "cam0.mp4"), strict=False):
         height, width = image.shape[:2]
@@ -164,7 +166,7 @@ def bodypose3d(models: Models, folder: Path) -> dict[str, float]:
         evidence = KeypointEvidence(seen.keypoints_px[0], camera, side_px)
         after = update(PersonState.from_observations(seen, 0), evidence)
         for key, looks in (("as observed", seen), ("updated", _with_state(seen, after.state))):
-            _, keypoints = posed(looks, flow, models.body)
+            _, keypoints = posed(looks, flow, body)
             errors[key].append(float(1000 * aligned_error(true, keypoints[0, rows])))
     return {key: float(np.mean(values)) for key, values in errors.items()}
 

@@ -22,8 +22,8 @@ from torch import Tensor
 from kinestream.body.skeleton import FLOW_JOINT_NAMES, NUM_FLOW_JOINTS
 from kinestream.geometry.rotation import geodesic_distance
 from kinestream.latent.coordinates import TangentCoordinates
-from kinestream.latent.decode import FlowDecoder
-from kinestream.latent.flow import DEFAULT_WEIGHTS, LIGHT_WEIGHTS, PoseFlow
+from kinestream.latent.decode import DEFAULT_WEIGHTS, FlowDecoder
+from kinestream.latent.flow import LIGHT_WEIGHTS, PoseFlow
 from kinestream.latent.prior.completion import complete_pose
 from kinestream.tools import options
 from kinestream.tools.bench.accuracy.prior_fit import fit_photos

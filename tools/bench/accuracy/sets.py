@@ -26,7 +26,7 @@ from kinestream.body.skeleton import KEYPOINT_NAMES
 from kinestream.geometry.camera import Camera
 from kinestream.geometry.rotation import matrix_from_quat, matrix_from_sixd
 from kinestream.latent.flow import PoseFlow
-from kinestream.regress.lifter import BodyState
+from kinestream.networks.interface import BodyState
 from kinestream.regress.network import RegressorNetwork
 from kinestream.regress.observation import Observations
 from kinestream.regress.regressor import Regressor

@@ -19,6 +19,7 @@ import typer
 from rich.console import Console
 from torch import Tensor
 
+from kinestream.body.arrays import read_body
 from kinestream.body.kinematics import CompiledKinematics
 from kinestream.body.model import BodyModel
 from kinestream.geometry.rotation import matrix_from_axis_angle
@@ -64,7 +65,7 @@ def make_inputs(batch: int) -> list[Input]:
 def contests(body: BodyModel) -> dict[str, dict[str, Callable[[], object]]]:
     """Return the calls to compare, per kind of work; each goes through the same inputs in turn."""
     smplx = peer(body)
-    hot = CompiledKinematics.from_model(body)
+    hot = CompiledKinematics.of(read_body())
     ones, batches = make_inputs(batch=1), make_inputs(batch=16)
     frames = [tuple(value[0].numpy() for value in given) for given in ones]
 
@@ -110,7 +111,7 @@ def _with_gradient(vertices: Call) -> Call:
 
 def differences_m(body: BodyModel) -> dict[str, float]:
     """Return the largest differences in metres: our vertices to the peer's, the hot path to our model."""
-    hot, smplx = CompiledKinematics.from_model(body), peer(body)
+    hot, smplx = CompiledKinematics.of(read_body()), peer(body)
     to_peer, to_model = 0.0, 0.0
     for betas, rotations, translation_m in make_inputs(batch=1):
         vertices, joints = smplx(betas, rotations, translation_m)

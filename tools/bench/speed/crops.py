@@ -5,26 +5,27 @@ from typing import Final
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
+import numpy.typing as npt
 
+from kinestream.kernels.array_types import Float32Array
+
+Crops = npt.NDArray[np.uint8]
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 
-def arguments_of(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def arguments_of(images: Crops) -> tuple[Crops, Float32Array, Float32Array]:
     """Arguments of the regressor's network for crops (B, 3, S, S): small random turns, usual extents."""
-    rng = torch.Generator().manual_seed(len(images))
-    to_virtual = torch.eye(3) + 0.05 * torch.randn(len(images), 3, 3, generator=rng)
-    return images, to_virtual, -1.2 + 0.4 * torch.randn(len(images), generator=rng)
+    rng, count = np.random.default_rng(len(images)), len(images)
+    to_virtual = np.eye(3) + 0.05 * rng.normal(size=(count, 3, 3))
+    return images, to_virtual.astype(np.float32), np.float32(-1.2 + 0.4 * rng.normal(size=count))
 
 
-def noise_crops(count: int, crop_px: int) -> Tensor:
+def noise_crops(count: int, crop_px: int) -> Crops:
     """Random crops (count, 3, crop_px, crop_px) uint8."""
-    rng = torch.Generator().manual_seed(count)
-    return torch.randint(0, 256, (count, 3, crop_px, crop_px), dtype=torch.uint8, generator=rng)
+    return np.random.default_rng(count).integers(0, 256, (count, 3, crop_px, crop_px), np.uint8)
 
 
-def picture_crops(folder: Path, count: int, crop_px: int) -> Tensor:
+def picture_crops(folder: Path, count: int, crop_px: int) -> Crops:
     """The middle squares (N, 3, crop_px, crop_px) uint8 RGB of at most ``count`` pictures, evenly picked.
 
     Raises ``FileNotFoundError`` when the folder, searched with all below it, has no readable picture.
@@ -38,7 +39,7 @@ def picture_crops(folder: Path, count: int, crop_px: int) -> Tensor:
     ]
     if not squares:
         raise FileNotFoundError(f"{folder}: found no picture ({', '.join(sorted(SUFFIXES))}); name a folder")
-    return torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
+    return np.stack(squares).transpose(0, 3, 1, 2)
 
 
 def _square(picture: np.ndarray, side_px: int) -> np.ndarray:

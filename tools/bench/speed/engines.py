@@ -27,25 +27,22 @@ from typing import Annotated, Any
 import torch
 import typer
 from rich.console import Console
-from torch import Tensor
 
 from kinestream.defaults import DEFAULT_MODEL
 from kinestream.engines.engine import ENGINES, MAX_BATCH, Engine, compile_network, drift, why_not
-from kinestream.regress.regressor import load_network, network_inputs
+from kinestream.regress.regressor import inference_network
 from kinestream.regress.shipped import weights_of
 from kinestream.tools import options
 from kinestream.tools.bench import timing
-from kinestream.tools.bench.speed.crops import arguments_of, noise_crops, picture_crops
+from kinestream.tools.bench.speed.crops import Crops, arguments_of, noise_crops, picture_crops
 
 BATCHES = (1, 4, 16)
 
 
 def compiled(name: str, weights: Path, *, max_batch: int = MAX_BATCH) -> tuple[Engine, float]:
-    """The regressor's network in an engine, and the seconds that this took, weights read."""
-    network = load_network(weights)
-    inputs = network_inputs(network.config)
+    """The regressor's network in an engine, and the seconds that this took."""
     started_s = time.perf_counter()
-    engine = compile_network(network, inputs, engine=name, max_batch=max_batch)
+    engine = compile_network(inference_network(weights)[0], engine=name, max_batch=max_batch)
     return engine, time.perf_counter() - started_s
 
 
@@ -69,7 +66,7 @@ def start(name: str, weights: Path, threads: int, cache: Path) -> dict[str, floa
     os.environ["KINESTREAM_CACHE"] = str(cache)
     torch.set_num_threads(threads)
     engine, start_s = compiled(name, weights)
-    engine(*arguments_of(noise_crops(max(BATCHES), load_network(weights).config.crop_px)))
+    engine(*arguments_of(noise_crops(max(BATCHES), inference_network(weights)[1].crop_px)))
     unit = 2**20 if sys.platform == "darwin" else 2**10
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     return {"start_s": round(start_s, 3), "peak_rss_mb": round(peak_mb, 1)}
@@ -84,7 +81,7 @@ def starts(name: str, weights: Path, threads: int, cache: Path) -> dict[str, dic
     return found
 
 
-def run(weights: Path, *, crops: Tensor, threads: int, repeats: int) -> dict[str, dict[str, Any]]:
+def run(weights: Path, *, crops: Crops, threads: int, repeats: int) -> dict[str, dict[str, Any]]:
     """Measurements by engine."""
     names = [name for name in ENGINES[1:] if why_not(name) is None]
     results: dict[str, dict[str, Any]] = {}
@@ -95,7 +92,7 @@ def run(weights: Path, *, crops: Tensor, threads: int, repeats: int) -> dict[str
             engines[name], _ = compiled(name, weights)
             results[name] |= {"detail": engines[name].detail, "precision": engines[name].precision}
     for batch in BATCHES:
-        arguments = arguments_of(crops[:1].expand(batch, -1, -1, -1).contiguous())
+        arguments = arguments_of(crops[:1].repeat(batch, 0))
         calls = {name: partial(engine, *arguments) for name, engine in engines.items()}
         for name, latency in timing.measure_paired(calls, repeats=repeats, warmup=5).items():
             per_s = round(1000 * batch / latency.p50_ms, 1)
@@ -105,10 +102,15 @@ def run(weights: Path, *, crops: Tensor, threads: int, repeats: int) -> dict[str
     return results
 
 
-def drifts(engines: dict[str, Engine], crops: Tensor) -> dict[str, float]:
+def in_batches(crops: Crops, size: int) -> list[Crops]:
+    """The crops, at most ``size`` at a time."""
+    return [crops[start : start + size] for start in range(0, len(crops), size)]
+
+
+def drifts(engines: dict[str, Engine], crops: Crops) -> dict[str, float]:
     """Largest difference of each engine from ``torch`` over batches of the crops."""
     worst = dict.fromkeys(engines, 0.0)
-    for images in crops.split(max(BATCHES)):
+    for images in in_batches(crops, max(BATCHES)):
         arguments = arguments_of(images)
         expected = engines["torch"](*arguments)
         for name, engine in engines.items():
@@ -127,7 +129,7 @@ def main(
     """Latency, difference from torch, start-up and memory of every engine that can run here."""
     torch.set_num_threads(threads)
     weights = weights_of(model)
-    crop_px = load_network(weights).config.crop_px
+    crop_px = inference_network(weights)[1].crop_px
     source = "noise" if crops is None else "pictures"
     pictures = noise_crops(count, crop_px) if crops is None else picture_crops(crops, count, crop_px)
     results = run(weights, crops=pictures, threads=threads, repeats=repeats)

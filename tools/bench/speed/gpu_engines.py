@@ -15,21 +15,20 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import numpy as np
-import torch
 import typer
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from kinestream.defaults import DEFAULT_MODEL
 from kinestream.engines.cuda_graphs import GraphEngine
-from kinestream.engines.engine import EngineError, TorchEngine, drift, why_not
-from kinestream.regress.regressor import load_network
+from kinestream.engines.engine import EngineError, drift, why_not
+from kinestream.engines.torch import TorchEngine
+from kinestream.regress.regressor import inference_network
 from kinestream.regress.shipped import weights_of
 from kinestream.tools import options
 from kinestream.tools.bench.speed import pipeline as speed
-from kinestream.tools.bench.speed.crops import arguments_of, noise_crops, picture_crops
-from kinestream.tools.bench.speed.engines import compiled, own_cache
+from kinestream.tools.bench.speed.crops import Crops, arguments_of, noise_crops, picture_crops
+from kinestream.tools.bench.speed.engines import compiled, in_batches, own_cache
 from kinestream.tools.bench.timing import Latency, measure, write_report
 
 CANDIDATES: Final = ("tensorrt", "cuda")
@@ -38,10 +37,10 @@ LARGE_BATCH: Final = 64
 BARS: Final = {"device_ms_p50": 1.5, "crops_per_s": 5000.0, "pipeline_fps": 200.0, "drift_float32": 1e-4}
 
 
-def run(weights: Path, crops: Tensor, clip: Path | None, *, repeats: int) -> dict[str, dict[str, Any]]:
+def run(weights: Path, crops: Crops, clip: Path | None, *, repeats: int) -> dict[str, dict[str, Any]]:
     """Measurements by engine; one that cannot run has the reason instead."""
     results: dict[str, dict[str, Any]] = {}
-    reference = TorchEngine(load_network(weights))
+    reference = TorchEngine(inference_network(weights)[0].module)
     for name in CANDIDATES:
         with own_cache():
             try:
@@ -55,15 +54,15 @@ def run(weights: Path, crops: Tensor, clip: Path | None, *, repeats: int) -> dic
 
 
 def engine_figures(
-    name: str, weights: Path, crops: Tensor, reference: TorchEngine, *, repeats: int
+    name: str, weights: Path, crops: Crops, reference: TorchEngine, *, repeats: int
 ) -> dict[str, Any]:
     """Figures of one engine."""
     _, build_s = compiled(name, weights)
     engine, start_s = compiled(name, weights)
     large, _ = compiled(name, weights, max_batch=LARGE_BATCH)
     assert isinstance(engine, GraphEngine) and isinstance(large, GraphEngine)
-    one = arguments_of(crops[:1].contiguous())
-    many = arguments_of(crops[torch.arange(LARGE_BATCH) % len(crops)])
+    one = arguments_of(crops[:1])
+    many = arguments_of(crops[np.arange(LARGE_BATCH) % len(crops)])
     device_ms = [engine.device_ms(*one) for _ in range(repeats)]
     latency = measure(lambda: large(*many), repeats=max(repeats // 4, 1), warmup=3)
     return {
@@ -88,15 +87,15 @@ def pipeline(clip: Path, name: str) -> dict[str, Any]:
         return {"fps": 0.0, "stage_ms": {}, "failed": str(error)}
 
 
-def difference(engine: GraphEngine, reference: TorchEngine, crops: Tensor) -> dict[str, float]:
+def difference(engine: GraphEngine, reference: TorchEngine, crops: Crops) -> dict[str, float]:
     """Largest relative difference of any output, and of the keypoints in pixels of the crop."""
     worst, pixels = 0.0, []
-    for images in crops.split(16):
+    for images in in_batches(crops, 16):
         arguments = arguments_of(images)
         found, expected = engine(*arguments), reference(*arguments)
         worst = max(worst, drift(found, expected))
-        pixels.append((found.points - expected.points).norm(dim=-1).flatten() * crops.shape[-1] / 2)
-    far = torch.cat(pixels).numpy()
+        pixels.append(np.linalg.norm(found.points - expected.points, axis=-1).ravel() * crops.shape[-1] / 2)
+    far = np.concatenate(pixels)
     quantiles = {
         f"keypoint_px_p{share}": round(float(np.percentile(far, share)), 5) for share in (50, 99, 100)
     }
@@ -128,7 +127,7 @@ def main(
         raise typer.Exit(2)
     started_s = time.perf_counter()
     weights = weights_of(model)
-    crop_px = load_network(weights).config.crop_px
+    crop_px = inference_network(weights)[1].crop_px
     pictures = noise_crops(COMPARED, crop_px) if crops is None else picture_crops(crops, COMPARED, crop_px)
     results = run(weights, pictures, clip, repeats=repeats)
     verdicts = {name: bars(found) for name, found in results.items() if "missing" not in found}

@@ -32,13 +32,14 @@ def main(
     idle_s: Annotated[float, typer.Option(help="Let the source fall silent in the middle.")] = 0.0,
 ) -> None:
     """Track, measure, report."""
-    import torch
+    from kinestream.tools.process import freeze_loaded_objects, load_kernels_without_scipy, use_threads
 
+    load_kernels_without_scipy()
     from kinestream.capture import FrameSource
     from kinestream.capture.av_source import AvDecoder
+    from kinestream.engines.cpu import threads
     from kinestream.pipeline import Tracker
     from kinestream.stream import Publisher
-    from kinestream.tools.process import freeze_loaded_objects, use_threads
 
     use_threads()
     decoder: Any = AvDecoder(clip, live=False)
@@ -59,7 +60,7 @@ def main(
         stats = tracker.stats()
     pause = decoder.next_picture if idle_s else None
     kept = {name: stats[name] for name in ("dropped", "corrupt", "engine", "filter", "stage_ms")}
-    report |= {"published": publisher.sequence, "threads": torch.get_num_threads(), **kept}
+    report |= {"published": publisher.sequence, "threads": threads(), **kept}
     report |= {"process_ms": stats["latency_ms"], "idle_cpu_percent": pause and pause.cpu_percent}
     _tell(report)
 
