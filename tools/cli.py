@@ -56,6 +56,7 @@ def main(
     handler = RichHandler(console=console, show_time=False, show_path=False, show_level=True)
     handler.setFormatter(MaskingFormatter("%(message)s"))
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("kinestream.progress").setLevel(logging.INFO)
 
 
 if __name__ == "__main__":

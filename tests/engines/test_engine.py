@@ -1,5 +1,7 @@
 """Engines: the same numbers as torch, from a cache that is never trusted blindly, chosen with a reason."""
 
+import dataclasses
+import json
 import logging
 import os
 import re
@@ -10,12 +12,14 @@ import numpy as np
 import pytest
 
 from kinestream.engines import cache as engine_cache
+from kinestream.engines import cpu
 from kinestream.engines.engine import (
     ENGINES,
     EngineError,
     NetworkInput,
     build_key,
     check,
+    compile_network,
     drift,
     examples,
     flatten,
@@ -86,10 +90,24 @@ def test_the_regressor_sees_the_same_with_both_engines() -> None:
 def test_the_second_start_reads_the_cache(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     compiled(small_regressor(), network_inputs(CONFIG), engine="cpu")
-    assert "built the cpu engine" in caplog.text and len(builds(tmp_path)) == 1
+    assert "preparing the cpu engine" in caplog.text and "built the cpu engine" in caplog.text
+    assert len(builds(tmp_path)) == 1
     caplog.clear()
     compiled(small_regressor(), network_inputs(CONFIG), engine="cpu")
     assert "built" not in caplog.text and len(builds(tmp_path)) == 1
+
+
+@needs_onnxruntime
+def test_a_build_is_compared_once_and_says_with_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = network_of(small_regressor(), network_inputs(CONFIG))
+    compile_network(network, engine="cpu")
+    (path,) = builds(tmp_path)
+    record = json.loads(engine_cache.load(path.name).partition(b"\n")[0])
+    assert record["key"] == path.name.split(".")[0] and 0 < record["drift"] < 1e-4
+    assert record["processor"] and {"onnxruntime", "torch"} <= set(record)
+    monkeypatch.setattr(cpu, "check", None)
+    unmade = dataclasses.replace(network, make=None)  # type: ignore[arg-type]  # neither is asked for again
+    assert compile_network(unmade, engine="cpu").name == "cpu"
 
 
 @needs_onnxruntime

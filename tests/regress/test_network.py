@@ -1,12 +1,15 @@
 """The regressor network: shapes, the lifter behind it, and what evidence reaches it."""
 
+import onnx
 import pytest
 import torch
 
 from kinestream.body.skeleton import NUM_BETAS, NUM_KEYPOINTS, NUM_PARTS
-from kinestream.networks.interface import RegressorConfig
+from kinestream.engines.cpu import export_onnx
+from kinestream.networks.interface import Inference, RegressorConfig
 from kinestream.regress.lifter import LOG_STD_RANGE, Lifter, split_state, state_sizes
-from kinestream.regress.network import RegressorNetwork
+from kinestream.regress.network import InferenceNetwork, RegressorNetwork
+from kinestream.regress.regressor import network_inputs
 from kinestream.regress.state_head import to_plane
 
 LATENT = 12
@@ -113,3 +116,17 @@ def test_weights_that_name_the_confidence_head_as_before_still_load() -> None:
     torch.nn.ModuleList([again]).load_state_dict({f"0.{name}": value for name, value in before.items()})
     for name, value in again.state_dict().items():
         torch.testing.assert_close(value, network.state_dict()[name])
+
+
+@torch.no_grad()
+def test_inference_says_what_training_says_without_parts_and_heat_maps(network: RegressorNetwork) -> None:
+    found, full = InferenceNetwork(network)(*inputs(2)), network(*inputs(2))
+    for name in Inference._fields[:-1]:
+        assert torch.equal(getattr(found, name), getattr(full, name)), name
+    assert all(torch.equal(a, b) for a, b in zip(found.state, full.state, strict=True))
+    exported = export_onnx(InferenceNetwork(network), network_inputs(network.config))
+    graph = onnx.load_model_from_string(exported).graph
+    assert len(graph.output) == 3 + len(found.state)
+    weights = {entry.name for entry in graph.initializer}
+    assert any("dense.keypoints" in name for name in weights)
+    assert not any("dense.parts" in name for name in weights)

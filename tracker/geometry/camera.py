@@ -125,7 +125,8 @@ class Camera:
             import torch
 
             intrinsics = torch.from_numpy(self.K).to(given)
-            return cast(Array, project_points(given, intrinsics, self.distortion))
+            projected: Any = project_points(given, intrinsics, self.distortion)
+            return projected  # type: ignore[no-any-return]
         points = np.asarray(given, np.float64)
         if points.shape[-1:] != (3,):
             raise ValueError(f"Camera.project: expected points (..., 3), found {points.shape}")

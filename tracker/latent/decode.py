@@ -105,10 +105,10 @@ class FlowDecoder:
     def _layer(flow: Mapping[str, AnyArray], index: int) -> _Affine | _Coupling | _PReLU:
         name = f"layers.{index}."
         if name + "lower" in flow:
-            eye, diagonal = np.eye(len(flow[name + "mean"]), dtype=np.float32), flow[name + "log_diagonal"]
-            lower = np.tril(flow[name + "lower"], -1) + eye
-            upper = np.triu(flow[name + "upper"], 1) + np.diag(np.exp(diagonal))
-            inverse = np.linalg.inv(lower.astype(np.float64) @ upper)
+            diagonal = _float32(np.exp(flow[name + "log_diagonal"].astype(np.float64)))
+            lower = np.tril(flow[name + "lower"].astype(np.float64), -1) + np.eye(len(diagonal))
+            upper = np.triu(flow[name + "upper"].astype(np.float64), 1) + np.diag(diagonal)
+            inverse = np.linalg.inv(lower @ upper)
             if index:  # all but the first are followed by a reversal
                 inverse = inverse[:, ::-1]
             return _Affine(_float32(inverse.T), _float32(flow[name + "mean"]))
