@@ -78,8 +78,8 @@ class CompiledKinematics:
         support = body.keypoint_support
         joint_template, joint_shapedirs = body.rest_joints
         return cls(
-            joint_template=_double(joint_template.astype(np.float32)),
-            joint_shapedirs=_double(joint_shapedirs.astype(np.float32)),
+            joint_template=joint_template,
+            joint_shapedirs=joint_shapedirs,
             template=_double(body.v_template[support]),
             shapedirs=_double(body.shapedirs[support]),
             posedirs=None if body.posedirs is None else _double(body.posedirs[support]),
