@@ -47,7 +47,7 @@ def test_it_is_the_textbook_filter() -> None:
     rng = np.random.default_rng(0)
     times = np.cumsum(rng.uniform(0.01, 0.1, 40)).tolist()
     seen = rng.normal(0, 0.3, 40).tolist()
-    kalman = KalmanFilter(KalmanSettings(latent=7.0, inflation=1.5), gate=OPEN_GATE)
+    kalman = KalmanFilter(KalmanSettings(latent=7.0, inflation=1.5, repeated=0.0), gate=OPEN_GATE)
     for time, value in zip(times, seen, strict=True):
         state = kalman.update(round(time * SECOND), person(value))
     mean, variance = textbook(times, seen, 0.01 * 1.5, 7.0)

@@ -113,6 +113,26 @@ def test_a_few_iterations_find_what_adam_finds(flow_map: FlowMap) -> None:
     assert found <= float(energy) + 0.01 * (before - float(energy))
 
 
+def test_the_derivatives_of_joints_are_those_of_the_twin(flow_map: FlowMap) -> None:
+    body, work = body_of(correctives=True)
+    prior, evidence = problem(flow_map, CAMERAS[0])
+    state = 0.2 * np.random.default_rng(5).normal(size=solver.STATE)
+
+    def distances(latent_and_root: Tensor) -> Tensor:
+        given = {name: torch.from_numpy(getattr(prior, name)) for name in prior._fields}
+        tangents = given["tangents"] @ latent_and_root[:63]
+        turns = torch.cat([latent_and_root[63:], tangents, state_tensor.new_zeros(6)]).view(24, 3)
+        rotations = given["rotations"] @ matrix_from_axis_angle(turns)
+        betas = (given["betas"] + state_tensor[69:])[None]
+        joints = body.skeleton(betas, rotations[None], given["place"][None])[0][0]
+        return (joints - joints[0]) @ given["axes"][:, 2]
+
+    state_tensor = torch.from_numpy(state)
+    expected = torch.autograd.functional.jacobian(distances, state_tensor[:66]).numpy()
+    work.evaluate(prior, evidence, state)
+    np.testing.assert_allclose(work.joints(prior), expected, atol=1e-6)
+
+
 def test_the_posterior_is_that_of_the_normal_equations(flow_map: FlowMap) -> None:
     _, work = body_of(correctives=True)
     prior, evidence = problem(flow_map, CAMERAS[1])

@@ -62,7 +62,7 @@ def check_sane(updated: Updated, given_state: PersonState) -> None:
     state = updated.state
     assert updated.energy_after <= updated.energy_before
     for name, value in vars(state).items():
-        assert np.isfinite(value).all(), name
+        assert value is None or np.isfinite(value).all(), name
     assert (state.z_std <= given_state.z_std * 1.0001).all()
     assert abs(float(np.linalg.norm(state.root_quat_wxyz)) - 1) < 1e-5
 
@@ -82,6 +82,22 @@ def test_the_body_comes_to_its_keypoints(parts: tuple[KeypointUpdate, BodyPoser]
     truth, before, after = (poser.pose([state])[0].joints_cam_m for state in (true, seen, updated.state))
     error = [float(np.linalg.norm(j - j[0] - truth + truth[0], axis=1).mean()) for j in (before, after)]
     assert error[1] < error[0]
+
+
+def test_joints_that_were_seen_are_surer_than_their_latents_say(
+    parts: tuple[KeypointUpdate, BodyPoser],
+) -> None:
+    update, poser = parts
+    state = person()
+    updated = update(state, KeypointEvidence(keypoints_of(poser, state), CAMERA, SIDE_PX)).state
+    share = updated.joint_std_share
+    assert share is not None and (share >= 0).all() and (share <= 1).all()
+    assert share[[7, 8, 20, 21]].mean() < 0.9  # ankles and wrists
+    before, after = (poser.pose([given])[0].joint_std_m for given in (state, updated))
+    assert (after <= before * 1.0001).all()
+    filtered = KeypointFilter(Unfiltered(), update)
+    filtered.observe(0, state, KeypointEvidence(keypoints_of(poser, state), CAMERA, SIDE_PX))
+    assert filtered.predict(0).joint_std_share is not None
 
 
 def test_nothing_seen_changes_nothing(parts: tuple[KeypointUpdate, BodyPoser]) -> None:

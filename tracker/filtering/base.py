@@ -29,6 +29,8 @@ class PersonState:
         root_quat_wxyz: (4,) pelvis rotation, body axes to camera frame; root_std_rad per axis.
         translation_m, translation_std_m: (3,) pelvis in the camera frame.
         betas, betas_std: (10,) body shape.
+        joint_std_share: (24,) what correlations of the latents, which their deviations do not tell, leave of
+            the joints' deviations from the pelvis; None for all of it.
     """
 
     z: Float32Array
@@ -39,6 +41,7 @@ class PersonState:
     translation_std_m: Float32Array
     betas: Float32Array
     betas_std: Float32Array
+    joint_std_share: Float32Array | None = None
 
     @classmethod
     def from_observations(cls, observations: Observations, row: int) -> "PersonState":

@@ -26,15 +26,19 @@ class KalmanSettings:
     Attributes:
         latent, root, translation: densities.
         inflation: factor on the reported variances, which accounts for errors that repeat.
+        repeated: share of the last observation's variance that is published beside the filter's own: what
+            the network errs alike in every frame does not average away.
     """
 
     latent: float = 125.0
     root: float = 2.5
     translation: float = 0.25
     inflation: float = 1.0
+    repeated: float = 0.9
 
     def __post_init__(self) -> None:
-        if min(self.latent, self.root, self.translation, self.inflation) <= 0:
+        positive = min(self.latent, self.root, self.translation, self.inflation) > 0
+        if not (positive and self.repeated >= 0):
             raise ValueError(f"KalmanSettings: expected positive numbers, found {self}")
 
 
@@ -61,6 +65,7 @@ class KalmanFilter(GatedFilter):
         self._pp = variance * np.float32(settings.inflation)
         self._pv = np.zeros_like(variance)
         self._vv = np.repeat(np.square(np.array(START_SPEED_STD, np.float32)), sizes)
+        self._repeated = np.zeros_like(variance)
 
     def _predicted(self, lead_s: float) -> tuple[Mean, Float32Array]:
         carried = np.float32(min(lead_s, LONGEST_FORECAST_S))
@@ -68,10 +73,15 @@ class KalmanFilter(GatedFilter):
         variance = self._pp + lead * (2 * self._pv + lead * (self._vv + lead / 3 * self._density))
         return move(self._mean, carried * self._velocity), variance
 
+    def _published(self, lead_s: float) -> tuple[Mean, Float32Array]:
+        mean, variance = self._predicted(lead_s)
+        return mean, np.sqrt(variance + self._repeated)
+
     def _fuse(
         self, lead_s: float, innovation: Float32Array, scale: Float32Array, observed_variance: Float32Array
     ) -> None:
         mean, pp = self._predicted(lead_s)
+        self._repeated = observed_variance * np.float32(self._settings.repeated)
         lead = np.float32(lead_s)
         pv = self._pv + lead * (self._vv + lead / 2 * self._density)
         vv = self._vv + lead * self._density

@@ -40,22 +40,23 @@ class KeypointFilter(PoseFilter):
         self._correction: Float32Array | None = None
         self._tangents: tuple[Tangents | None, Tangents | None] = (None, None)  # of the two updates
         self._t_ns = 0
+        self._share: Float32Array | None = None
 
     def reset(self) -> None:
         """Forget the person."""
         self.motion.reset()
-        self._correction = None
+        self._correction = self._share = None
 
     def update(self, t_ns: int, observed: PersonState) -> PersonState:
         """Take in what was seen without keypoints."""
-        self._correction = None
+        self._correction = self._share = None
         return self.motion.update(t_ns, observed)
 
     def observe(self, t_ns: int, observed: PersonState, evidence: KeypointEvidence) -> PersonState:
         """Take in what was seen at ``t_ns`` with its keypoints."""
         seen = self._update(observed, evidence, tangents=self._tangents[0])
         estimate = self.motion.update(t_ns, seen.state)
-        self._correction, self._t_ns = None, t_ns
+        self._correction, self._t_ns, self._share = None, t_ns, seen.state.joint_std_share
         if seen.tangents is None or np.array_equal(estimate.z, seen.state.z):
             return estimate  # nothing was seen, or nothing was filtered
         corrected = self._update(
@@ -81,6 +82,7 @@ class KeypointFilter(PoseFilter):
             estimate,
             z=np.asarray(mean.z, np.float32),
             root_quat_wxyz=np.array(mean.root, np.float32),
+            joint_std_share=None if self._share is None else 1 - np.float32(fade) * (1 - self._share),
             translation_m=np.asarray(mean.translation_m, np.float32),
         )
 

@@ -66,6 +66,15 @@ class KeypointKinematics(CompiledKinematics):
         self._by_shape = by_shape.reshape(NUM_KEYPOINTS, 3 * NUM_JOINTS, -1)
         self._sums = np.zeros((NUM_KEYPOINTS, NUM_JOINTS, 3))
         self._rows = np.zeros((NUM_KEYPOINTS, 2, NUM_JOINTS, 3))
+        # the joints themselves as points that turn with the joints above them
+        above = np.array([[j, parent] for j, parent in enumerate(PARENTS) if parent >= 0])
+        self._joint_moves = np.zeros((NUM_JOINTS, NUM_JOINTS), np.bool_)
+        for joint, parent in above:
+            self._joint_moves[joint] = self._joint_moves[parent]
+            self._joint_moves[joint, parent] = True
+        self._joint_masses = self._joint_moves.astype(np.float64)
+        self._joint_pairs = above.astype(self._pairs.dtype)
+        self._joint_rows = np.zeros((NUM_JOINTS, 2, NUM_JOINTS, 3))
 
     def place(self, local: Float64Array, betas: Float64Array) -> None:
         """Pose the body with rotations (24, 3, 3) relative to the parent joints and shape (S,)."""
@@ -88,6 +97,16 @@ class KeypointKinematics(CompiledKinematics):
             self._rows,
         )  # fmt: skip
         return self._rows.reshape(2 * NUM_KEYPOINTS, -1)
+
+    def joints_by_turns(self, direction: Float64Array, right: Float64Array) -> Float64Array:
+        """Derivatives (24, 72) of the joints along a direction (3,), seen from the pelvis; as `by_turns`."""
+        slope = np.zeros((NUM_JOINTS, 2, 3))
+        slope[:, 0] = direction
+        _turn_rows(
+            self._joint_pairs, self._joint_masses, self._joint_moves, self._joints[1:], self._joints,
+            self._turns @ right, slope, np.zeros((NUM_JOINTS, NUM_JOINTS, 3)), self._joint_rows,
+        )  # fmt: skip
+        return self._joint_rows[:, 0].reshape(NUM_JOINTS, -1)
 
     def by_shape(self, slope: Float64Array) -> Float64Array:
         """Derivatives (46, S) of the picture by the betas."""

@@ -1,11 +1,11 @@
 """How far the network's keypoints are off: their deviation by confidence and by the size of the box.
 
 Calibrated by `kinestream.trainer.prepare.keypoint_noise` on rendered people whose keypoints are known
-exactly, and beside them on hand-labelled photos; all lengths are shares of the longer side of the observed
-box. A keypoint at confidence c is off by about ``std * exp(slope * (1 - c))``, Rayleigh for the most part,
-with outliers for which the loss is robust. By network and boxes, std comes out as 0.009 to 0.012 and slope
-as 2.8 to 4.6, and the poses do not depend on which is taken. Hips and shoulders have a floor: where labels
-of photos put them is not where the body has them.
+exactly, the floors on photos in the public domain; all lengths are shares of the longer side of the box. A
+keypoint at confidence c is off by about ``std * exp(slope * (1 - c))``, Rayleigh for the most part, with
+outliers for which the loss is robust. By network and boxes, std comes out as 0.009 to 0.012 and slope as 2.8
+to 4.6, and the poses do not depend on which is taken. Hips and shoulders have a floor: where labels of photos
+put them is not where the body has them.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import numpy.typing as npt
 from kinestream.body.skeleton import KEYPOINT_NAMES, NUM_KEYPOINTS
 from kinestream.kernels.array_types import Float64Array
 
-HIP_FLOOR: Final = 0.028
-SHOULDER_FLOOR: Final = 0.0165
-"""Disagreement of hand labels with the network's keypoints beyond that of elbows, knees and ankles."""
+HIP_FLOOR: Final = 0.0105
+SHOULDER_FLOOR: Final = 0.006
+"""Disagreement of labels of photos with the network's keypoints beyond that of elbows, knees and ankles."""
 
 TOE_OFFSETS_M: Final = {"big_toe": (0.018, -0.006, -0.009), "small_toe": (-0.025, 0.0, 0.011)}
 """Where the network sees a left toe, in the frame of the foot: the two nearer to each other than they are."""

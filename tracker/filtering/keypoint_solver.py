@@ -148,6 +148,11 @@ class Solver:
         self._whiten(prior, jacobian, residual)
         return self._whitened[:, :STATE]
 
+    def joints(self, prior: Prior) -> Float64Array:
+        """Derivatives (24, 66) of the joints' distance from the camera by latent and root, pelvis held."""
+        by_turns = self.body.joints_by_turns(prior.axes[:, 2], self._right)
+        return np.hstack([by_turns[:, 3 : LATENT + 3] @ prior.tangents, by_turns[:, :3]])
+
 
 def prior_energy(prior: Prior, state: Float64Array) -> float:
     """Half the squared Mahalanobis distance from the prior's mean."""

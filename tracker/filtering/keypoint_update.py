@@ -243,6 +243,13 @@ class KeypointUpdate:
             return mean
         explained = work.explained(prior, 1 / CORRELATED)
         variance = prior.variance - np.square(explained).sum(0)
+        # Along the ray nothing is learned that the network did not know: both go by the person's size.
+        variance[solver.PLACE + 2] = prior.variance[solver.PLACE + 2]
+        joints = work.joints(prior)
+        apart = np.square(joints) @ variance[: solver.PLACE]
+        together = np.square(joints) @ prior.variance[: solver.PLACE]
+        together -= np.square(joints @ explained[:, : solver.PLACE].T).sum(1)
+        share = np.sqrt(np.maximum(together, 0.0) / np.maximum(apart, 1e-12))
         shrunk = np.sqrt(variance / prior.variance)  # as a share of what was given
         place = slice(solver.PLACE, solver.SHAPE)
         before, after = (np.square(prior.axes) @ v[place] for v in (prior.variance, variance))
@@ -252,6 +259,7 @@ class KeypointUpdate:
             root_std_rad=state.root_std_rad * float(shrunk[solver.ROOT : solver.PLACE].mean()),
             translation_std_m=_float32(state.translation_std_m * np.sqrt(after / before)),
             betas_std=_float32(state.betas_std * shrunk[solver.SHAPE :]),
+            joint_std_share=_float32(np.minimum(share, 1.0)),
         )
 
 

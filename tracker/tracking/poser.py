@@ -109,12 +109,10 @@ class BodyPoser:
     def _joint_std(self, state: PersonState, joints: Float64Array) -> Float32Array:
         """Standard deviation (24,) of the joints to first order: latent, turn about the pelvis, place."""
         lever2 = np.square(joints - joints[0]).sum(1)
-        variance = (
-            self._joint_variance_per_latent @ np.square(state.z_std)
-            + lever2 * state.root_std_rad**2
-            + np.square(state.translation_std_m).max()
-        )
-        return np.asarray(np.sqrt(variance), np.float32)
+        own = self._joint_variance_per_latent @ np.square(state.z_std) + lever2 * state.root_std_rad**2
+        if state.joint_std_share is not None:
+            own *= np.square(state.joint_std_share)
+        return np.asarray(np.sqrt(own + np.square(state.translation_std_m).max()), np.float32)
 
     def _sensitivity(self) -> Float64Array:
         """Mean squared movement (24, D) of each joint, in m, per unit of each latent."""

@@ -1,10 +1,14 @@
-"""Calibrate `kinestream.filtering.keypoint_noise` on rendered people.
+"""Calibrate `kinestream.filtering.keypoint_noise`: one curve on rendered people, two floors on photos.
 
     python -m kinestream.trainer.prepare.keypoint_noise CACHE.npz OUT.json --data DATA
 
 Errors of the network's keypoints inside of the picture, as shares of the longer side of the box looked into.
 If they are Rayleigh with deviation s(c) = std exp(slope (1 - c)), then E log r = log s + (log 2 - gamma) / 2:
 a straight line of log r over 1 - confidence, which outliers hardly move.
+
+The floors of hips and shoulders are how much more labels of photos disagree with the network there than at
+elbows, knees and ankles, by the same mean of log r, over keypoints that both are sure of. The photos
+(``DATA/images/gym_exercises``) are in the public domain, their labels are MediaPipe's.
 """
 
 from __future__ import annotations
@@ -22,10 +26,14 @@ import typer
 from rich.console import Console
 
 from kinestream.body.skeleton import KEYPOINT_NAMES
+from kinestream.geometry.camera import Camera
 from kinestream.regress.regressor import Regressor
 from kinestream.regress.shipped import DEFAULT_WEIGHTS
+from kinestream.trainer.data.photos.image_file import decode, packed_image
+from kinestream.trainer.data.photos.pseudo import PseudoLabels
+from kinestream.trainer.scenes.augment import Augmenter
+from kinestream.trainer.scenes.clips import make_clip
 from kinestream.trainer.scenes.config import SceneConfig
-from kinestream.trainer.scenes.generator import SceneGenerator
 from kinestream.trainer.scenes.poses import ClipPoses
 from kinestream.trainer.scenes.sample import OUTSIDE
 from kinestream.trainer.scenes.stage import SceneAssets
@@ -33,6 +41,10 @@ from kinestream.trainer.scenes.stage import SceneAssets
 Floats = npt.NDArray[np.float64]
 
 MEAN_LOG_RAYLEIGH = (math.log(2) - float(np.euler_gamma)) / 2
+PHOTOS = "gym_exercises"
+SURE = 0.5
+"""Photos' keypoints of at least this confidence are compared."""
+KIND = [name.removeprefix("left_").removeprefix("right_") for name in KEYPOINT_NAMES]
 BOX_JITTER = 0.03
 """Boxes are as far off as those of a tracker, as a share of their longer side."""
 
@@ -44,25 +56,44 @@ def fit(share: Floats, confidence: Floats) -> tuple[float, float]:
     return float(np.exp(level)), float(slope)
 
 
+def floors(regressor: Regressor, data: Path, photos: int) -> dict[str, float]:
+    """Floors of hips and shoulders, as shares of the box's longer side."""
+    labels = PseudoLabels.load(data / "pseudo" / f"{PHOTOS}.npz")
+    logs: dict[str, list[float]] = {}
+    for file, points in list(zip(labels.files, labels.keypoints, strict=True))[:photos]:
+        image = decode(packed_image(data / "images" / PHOTOS / file))
+        known = points[:, 2] > 0
+        box = np.concatenate([points[known, :2].min(0), points[known, :2].max(0)])
+        seen = regressor(image, box[None], Camera.from_fov(image.shape[1], image.shape[0]))
+        found = seen.keypoints_px[0]
+        share = np.linalg.norm(found[:, :2] - points[:, :2], axis=1) / float((box[2:] - box[:2]).max())
+        for index in np.flatnonzero(known & (found[:, 2] > SURE)):
+            logs.setdefault(KIND[index], []).append(math.log(max(float(share[index]), 1e-5)))
+    std = {kind: math.exp(float(np.mean(values)) - MEAN_LOG_RAYLEIGH) for kind, values in logs.items()}
+    usual = float(np.mean([std[kind] for kind in ("elbow", "knee", "ankle")]))
+    return {kind: round(math.sqrt(max(std[kind] ** 2 - usual**2, 0.0)), 4) for kind in ("hip", "shoulder")}
+
+
 def main(
     cache: Annotated[Path, typer.Argument(help="Mocap cache made by kinestream.trainer.prepare.mocap.")],
     out: Annotated[Path, typer.Argument(help="Result to write (.json).")],
     data: Annotated[Path, typer.Option(envvar="KINESTREAM_DATA", help="Data folder.")],
     weights: Annotated[Path, typer.Option(help="Regressor weights.")] = DEFAULT_WEIGHTS,
     pictures: Annotated[int, typer.Option(help="Rendered pictures.", min=8)] = 600,
+    photos: Annotated[int, typer.Option(help="Photos for the floors.", min=8)] = 500,
     seed: Annotated[int, typer.Option(help="Seed of the first picture.")] = 70_000,
 ) -> None:
     """Render, look, fit; factors by kind of keypoint tell how far one curve serves all."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     config = SceneConfig(image_sizes_px=((640, 480), (480, 640)))
-    generator = SceneGenerator(SceneAssets.load(data), ClipPoses.load(cache, split="train"), config)
+    assets, poses, augmenter = SceneAssets.load(data), ClipPoses.load(cache, split="train"), Augmenter(config)
     regressor, rng = Regressor.load(weights), np.random.default_rng(seed)
     shares, confidences, kinds = [], [], []
-    kind_of = np.array([name.removeprefix("left_").removeprefix("right_") for name in KEYPOINT_NAMES])
+    kind_of = np.array(KIND)
     for picture in range(seed, seed + pictures):
-        frame = generator.frame(picture, people=1)
-        person = frame.people[0]
+        frame = next(make_clip(assets, poses, augmenter, picture, frames=1))
+        person = frame.person
         box = person.box_xyxy_px.astype(np.float64)
         box += BOX_JITTER * float((box[2:] - box[:2]).max()) * rng.normal(size=4)
         seen = regressor(frame.image, box[None], frame.camera)
@@ -78,6 +109,7 @@ def main(
         "keypoints": len(share),
         "std": round(std, 5),
         "slope": round(slope, 3),
+        "floors": floors(regressor, data, photos),
         "factor_by_kind": {name: round(float(np.exp(rest[kind == name].mean())), 2) for name in set(kind_of)},
     }
     out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -173,7 +173,9 @@ def bodypose3d(models: Models, folder: Path) -> dict[str, float]:
 
 def _with_state(seen: Observations, state: PersonState) -> Observations:
     fields = {
-        field.name: np.asarray(getattr(state, field.name))[None] for field in dataclasses.fields(PersonState)
+        field.name: np.asarray(getattr(state, field.name))[None]
+        for field in dataclasses.fields(PersonState)
+        if field.name != "joint_std_share"
     }
     return dataclasses.replace(seen, **fields)
 
