@@ -119,3 +119,19 @@ def test_pictures_that_are_too_large(tmp_path: Path) -> None:
         container.mux(stream.encode(None))
     with pytest.raises(UnreadableSourceError, match=r"12000x6000 px, and more than 67 megapixels.*scale"):
         open_source(path)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (av.error.ExitError(1, "exit"), "nothing came in time; does the program before the | run"),
+        (av.error.InvalidDataError(1, "no video"), "what came is no video"),
+    ],
+)
+def test_standard_input_is_no_address(monkeypatch: pytest.MonkeyPatch, error: Exception, said: str) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("av.open", fail)
+    text = message_of(AvDecoder(av_errors.STANDARD_INPUT, name="standard input"))
+    assert said in text and "address" not in text and "camera" not in text

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,5 +30,6 @@ def report_errors() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (CaptureError, StreamTimeoutError, OSError, ValueError, ImportError) as error:
         log.debug("", exc_info=True)
-        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(mask_secrets(str(error)))}")
+        text = mask_secrets(re.sub(r"^\[Errno \d+\] ", "", str(error)))
+        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(text)}")
         raise typer.Exit(EXIT_FAILURE) from error

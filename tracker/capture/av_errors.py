@@ -10,6 +10,7 @@ import av.error
 
 from kinestream.capture.errors import CaptureError, SourceNotFoundError, UnreadableSourceError
 
+STANDARD_INPUT = "pipe:0"
 _ADDRESS_HELP: tuple[tuple[type[Exception], str], ...] = (
     (
         av.error.ConnectionRefusedError,
@@ -42,13 +43,17 @@ _ADDRESS_HELP: tuple[tuple[type[Exception], str], ...] = (
 
 def opening_failed(name: str, url: str, error: Exception, *, path: Path | None) -> CaptureError:
     """The error to raise where FFmpeg cannot open ``path`` or, without one, the address or device ``url``."""
+    if url == STANDARD_INPUT:
+        return UnreadableSourceError(f"{name}: {_input_cause(error)}")
     if isinstance(error, av.error.FileNotFoundError | av.error.HTTPNotFoundError) and not _is_empty(path):
-        return SourceNotFoundError(f"{name}: no such file, device or address ({reason(error)})")
+        return SourceNotFoundError(
+            f"{name}: no such file, device or address ({reason(error)}); check how it is written"
+        )
     if cause := _file_cause(path, error) if path else _address_cause(url, error):
         return UnreadableSourceError(f"{name}: cannot be opened: {cause}")
     return UnreadableSourceError(
         f"{name}: cannot be opened as video ({reason(error)}); it may be cut off, damaged, protected or no "
-        "video at all"
+        "video at all. Where a player shows it, convert it: ffmpeg -i IN OUT.mp4"
     )
 
 
@@ -57,6 +62,15 @@ def reason(error: Exception) -> str:
     if isinstance(error, av.error.ExitError):
         return "no data in time"
     return getattr(error, "strerror", None) or type(error).__name__
+
+
+def _input_cause(error: Exception) -> str:
+    if isinstance(error, av.error.ExitError):
+        return "nothing came in time; does the program before the | run, and write video without a pause?"
+    return (
+        f"what came is no video ({reason(error)}), or nothing came at all; the program before the | must "
+        "write a format that needs no seeking (ffmpeg ... -f matroska -, or -f mpegts -)"
+    )
 
 
 def _is_empty(path: Path | None) -> bool:

@@ -15,7 +15,7 @@ from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from kinestream.capture.av_errors import opening_failed, reason
+from kinestream.capture.av_errors import STANDARD_INPUT, opening_failed, reason
 from kinestream.capture.clock import StreamClock
 from kinestream.capture.decoder import WHOLE, Decoder, Picture, Piece
 from kinestream.capture.errors import SourceLostError, UnreadableSourceError
@@ -24,7 +24,6 @@ from kinestream.capture.picture_maker import Deinterlacer, PictureMaker
 
 log = logging.getLogger(__name__)
 
-STANDARD_INPUT = "pipe:0"
 MAX_PIXELS = 1 << 26
 """Larger pictures are taken for a damaged header (64 megapixels, 8K is 33)."""
 _NOMINAL_FPS = Fraction(25)
@@ -218,10 +217,12 @@ class AvDecoder(Decoder):
         if self._piece != WHOLE and self.corrupt == 0:
             lasts = f"; it lasts {container.duration / av.time_base:.2f} s" if container.duration else ""
             return f"{self.name}: no picture between --start and --end{lasts}"
-        return (
-            f"{self.name}: not one picture could be decoded ({self.corrupt} damaged packets); the file "
-            "may be cut off or encrypted"
+        advice = (
+            "is the camera's stream encrypted? Try H.264 in its settings"
+            if self._live
+            else "the file may be cut off or encrypted; does a player show it?"
         )
+        return f"{self.name}: not one picture could be decoded ({self.corrupt} damaged packets); {advice}"
 
     def _picture(self) -> Picture | None:
         """The next frame that is whole and within the piece that is wanted; None where no more comes."""
@@ -253,7 +254,7 @@ class AvDecoder(Decoder):
                 remote = self._path is None and not isinstance(error, av.error.InvalidDataError)
                 if self._live or remote:
                     raise SourceLostError(f"{self.name}: the stream broke off ({reason(error)})") from error
-                log.warning("%s: damaged from here on, the rest is skipped (%s)", self.name, error)
+                log.warning("%s: damaged from here on, the rest is skipped (%s)", self.name, reason(error))
                 self.corrupt += 1
                 packet = None
             if packet is None:

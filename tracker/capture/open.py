@@ -4,7 +4,8 @@ import logging
 import re
 from pathlib import Path
 
-from kinestream.capture.av_source import STANDARD_INPUT, AvDecoder
+from kinestream.capture.av_errors import STANDARD_INPUT
+from kinestream.capture.av_source import AvDecoder
 from kinestream.capture.decoder import WHOLE, Decoder, Piece
 from kinestream.capture.errors import SourceNotFoundError
 from kinestream.capture.frame_queue import Policy

@@ -62,14 +62,20 @@ class PictureDecoder(Decoder):
             raise self._nothing()
         start_s, end_s = self._piece
         end_s = math.inf if end_s is None else end_s
-        places = zip(self._places(files), files, strict=True)
-        self._pictures = [(n, f) for n, f in places if start_s <= n / self._fps <= end_s]
+        places = self._places(files)
+        self._pictures = [
+            (n, f) for n, f in zip(places, files, strict=True) if start_s <= n / self._fps <= end_s
+        ]
         if not self._pictures:
-            raise UnreadableSourceError(f"{self._path}: no picture between --start and --end")
+            raise UnreadableSourceError(
+                f"{self._path}: no picture between --start and --end; the last of its {len(files)} is at "
+                f"{places[-1] / self._fps:.2f} s, at {self._fps:g} pictures a second"
+            )
         first = next((image for _, f in self._pictures if (image := _read(f)) is not None), None)
         if first is None:
             raise UnreadableSourceError(
-                f"{self._path}: none of its {len(self._pictures)} pictures can be read"
+                f"{self._path}: none of its {len(self._pictures)} pictures can be read; does a viewer show "
+                f"{self._pictures[0][1].name}?"
             )
         if self._fps_given is None and len(self._pictures) > 1:
             log.info("%s: taken for %g pictures a second; --fps says otherwise", self.name, self._fps)
@@ -107,7 +113,7 @@ class PictureDecoder(Decoder):
         if self._path.is_dir():
             return [f for f in self._path.iterdir() if _is_picture(f)]
         if not is_pattern(self._path) or not self._path.parent.is_dir():
-            raise SourceNotFoundError(f"{self._path}: no such picture or folder")
+            raise SourceNotFoundError(f"{self._path}: no such picture or folder; check how it is written")
         (padding, width) = _PRINTF.findall(self._path.name)[0]
         before, after = (re.escape(part) for part in _PRINTF.split(self._path.name)[::3])
         digits = rf"\d{{{width},}}" if padding and width else r"\d+"
@@ -129,16 +135,22 @@ class PictureDecoder(Decoder):
             return plain
         places = [(number - numbers[0]) // step for number in numbers]
         if places[-1] > _SPARSE * len(files):
-            log.warning("%s: the numbers of its pictures are no count; they follow one another", self.name)
+            log.warning(
+                "%s: the numbers in its names leap too far for a count; taken without gaps", self.name
+            )
             return plain
         if missing := places[-1] + 1 - len(files):
-            log.warning("%s: pictures missing: %d; time goes on meanwhile", self.name, missing)
+            log.warning(
+                "%s: pictures missing: %d; each number that is left out is a gap in time", self.name, missing
+            )
         return places
 
     def _nothing(self) -> CaptureError:
         wanted = f"expected pictures ({', '.join(sorted(SUFFIXES))})"
         if not self._path.is_dir():
-            return SourceNotFoundError(f"{self._path}: no picture has such a name")
+            return SourceNotFoundError(
+                f"{self._path}: no picture has such a name; looked in {self._path.parent.resolve()}"
+            )
         there = Counter(f.suffix.lower() for f in self._path.iterdir() if not f.name.startswith("."))
         if not there:
             return UnreadableSourceError(f"{self._path}: {wanted}, found none: the folder is empty")

@@ -137,7 +137,7 @@ class FrameSource:
             if self.info.live and time.monotonic_ns() - self._alive_ns > STUCK_S * 1e9:
                 raise FrameTimeoutError(
                     f"{self.info.name}: its driver has not answered for {STUCK_S:.0f} s; unplug the "
-                    "camera and plug it in again"
+                    "camera and plug it in again, or start it anew"
                 )
 
     def read_latest(self, *, max_age_ms: float = 500.0, timeout_ms: float = 10_000.0) -> Frame:
@@ -150,7 +150,8 @@ class FrameSource:
         frame = self._queue.newest(timeout_ms / 1000, max_age_s=max_age_ms / 1000)
         if frame is None:
             raise StaleFrameError(
-                f"{self.info.name}: no frame younger than {max_age_ms:.0f} ms within {timeout_ms:.0f} ms"
+                f"{self.info.name}: no frame younger than {max_age_ms:.0f} ms within {timeout_ms:.0f} ms; "
+                "has the source stopped? For one that is slow allow more with max_age_ms"
             )
         return frame
 
@@ -209,7 +210,7 @@ class FrameSource:
             if not self._stop.is_set() and self._decoded == 0:
                 raise UnreadableSourceError(
                     f"{self.info.name}: not one picture could be decoded ({self.corrupt} damaged packets); "
-                    "the file may be cut off or encrypted"
+                    "it may be cut off or encrypted; does a player show it?"
                 )
             self._queue.end()
         except Exception as error:  # noqa: BLE001 - whatever it is, the reader must learn of it
@@ -257,6 +258,7 @@ class FrameSource:
     def _reopened(self, lost: SourceLostError) -> bool:
         """Open the source again; False when stopped. Raises ``SourceLostError`` in the end."""
         self._decoder.close()
+        lost_s = time.monotonic()
         log.warning("%s; trying to reconnect %s", lost, _how_long(self._reconnect_s))
         try:
             info = self._tried(self._reconnect_s, lost, FIRST_BACKOFF_S)
@@ -269,7 +271,7 @@ class FrameSource:
             return False
         self.info = info
         self.reconnects += 1
-        log.warning("%s: connected again", self.info.name)
+        log.warning("%s: connected again after %.0f s", self.info.name, time.monotonic() - lost_s)
         return True
 
     def _opened(self, wait_s: float | None) -> SourceInfo:
@@ -277,7 +279,9 @@ class FrameSource:
         if wait_s is None:
             return self._turned(self._decoder.open())
         if not self._decoder.remote:
-            raise ValueError(f"wait_s (--wait): is for cameras and addresses, found {self._decoder.name}")
+            raise ValueError(
+                f"wait_s (--wait): is for cameras and addresses, found {self._decoder.name}; leave it out"
+            )
         try:
             return self._turned(self._decoder.open())
         except CaptureError as error:

@@ -43,6 +43,9 @@ class CameraDevice:
     description: str
 
 
+_SILENT = "{}: delivers no more pictures; was it unplugged, or taken by another program?"
+
+
 class WebcamDecoder(Decoder):
     """Camera number ``camera`` or a device path, through PyAV or, if that fails, OpenCV."""
 
@@ -70,7 +73,7 @@ class WebcamDecoder(Decoder):
             return info
         raise SourceNotFoundError(
             f"{self.name}: cannot be opened; is it plugged in, free, and readable by you? "
-            f"`kinestream cameras` lists what is there. Tried: {'; '.join(failures)}"
+            f"`kinestream cameras` lists what is there. Tried: {'; '.join(dict.fromkeys(failures))}"
         )
 
     def next_picture(self) -> Picture | None:
@@ -108,7 +111,7 @@ class OpenCvDecoder(Decoder):
         self._capture = cv2.VideoCapture(self._camera)
         if not self._capture.isOpened():
             self.close()
-            raise SourceNotFoundError(f"{self.name}: not there or in use")
+            raise SourceNotFoundError(f"{self.name}: not there, or used by another program")
         self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, self._mode.width_px)
         self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, self._mode.height_px)
         self._capture.set(cv2.CAP_PROP_FPS, self._mode.fps)
@@ -127,13 +130,13 @@ class OpenCvDecoder(Decoder):
     def next_picture(self) -> Picture | None:
         """Wait for a picture; its time is the driver's where that is on our clock, else its arrival."""
         if not self._capture.grab():
-            raise SourceLostError(f"{self.name}: delivers no more pictures")
+            raise SourceLostError(_SILENT.format(self.name))
         now_ns = time.monotonic_ns()
         stamp_ns = round(self._capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
         on_our_clock = 0 <= now_ns - stamp_ns < _STAMP_TOLERANCE_NS
         ok, image = self._capture.retrieve()
         if not ok:
-            raise SourceLostError(f"{self.name}: delivers no more pictures")
+            raise SourceLostError(_SILENT.format(self.name))
         rgb: RgbImage = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         return Picture(stamp_ns if on_our_clock else now_ns, rgb)
 

@@ -89,7 +89,10 @@ class Guard:
         peer = address.decode("ascii", "replace")
         if name is None:
             shown = z85.encode(key).decode() if key is not None else "no key"
-            self._refuse(peer, f"with the key {shown}, which is not among those allowed")
+            self._refuse(
+                peer,
+                f"with the key {shown}, which is not among those allowed (kinestream keys)",
+            )
         else:
             log.info("%s listens from %s", name, peer)
 

@@ -136,7 +136,9 @@ def decode(data: bytes) -> Message:
     topic, zero, packed = data.partition(b"\0")
     read = _READERS.get(topic)
     if not zero or read is None:
-        raise MessageError(f"unknown topic {topic[:32]!r}")
+        raise MessageError(
+            f"unknown topic {topic[:32]!r}; does Kinestream publish there in its native format?"
+        )
     if topic != POSE_TOPIC and len(data) > MAX_STATS_BYTES:
         raise MessageError(f"{topic.decode()} of {len(data)} bytes, at most {MAX_STATS_BYTES} are accepted")
     try:
@@ -147,7 +149,10 @@ def decode(data: bytes) -> Message:
         raise MessageError(f"expected a map, found {type(content).__name__}")
     version = content.get("version")
     if version != SCHEMA_VERSION:
-        raise MessageError(f"schema version {version!r}, this client reads {SCHEMA_VERSION}")
+        raise MessageError(
+            f"schema version {version!r}, this client reads {SCHEMA_VERSION}; update the older "
+            "of the two programs"
+        )
     try:
         with np.errstate(all="ignore"):  # absurd numbers are refused, quietly
             return read(content)

@@ -77,8 +77,14 @@ def _records(path: Path) -> Iterator[object]:
                 yield from inner
         except damage as error:
             if file.tell() <= _MAGIC_BYTES:
-                raise RecordingError(f"{path}: not a recording (an MCAP file)") from error
-            log.warning("%s: ends in the middle, after %.1f MB", path, file.tell() / 1e6)
+                raise RecordingError(
+                    f"{path}: not a recording; expected what `kinestream record` or `run --record` made"
+                ) from error
+            log.warning(
+                "%s: was not closed, as after a power loss; its %.1f MB are read up to there",
+                path,
+                file.tell() / 1e6,
+            )
 
 
 def read_poses(path: str | Path) -> Iterator[PoseMessage]:

@@ -220,7 +220,9 @@ class Subscriber:
             if multipart:
                 while self._socket.getsockopt(zmq.RCVMORE):
                     self._socket.recv()
-                raise MessageError("found several parts, expected one")
+                raise MessageError(
+                    "found several parts, expected one; is this the address of another program?"
+                )
             message = decode(data)
         except MessageError as error:
             self._note_malformed(error)
