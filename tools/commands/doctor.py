@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -154,15 +155,16 @@ def _why_not_tried(name: str) -> str | None:
     """Why a small network does not run; None where it does, and for engines that take minutes."""
     import torch
 
-    from kinestream.engines.engine import EngineError, NetworkInput, compile_network
+    from kinestream.engines.engine import EngineError, Network, NetworkInput, compile_network
 
     if name not in ("cpu", "torch"):
         return None
-    network = torch.nn.Linear(4, 2).eval()
-    for weights in network.parameters():
+    module = torch.nn.Linear(4, 2).eval()
+    for weights in module.parameters():
         torch.nn.init.ones_(weights)
+    network = Network(lambda: module, [NetworkInput(np.ones((1, 4), np.float32))], "sums", "doctor")
     try:
-        compile_network(network, [NetworkInput(torch.ones(1, 4))], engine=name)
+        compile_network(network, engine=name)
     except EngineError as error:
         return str(error)
     return None
