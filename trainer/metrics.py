@@ -14,14 +14,18 @@ def similarity_aligned(points: npt.ArrayLike, reference: npt.ArrayLike) -> Float
     """Points (..., N, 3) moved onto reference (..., N, 3) by rotation, scale and shift (Umeyama 1991)."""
     moving, fixed = np.asarray(points, np.float64), np.asarray(reference, np.float64)
     moving_mean, fixed_mean = moving.mean(-2, keepdims=True), fixed.mean(-2, keepdims=True)
-    centred, target = moving - moving_mean, fixed - fixed_mean
+    turn, scale = similarity_of(moving - moving_mean, fixed - fixed_mean)
+    aligned: FloatArray = scale[..., None, None] * ((moving - moving_mean) @ turn) + fixed_mean
+    return aligned
+
+
+def similarity_of(centred: FloatArray, target: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Rotation (..., 3, 3) and scale (...,) of rows that move centred points (..., N, 3) onto others best."""
     u, singular, vt = np.linalg.svd(np.swapaxes(centred, -1, -2) @ target)
     sign = np.ones_like(singular)
     sign[..., -1] = np.sign(np.linalg.det(u @ vt))
-    turn = (u * sign[..., None, :]) @ vt
     scale = (singular * sign).sum(-1) / np.maximum(np.square(centred).sum((-1, -2)), 1e-12)
-    aligned: FloatArray = scale[..., None, None] * (centred @ turn) + fixed_mean
-    return aligned
+    return (u * sign[..., None, :]) @ vt, scale
 
 
 def aligned_error(points: npt.ArrayLike, reference: npt.ArrayLike) -> FloatArray:

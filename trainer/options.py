@@ -26,6 +26,10 @@ FrozenStages: TypeAlias = Annotated[
 LifterWeights: TypeAlias = Annotated[
     Path | None, typer.Option(help="weights of a trained lifter to start from")
 ]
+RecordedErrors: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--keypoint-errors", help="recording of kinestream.trainer.prepare.record_keypoint_errors"),
+]
 PeakRate: TypeAlias = Annotated[float, typer.Option(help="highest learning rate")]
 
 

@@ -14,8 +14,9 @@ import typer
 from kinestream.regress.lifter import Lifter
 from kinestream.regress.regressor import load_network
 from kinestream.trainer import options
+from kinestream.trainer.data.crops.keypoint_errors import KeypointErrors
 from kinestream.trainer.data.crops.lift_samples import lift_samples
-from kinestream.trainer.data.motion.poses import rooted_poses
+from kinestream.trainer.data.motion.variety import rooted_poses
 from kinestream.trainer.regressor.body_teacher import BodyTeacher
 from kinestream.trainer.regressor.lifter import LIFTER_FORMAT, train
 from kinestream.trainer.run_state import TrainingRun
@@ -28,6 +29,7 @@ def main(
     run: options.Run,
     mocap: options.Mocap,
     flow: options.Flow = None,
+    keypoint_errors: options.RecordedErrors = None,
     init: Annotated[Path | None, typer.Option(help="regressor whose lifter to start from")] = None,
     steps: int = 20000,
     batch_size: int = 256,
@@ -54,6 +56,7 @@ def main(
         batch_size=batch_size,
         peak_rate=peak_rate,
         seed=seed,
+        errors=None if keypoint_errors is None else KeypointErrors.load(keypoint_errors),
         log_every=200,
         validate_every=1000,
     )

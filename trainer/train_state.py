@@ -20,10 +20,11 @@ from kinestream.trainer import options
 from kinestream.trainer.data.crops.backdrops import Backdrops
 from kinestream.trainer.data.crops.crop_pool import CropPool
 from kinestream.trainer.data.crops.crop_sample import MixedCrops
-from kinestream.trainer.data.motion.poses import rooted_poses
+from kinestream.trainer.data.crops.keypoint_errors import KeypointErrors
+from kinestream.trainer.data.motion.variety import rooted_poses
 from kinestream.trainer.regressor.body_teacher import BodyTeacher
 from kinestream.trainer.regressor.lifter import load_lifter
-from kinestream.trainer.regressor.state_head import observe, train
+from kinestream.trainer.regressor.state_head import ObservedBodies, observe, train
 from kinestream.trainer.run_state import TrainingRun
 
 VALIDATION_CROPS = 512
@@ -35,8 +36,21 @@ def main(
     data: options.Data,
     pool: options.Pools,
     mocap: options.Mocap,
+    held_out_pool: Annotated[
+        Path | None, typer.Option(help="crop pool whose val/ validates; default: the first of --pool")
+    ] = None,
     flow: options.Flow = None,
     lifter: options.LifterWeights = None,
+    keep_image_branch: Annotated[
+        bool, typer.Option(help="go on from the old image branch: --lifter is a relative of the old lifter")
+    ] = False,
+    keypoint_errors: options.RecordedErrors = None,
+    feature_dropout: Annotated[
+        float, typer.Option(help="share of the image features left out", min=0.0, max=0.99)
+    ] = 0.0,
+    observations: Annotated[
+        Path | None, typer.Option(help="file (npz) of the training observations: read if there, else written")
+    ] = None,
     crops: Annotated[int, typer.Option(help="training crops that the network sees")] = 30000,
     steps: int = 3000,
     batch_size: int = 256,
@@ -50,14 +64,18 @@ def main(
     network = load_network(init)
     backdrops = Backdrops.load(data / "backgrounds" / "hdri")
     crop_px = network.config.crop_px
-    pools = [CropPool(folder / "train", backdrops, crop_px=crop_px) for folder in pool]
-    seen = observe(
-        network, MixedCrops([(one, len(one)) for one in pools]), crops, seed=seed, bfloat16=bfloat16
-    )
-    validation = CropPool(pool[0] / "val", backdrops, crop_px=crop_px)
-    held_out = observe(network, validation, VALIDATION_CROPS, seed=12345)
+    if observations is not None and observations.exists():
+        seen = ObservedBodies.load(observations)
+    else:
+        pools = [CropPool(folder / "train", backdrops, crop_px=crop_px) for folder in pool]
+        mix = MixedCrops([(one, len(one)) for one in pools])
+        seen = observe(network, mix, crops, seed=seed, bfloat16=bfloat16)
+        if observations is not None:
+            seen.save(observations)
+    validation = CropPool((held_out_pool or pool[0]) / "val", backdrops, crop_px=crop_px)
+    held_out = observe(network, validation, VALIDATION_CROPS, seed=12345, bfloat16=bfloat16)
     if lifter is not None:
-        load_lifter(network.head, lifter)
+        load_lifter(network.head, lifter, keep_image_branch=keep_image_branch)
     head = network.head.requires_grad_(True)
     training = TrainingRun(run, head, torch.optim.AdamW(head.parameters(), lr=peak_rate, weight_decay=0.05))
     training.resume()
@@ -71,6 +89,8 @@ def main(
         batch_size=batch_size,
         peak_rate=peak_rate,
         seed=seed,
+        errors=None if keypoint_errors is None else KeypointErrors.load(keypoint_errors),
+        feature_dropout=feature_dropout,
         validate_every=250,
     )
     head.load_state_dict(training.averaged().state_dict())

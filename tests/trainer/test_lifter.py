@@ -12,7 +12,8 @@ from kinestream.latent.flow import FlowConfig, PoseFlow
 from kinestream.networks.weight_files import save_weights
 from kinestream.regress.lifter import Lifter
 from kinestream.regress.state_head import Evidence, StateHead
-from kinestream.trainer.data.crops.lift_samples import lift_samples, noisy_evidence
+from kinestream.trainer.data.crops.keypoint_errors import KeypointErrors
+from kinestream.trainer.data.crops.lift_samples import RECORDED_SHARE, lift_samples, noisy_evidence
 from kinestream.trainer.losses.body import in_half_extents, with_hands
 from kinestream.trainer.losses.keypoints import CONFIDENCE_RADIUS
 from kinestream.trainer.regressor.body_teacher import BodyTeacher
@@ -121,3 +122,18 @@ def test_a_loaded_lifter_speaks_alone(tmp_path: Path) -> None:
     state = head(evidence, torch.eye(3).expand(2, 3, 3), torch.zeros(2))
     _, flat = lifter(points, torch.sigmoid(logit), torch.zeros(2))
     torch.testing.assert_close(state.z, flat[:, :5], atol=1e-3, rtol=0)  # stored in half precision
+    torch.nn.init.ones_(head.image_branch[-1].weight)
+    load_lifter(head, tmp_path / "l.safetensors", keep_image_branch=True)
+    assert (head.image_branch[-1].weight == 1).all()
+
+
+def test_recorded_errors_are_mixed_in(body: BodyModel, poses: torch.Tensor) -> None:
+    recorded = KeypointErrors(
+        torch.zeros(1, NUM_KEYPOINTS, 2),
+        torch.zeros(1, NUM_KEYPOINTS, dtype=torch.bool),
+        torch.full((1, NUM_KEYPOINTS), 0.75),
+    )
+    batch = lift_samples(poses, body, 400, torch.Generator().manual_seed(0), recombine=False, errors=recorded)
+    share = (batch.confidence == 0.75).any(1).float().mean()
+    assert share == pytest.approx(RECORDED_SHARE, abs=0.07)
+    assert (batch.rotations[:, None, 1:] == poses[None, :, 1:]).flatten(2).all(-1).any(1).all()

@@ -76,6 +76,27 @@ def test_rows_are_those_asked_for(teacher: BodyTeacher) -> None:
     torch.testing.assert_close(some.evidence.points, bodies.evidence.points[[4, 1]])
 
 
+def test_observations_are_kept_in_a_file(tmp_path: Path, teacher: BodyTeacher) -> None:
+    bodies = observed(teacher, 5, 4)
+    bodies.save(tmp_path / "observations")
+    again = ObservedBodies.load(tmp_path / "observations")
+    torch.testing.assert_close(again.rotations, bodies.rotations)
+    torch.testing.assert_close(again.evidence.under, bodies.evidence.under)
+    np.savez(tmp_path / "other.npz", points=np.zeros(3))
+    with pytest.raises(ValueError, match="expected observations"):
+        ObservedBodies.load(tmp_path / "other.npz")
+
+
+def test_features_are_dropped_and_nothing_else(teacher: BodyTeacher) -> None:
+    bodies = observed(teacher, 400, 4)
+    thinned = bodies.without_features(0.4, torch.Generator().manual_seed(0))
+    for before, after in zip(bodies.evidence[2:], thinned.evidence[2:], strict=True):
+        kept = after != 0
+        assert kept.float().mean() == pytest.approx(0.6, abs=0.03)
+        torch.testing.assert_close(after[kept], before[kept] / 0.6)
+    assert thinned.evidence.points is bodies.evidence.points and thinned.betas is bodies.betas
+
+
 class SamePerson:
     """A crop that is always of the same body."""
 

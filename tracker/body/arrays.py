@@ -93,6 +93,18 @@ class BodyArrays:
         return f"BodyArrays({', '.join(f'{k}={_shape_of(v)}' for k, v in shapes.items())})"
 
 
+def keypoint_parts(
+    regressor: Float32Array | Float64Array, skin_weights: Float64Array
+) -> tuple[Float64Array, Int64Array, Int64Array]:
+    """What of each keypoint follows each joint: regressor (23, M) times skinning weights (M, 24).
+
+    Returns the P parts that are not zero: shares of the vertices (P, M), keypoints (P,) and joints (P,).
+    """
+    share = regressor[:, None] * skin_weights.T
+    keypoint, joint = np.nonzero(share.any(axis=2))
+    return share[keypoint, joint], keypoint, joint
+
+
 def load_body_arrays(path: str | Path) -> BodyArrays:
     """Read and check the body file ``path`` (layout above).
 

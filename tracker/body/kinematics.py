@@ -14,7 +14,7 @@ the results are those of :class:`kinestream.body.model.BodyModel` up to rounding
 import numpy as np
 import numpy.typing as npt
 
-from kinestream.body.arrays import BodyArrays
+from kinestream.body.arrays import BodyArrays, keypoint_parts
 from kinestream.body.skeleton import NUM_JOINTS, NUM_KEYPOINTS, PARENTS
 from kinestream.kernels.array_types import Float32Array, Float64Array, Int64Array
 from kinestream.kernels.caching import compiled
@@ -53,9 +53,7 @@ class CompiledKinematics:
             keypoint_regressor: (23, M).
 
         """
-        share = keypoint_regressor[:, None, :] * skin_weights.T  # (23, 24, M): r_kv w_vj
-        keypoint, joint = np.nonzero(share.any(axis=2))
-        share = share[keypoint, joint]  # (pairs, M)
+        share, keypoint, joint = keypoint_parts(keypoint_regressor, skin_weights)  # (pairs, M): r_kv w_vj
         pair_shapedirs = np.einsum("pm,mcs->pcs", share, shapedirs, optimize=True)
         self._rest_template = np.concatenate([joint_template, share @ template])  # joints, then pairs
         self._rest_shapedirs = np.concatenate([joint_shapedirs, pair_shapedirs]).reshape(

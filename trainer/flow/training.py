@@ -20,6 +20,7 @@ from kinestream.trainer.data.motion.augment import spread as spread_poses
 from kinestream.trainer.data.motion.mocap_cache import MocapCache
 from kinestream.trainer.data.motion.mocap_folder import load_folder
 from kinestream.trainer.data.motion.poses import load_poses, mean_rotations, with_mirrored
+from kinestream.trainer.data.motion.variety import load_varied_poses
 from kinestream.trainer.processes import Processes
 from kinestream.trainer.run_state import TrainingRun
 from kinestream.trainer.schedule import cosine_decay, step_generator
@@ -129,11 +130,11 @@ def train(run: TrainingRun, config: TrainConfig, poses: Tensor, val_poses: Tenso
 
 
 def load_training_poses(mocap: Path, config: TrainConfig, work: Path) -> tuple[Tensor, Tensor]:
-    """Training poses (mirrored) and all validation poses of a mocap folder or cache."""
+    """Training poses (drawn by variety, mirrored) and all validation poses of a mocap folder or cache."""
     cache = mocap
     if mocap.is_dir():
         cache = work / "mocap_cache.npz"
         if not cache.exists():
             MocapCache.from_clips(load_folder(mocap).clips).save(cache)
-    poses = with_mirrored(load_poses(cache, "train", step_rad=config.step_rad))
+    poses = with_mirrored(load_varied_poses(cache, "train", step_rad=config.step_rad)[:, 1:])
     return poses, load_poses(cache, "val", step_rad=None)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from kinestream.trainer.data.motion.clip import MotionClip
 from kinestream.trainer.data.motion.mocap_cache import MocapCache
-from kinestream.trainer.data.motion.mocap_folder import FolderReport, load_folder
+from kinestream.trainer.data.motion.mocap_folder import TEST_ONLY, FolderReport, load_folder
 from kinestream.trainer.data.motion.sanity import foot_report, limit_report
 from kinestream.trainer.data.motion.source import MocapError
 
@@ -49,13 +49,17 @@ def main(
     ],
     out: Annotated[Path, typer.Option(help="the cache file to write (.npz)")],
     val: Annotated[list[str] | None, typer.Option(help="Glob of file names to hold out; repeatable.")] = None,
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of a folder below FOLDER that is not read; repeatable; default: hdm05."),
+    ] = None,
     skip_broken: Annotated[bool, typer.Option(help="Go on after a broken file and report it.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write the report as JSON here.")] = None,
 ) -> None:
     """Read, retarget and clean all motion below FOLDER and write one cache."""
     console = Console()
     try:
-        loaded = load_folder(folder, val=val or (), skip_broken=skip_broken)
+        loaded = load_folder(folder, val=val or (), leave_out=leave_out or TEST_ONLY, skip_broken=skip_broken)
     except (MocapError, FileNotFoundError) as error:
         console.print(f"[red]{error}[/red]", soft_wrap=True)
         raise typer.Exit(1) from None

@@ -11,6 +11,7 @@ from kinestream.networks.interface import BodyState
 from kinestream.networks.weight_files import fill, read_weights
 from kinestream.regress.lifter import split_state
 from kinestream.regress.state_head import StateHead
+from kinestream.trainer.data.crops.keypoint_errors import KeypointErrors
 from kinestream.trainer.data.crops.lift_samples import LiftBatch, lift_samples
 from kinestream.trainer.metrics import aligned_error
 from kinestream.trainer.regressor.body_teacher import BodyTeacher
@@ -20,10 +21,11 @@ from kinestream.trainer.schedule import linear_decay, step_generator
 LIFTER_FORMAT = "kinestream.lifter.v1"
 
 
-def load_lifter(head: StateHead, path: Path) -> None:
-    """Give a state head the lifter at ``path``, and silence its image branch, which corrected another."""
+def load_lifter(head: StateHead, path: Path, *, keep_image_branch: bool = False) -> None:
+    """Give a state head the lifter at ``path``; its image branch, which corrected another, starts at zero."""
     fill(head.lifter, read_weights(path, kind=LIFTER_FORMAT)[1], path=path)
-    head.zero_init_image_branch()
+    if not keep_image_branch:
+        head.zero_init_image_branch()
 
 
 def lifted(lifter: nn.Module, batch: LiftBatch, latent_size: int) -> BodyState:
@@ -53,12 +55,14 @@ def train(
     batch_size: int,
     peak_rate: float,
     seed: int = 0,
+    errors: KeypointErrors | None = None,
     **loop: Any,
 ) -> None:
     """Train a lifter on poses (N, 22, 3, 3); ``loop`` are options of `TrainingRun.train`."""
 
     def loss_of_step() -> tuple[Tensor, dict[str, Tensor]]:
-        batch = lift_samples(poses, teacher.body, batch_size, step_generator(seed, run.step))
+        generator = step_generator(seed, run.step)
+        batch = lift_samples(poses, teacher.body, batch_size, generator, errors=errors)
         loss, terms = teacher.loss(lifted(run.network, batch, teacher.flow.dim), teacher.targets(batch))
         return loss, terms
 

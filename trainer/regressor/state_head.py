@@ -1,5 +1,7 @@
 """Training of the state head alone, on evidence that a network with trained keypoints gave once."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from kinestream.regress.network import RegressorNetwork
 from kinestream.regress.state_head import Evidence, StateHead
 from kinestream.trainer.data.crops.crop_sample import CropSource, collate
+from kinestream.trainer.data.crops.keypoint_errors import KeypointErrors
 from kinestream.trainer.data.crops.lift_samples import lift_samples
 from kinestream.trainer.regressor.body_teacher import BodyTeacher
 from kinestream.trainer.regressor.lifter import lifted
@@ -30,9 +33,39 @@ class ObservedBodies(NamedTuple):
     translation_m: Tensor
     betas: Tensor
 
+    @classmethod
+    def of(cls, fields: Sequence[Tensor]) -> "ObservedBodies":
+        """From the fields of the evidence, then the others."""
+        width = len(Evidence._fields)
+        return cls(Evidence(*fields[:width]), *fields[width:])
+
+    @classmethod
+    def load(cls, path: Path) -> "ObservedBodies":
+        """Read what `save` wrote; ``ValueError`` for another file."""
+        names = [*Evidence._fields, *cls._fields[1:]]
+        with np.load(path, allow_pickle=False) as content:
+            if content.files != names:
+                raise ValueError(f"{path}: expected observations, arrays {names}; found {content.files}")
+            return cls.of([torch.from_numpy(content[name]) for name in names])
+
+    def save(self, path: Path) -> None:
+        """Write an npz file."""
+        fields = {**self.evidence._asdict(), **dict(zip(self._fields[1:], self[1:], strict=True))}
+        with path.open("wb") as file:
+            np.savez(file, **{name: field.numpy() for name, field in fields.items()})
+
     def rows(self, index: Tensor) -> "ObservedBodies":
         """Some of them."""
-        return ObservedBodies(Evidence(*[f[index] for f in self.evidence]), *[f[index] for f in self[1:]])
+        return self.of([field[index] for field in (*self.evidence, *self[1:])])
+
+    def without_features(self, share: float, generator: torch.Generator) -> "ObservedBodies":
+        """The same with a random ``share`` of the image features dropped and the others scaled up."""
+
+        def drop(features: Tensor) -> Tensor:
+            return features * (torch.rand(features.shape, generator=generator) >= share) / (1 - share)
+
+        pooled, under = drop(self.evidence.pooled), drop(self.evidence.under)
+        return self._replace(evidence=self.evidence._replace(pooled=pooled, under=under))
 
 
 @torch.no_grad()
@@ -50,9 +83,7 @@ def observe(
             evidence = [field.float() for field in network.encode(images)[3]]
         labels = (batch.to_virtual, batch.log_extent, batch.rotations, batch.translation_m, batch.betas)
         parts.append([*evidence, *labels])
-    fields = [torch.cat(values) for values in zip(*parts, strict=True)]
-    width = len(Evidence._fields)
-    return ObservedBodies(Evidence(*fields[:width]), *fields[width:])
+    return ObservedBodies.of([torch.cat(values) for values in zip(*parts, strict=True)])
 
 
 @torch.no_grad()
@@ -76,6 +107,8 @@ def train(
     peak_rate: float,
     warmup: int = 50,
     seed: int = 0,
+    errors: KeypointErrors | None = None,
+    feature_dropout: float = 0.0,
     **loop: Any,
 ) -> None:
     """Train ``run.network``, a :class:`StateHead`; ``loop`` are options of `TrainingRun.train`."""
@@ -84,7 +117,9 @@ def train(
     def loss_of_step() -> tuple[Tensor, dict[str, Tensor]]:
         generator = step_generator(seed, run.step)
         rows = crops.rows(torch.randint(len(crops.betas), (batch_size,), generator=generator))
-        lifts = lift_samples(poses, teacher.body, batch_size, generator)
+        if feature_dropout > 0:
+            rows = rows.without_features(feature_dropout, generator)
+        lifts = lift_samples(poses, teacher.body, batch_size, generator, errors=errors)
         state = head(rows.evidence, rows.to_virtual, rows.log_extent)
         loss, terms = teacher.loss(state, teacher.targets(rows))
         lift_loss, _ = teacher.loss(lifted(head.lifter, lifts, head.latent_size), teacher.targets(lifts))

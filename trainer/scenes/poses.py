@@ -13,7 +13,7 @@ from kinestream.latent.flow import PoseFlow
 from kinestream.trainer.data.motion.augment import LIMB_GROUPS
 from kinestream.trainer.data.motion.clip import NUM_BODY_JOINTS, MotionClip, mirror_rotations
 from kinestream.trainer.data.motion.mocap_cache import MocapCache
-from kinestream.trainer.data.motion.poses import thin_by_arc_length
+from kinestream.trainer.data.motion.variety import load_varied_poses
 from kinestream.trainer.data.weighted import Weighted
 
 THINNING_RAD = 0.05
@@ -103,8 +103,8 @@ class ClipPoses:
 class VariedPoses:
     """Single poses for people in pictures, where unusual combinations matter more than frequent ones.
 
-    Standing still does not outweigh a dance, since frames are thinned by arc length; each limb group is
-    taken from another pose with probability ``exchange_share``.
+    Standing still does not outweigh a dance, nor ten repetitions one, since frames are thinned by arc length
+    and drawn by variety; each limb group is taken from another pose with probability ``exchange_share``.
     """
 
     def __init__(
@@ -120,10 +120,9 @@ class VariedPoses:
     def load(
         cls, cache_path: Path, *, split: str | None = "train", exchange_share: float = 0.15
     ) -> "VariedPoses":
-        """Thinned poses of a split of a mocap cache (`kinestream.trainer.prepare.mocap` makes it)."""
-        clips = list(MocapCache.load(cache_path).clips(split))
-        parts = [clip.rotations[thin_by_arc_length(clip, THINNING_RAD)].astype(np.float32) for clip in clips]
-        return cls(np.concatenate(parts), exchange_share=exchange_share)
+        """Varied poses of a split of a mocap cache (`kinestream.trainer.prepare.mocap` makes it)."""
+        poses = load_varied_poses(cache_path, split, step_rad=THINNING_RAD)
+        return cls(poses.numpy(), exchange_share=exchange_share)
 
     def pose(self, rng: np.random.Generator) -> npt.NDArray[np.float64]:
         """Rotations (24, 3, 3) of a pose; [0] is world (y up) from pelvis."""

@@ -22,3 +22,13 @@ def test_networks_of_other_forms_are_refused() -> None:
     other = RegressorConfig(latent_size=5, backbone="tiny", crop_px=64)
     with pytest.raises(ValueError, match="one form"):
         mean_of([RegressorNetwork(CONFIG), RegressorNetwork(other)])
+
+
+def test_shares_weigh() -> None:
+    torch.manual_seed(0)
+    a, b = RegressorNetwork(CONFIG), RegressorNetwork(CONFIG)
+    expected = {name: 0.25 * value + 0.75 * b.state_dict()[name] for name, value in a.state_dict().items()}
+    for name, value in mean_of([a, b], [1, 3]).state_dict().items():
+        torch.testing.assert_close(value, expected[name])
+    with pytest.raises(ValueError, match="share"):
+        mean_of([a, b], [1.0])

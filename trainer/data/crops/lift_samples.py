@@ -22,8 +22,12 @@ from kinestream.body.skeleton import (
     NUM_KEYPOINTS,
 )
 from kinestream.geometry.rotation import matrix_from_axis_angle, random_rotations
+from kinestream.trainer.data.crops.keypoint_errors import KeypointErrors
 from kinestream.trainer.losses.body import with_hands
 from kinestream.trainer.losses.keypoints import CONFIDENCE_RADIUS
+
+RECORDED_SHARE = 0.6
+"""Share of samples with recorded errors, if given; the simulated ones add exact and strange evidence."""
 
 _UPPER = tuple(
     index
@@ -61,10 +65,20 @@ def lift_samples(
     count: int,
     generator: torch.Generator,
     cameras: CameraRange | None = None,
+    *,
+    recombine: bool = True,
+    errors: KeypointErrors | None = None,
 ) -> LiftBatch:
-    """Draw ``count`` samples from poses (N, 22, 3, 3), root in a world with y up."""
+    """Draw ``count`` samples from poses (N, 22, 3, 3), root in a world with y up.
+
+    ``recombine`` exchanges upper bodies and shakes joints, for training. With recorded ``errors``,
+    `RECORDED_SHARE` of the samples have those, the others simulated ones.
+    """
     cameras = cameras or CameraRange()
-    rotations = _recombined(poses, count, generator)
+    if recombine:
+        rotations = _recombined(poses, count, generator)
+    else:
+        rotations = poses[torch.randint(len(poses), (count,), generator=generator)]
     rotations[:, 0] = _camera_turn(count, generator, cameras) @ rotations[:, 0]
     turned = torch.rand(count, generator=generator) < cameras.any_turn
     rotations[turned, 0] = random_rotations((int(turned.sum()),), generator=generator).float()
@@ -86,8 +100,13 @@ def lift_samples(
     translation = torch.cat([-((low + high) / 2 + offset) * depth[:, None], depth[:, None]], 1)
     seen = keypoints + translation[:, None]
     points = seen[..., :2] / seen[..., 2:] / half[:, None, None]
-    points, confidence = noisy_evidence(points, generator)
-    return LiftBatch(points, confidence, half.log(), rotations, translation, betas)
+    noisy, confidence = noisy_evidence(points, generator)
+    if errors is not None:
+        chosen = torch.rand(count, 1, generator=generator) < RECORDED_SHARE
+        recorded, probability = errors.repeated(points, generator)
+        noisy = torch.where(chosen[..., None], recorded, noisy)
+        confidence = torch.where(chosen, probability, confidence)
+    return LiftBatch(noisy, confidence, half.log(), rotations, translation, betas)
 
 
 def noisy_evidence(points: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

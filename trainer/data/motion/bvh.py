@@ -129,11 +129,20 @@ def _read_motion(lines: _Lines, num_channels: int) -> tuple[FloatArray, float]:
     return rows, 1.0 / frame_time_s
 
 
+def _repeats_first_position(root: _Joint, first_row: FloatArray) -> bool:
+    """Whether the root's OFFSET is the position (3,) of the first frame once more (some exporters do so)."""
+    columns = [root.channels.index(name) for name in CHANNELS[:3] if name in root.channels]
+    if len(columns) != 3 or not root.offset.any():
+        return False
+    return bool(np.allclose(first_row[columns], root.offset, rtol=1e-4, atol=1e-4))
+
+
 def load_bvh(path: Path, *, unit_m: float = 0.01) -> SourceMotion:
     """Read a BVH file.
 
     Position channels of inner joints replace the joint's OFFSET and are read as constant (their first frame);
-    at the root, position is OFFSET + channel. Rotations are intrinsic, in file order.
+    at the root, position is OFFSET + channel, or the channel alone where the OFFSET repeats the first frame's
+    position. Rotations are intrinsic, in file order.
 
     Args:
         path: the file.
@@ -169,6 +178,8 @@ def load_bvh(path: Path, *, unit_m: float = 0.01) -> SourceMotion:
                     root_translation[:, axis] += values[:, c]
                 else:
                     offsets[index, axis] = values[0, c]
+    if _repeats_first_position(joints[0], rows[0]):
+        root_translation = root_translation - joints[0].offset
     offsets[0] = 0.0
     parents = tuple(joint.parent for joint in joints)
     return SourceMotion(

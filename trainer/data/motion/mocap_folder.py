@@ -25,6 +25,9 @@ _logger = logging.getLogger(__name__)
 AMC_FPS = 60.0
 """Rate of .amc files that no index.json describes (the form does not say it)."""
 
+TEST_ONLY = ("hdm05",)
+"""Folders that no training reads unless it is told to: their licence is share-alike (docs/licences.md)."""
+
 MIN_CLIP_FRAMES = 8
 BVH_ROOT_CUTOFF_HZ = 10.0
 GROSS_EXCESS_RAD = np.radians(25.0)
@@ -40,7 +43,13 @@ class FolderReport:
     dropped: list[tuple[Path, str]] = field(default_factory=list)  # left out on purpose
 
 
-def load_folder(folder: Path, *, val: Iterable[str] = (), skip_broken: bool = False) -> FolderReport:
+def load_folder(
+    folder: Path,
+    *,
+    val: Iterable[str] = (),
+    leave_out: Iterable[str] = TEST_ONLY,
+    skip_broken: bool = False,
+) -> FolderReport:
     """Read every .bvh, .amc (with its .asf), AMASS .npz and DeepMimic .json below a folder.
 
     An `index.json` beside the files (a list of records with `file`, `fps`, `bad` half-open frame ranges and
@@ -50,6 +59,7 @@ def load_folder(folder: Path, *, val: Iterable[str] = (), skip_broken: bool = Fa
     Args:
         folder: searched recursively.
         val: glob patterns of file names that belong to the validation split.
+        leave_out: names of folders below ``folder`` that are not read; ``folder`` itself is read by any name.
         skip_broken: go on after a broken file and list it in the report, instead of raising.
 
     Raises:
@@ -64,7 +74,10 @@ def load_folder(folder: Path, *, val: Iterable[str] = (), skip_broken: bool = Fa
     patterns = tuple(val)
     report = FolderReport()
     indices: dict[Path, dict[str, dict[str, Any]]] = {}
+    left_out = frozenset(leave_out)
     for path in _motion_files(folder):
+        if left_out & set(path.relative_to(folder).parts[:-1]):
+            continue
         if path.parent not in indices:
             indices[path.parent] = _read_index(path.parent / "index.json")
         record = indices[path.parent].get(path.name, {})
@@ -108,18 +121,21 @@ def _load(path: Path, record: dict[str, Any], name: str) -> MotionClip:
     if path.suffix == ".json":
         return to_floor(retarget(load_deepmimic(path), name=name))
     if path.suffix == ".amc":
-        source = load_amc(path, _skeleton_of(path), fps=float(record.get("fps", AMC_FPS)))
+        source = load_amc(path, skeleton_of(path), fps=float(record.get("fps", AMC_FPS)))
         return to_floor(retarget(source, name=name))
     source = load_bvh(path)
     return to_floor(retarget(source, find_map(source), name=name))
 
 
-def _skeleton_of(path: Path) -> Path:
-    own, shared = path.with_suffix(".asf"), path.with_name(path.stem.split("_")[0] + ".asf")
-    for candidate in (own, shared):
+def skeleton_of(path: Path) -> Path:
+    """The .asf beside a motion whose name is the longest beginning of the motion's, cut at underscores."""
+    words = path.stem.split("_")
+    candidates = [path.with_name("_".join(words[:count]) + ".asf") for count in range(len(words), 0, -1)]
+    for candidate in candidates:
         if candidate.exists():
             return candidate
-    raise MocapError(f"{path}: its skeleton is missing; expected {own.name} or {shared.name} beside it")
+    expected = " or ".join(candidate.name for candidate in candidates)
+    raise MocapError(f"{path}: its skeleton is missing; expected {expected} beside it")
 
 
 def _clean(clip: MotionClip, record: dict[str, Any], path: Path, report: FolderReport) -> None:

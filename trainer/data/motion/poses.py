@@ -47,8 +47,3 @@ def mean_rotations(poses: Tensor) -> Tensor:
     """Mean rotation (21, 3, 3) of each joint of poses (N, 21, 3, 3), which should be mirrored ones."""
     joints = poses[:: max(1, len(poses) // 20000)].transpose(0, 1).double()
     return geodesic_mean(joints).float()
-
-
-def rooted_poses(cache: Path, split: str) -> Tensor:
-    """Poses with the root (N, 22, 3, 3) of a split, 0.05 rad of motion apart, with their mirror images."""
-    return with_mirrored(load_poses(cache, split, step_rad=0.05, root=True))

@@ -62,13 +62,16 @@ class SourceMotion:
 
 
 def numbered_words(path: Path, *, comment: str | None = None) -> list[tuple[int, list[str]]]:
-    """Number and words of every line that has some, up to a ``comment``; `MocapError` for a binary file."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise MocapError(f"{path}: not a text file ({error})") from None
-    words = [(line.split(comment, 1)[0] if comment else line).split() for line in lines]
-    return [(number, found) for number, found in enumerate(words, 1) if found]
+    """Number and words of every line that has some, up to a ``comment``, which may be in any encoding."""
+    numbered = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            words = (line.split(comment.encode(), 1)[0] if comment else line).decode("utf-8").split()
+        except UnicodeDecodeError as error:
+            raise MocapError(f"{path}, line {number}: not a text file ({error})") from None
+        if words:
+            numbered.append((number, words))
+    return numbered
 
 
 def finite_numbers(where: str, words: list[str], count: int | None = None) -> FloatArray:

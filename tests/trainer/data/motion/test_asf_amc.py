@@ -144,3 +144,13 @@ def test_empty_and_foreign_files_are_errors(files: tuple[Path, Path]) -> None:
     files[0].write_text("HIERARCHY\n")
     with pytest.raises(MocapError, match="ASF"):
         load_asf(files[0])
+
+
+def test_comments_may_be_in_any_encoding_but_names_may_not(files: tuple[Path, Path]) -> None:
+    asf, amc = files
+    expected = load_amc(amc, asf, fps=60.0)
+    amc.write_bytes(b"# Universit\xe4t\n" + AMC.encode())
+    np.testing.assert_array_equal(load_amc(amc, asf, fps=60.0).global_rotations, expected.global_rotations)
+    amc.write_bytes(AMC.encode().replace(b"tibia 40", b"tib\xe4 40"))
+    with pytest.raises(MocapError, match=r"01_01\.amc, line 7: not a text file"):
+        load_amc(amc, asf, fps=60.0)

@@ -68,6 +68,12 @@ def test_root_position_adds_to_its_offset_and_inner_positions_replace_theirs(pat
     np.testing.assert_allclose(motion.offsets_m, [[0, 0, 0], [0, -0.41, 0], [0, -0.40, 0.01]])
 
 
+def test_an_offset_that_repeats_the_first_position_is_not_added(path: Path) -> None:
+    path.write_text(BVH.replace("OFFSET 1 2 3", "OFFSET 10 20 30"))
+    motion = load_bvh(path, unit_m=0.01)
+    np.testing.assert_allclose(motion.root_translation_m, [[0.10, 0.20, 0.30], [0.11, 0.20, 0.30]])
+
+
 def test_positions_follow_the_hierarchy(path: Path) -> None:
     positions = load_bvh(path, unit_m=0.01).positions_m()
     np.testing.assert_allclose(positions[1, 2] - positions[1, 0], [0, -0.81, 0.01], atol=1e-12)

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from kinestream.trainer.data.motion.clip import MotionClip
 from kinestream.trainer.data.motion.mocap_cache import MocapCache
-from kinestream.trainer.data.motion.mocap_folder import load_folder
+from kinestream.trainer.data.motion.mocap_folder import load_folder, skeleton_of
 from kinestream.trainer.data.motion.poses import load_poses, mean_rotations, thin_by_arc_length, with_mirrored
 from kinestream.trainer.data.motion.source import MocapError
 from kinestream.trainer.prepare.mocap import summarise
@@ -75,6 +75,30 @@ def test_an_amc_without_its_skeleton(tmp_path: Path) -> None:
     (tmp_path / "05_01.amc").write_text("1\nroot 0 0 0 0 0 0\n")
     with pytest.raises(MocapError, match=r"expected 05_01\.asf or 05\.asf"):
         load_folder(tmp_path)
+
+
+def test_the_skeleton_with_the_longest_matching_name_is_taken(tmp_path: Path) -> None:
+    motion = tmp_path / "HDM_bd_squat_001.amc"
+    for name in ("HDM", "HDM_bd", "HDM_b"):
+        (tmp_path / f"{name}.asf").write_text("")
+    assert skeleton_of(motion).name == "HDM_bd.asf"
+    (tmp_path / "HDM_bd_squat_001.asf").write_text("")
+    assert skeleton_of(motion).name == "HDM_bd_squat_001.asf"
+
+
+def test_folders_can_be_left_out(folder: Path) -> None:
+    (folder / "share_alike").mkdir()
+    deepmimic(folder / "share_alike" / "03_01.json")
+    assert len(load_folder(folder).clips) == 3
+    left = load_folder(folder, leave_out=["share_alike"]).clips
+    assert [clip.name for clip in left] == ["01_01.json", "02_01.json"]
+
+
+def test_folders_for_tests_alone_are_read_by_themselves_only(folder: Path) -> None:
+    (folder / "hdm05").mkdir()
+    deepmimic(folder / "hdm05" / "03_01.json")
+    assert [clip.name for clip in load_folder(folder).clips] == ["01_01.json", "02_01.json"]
+    assert [clip.name for clip in load_folder(folder / "hdm05").clips] == ["03_01.json"]
 
 
 def test_the_cache_keeps_clips_to_quantisation(folder: Path, tmp_path: Path) -> None:
