@@ -3,9 +3,9 @@
     python -m kinestream.tools.bench.accuracy --data DATA [--model large] [--pool POOL] [--labels LABELS]
         [--out JSON]
 
-Protocols: :mod:`kinestream.tools.bench.accuracy.sets`, :mod:`kinestream.tools.bench.accuracy.clips`. Sets
-that are not in the data folder are left out, with a warning. Clips (``DATA/clips``) need machine labels
-made with ``tools/teacher/pseudo_label.py``.
+Protocols: modules `sets`, `clips` and `opencap` of :mod:`kinestream.tools.bench.accuracy`. Sets that are not
+in the data folder are left out, with a warning. Clips (``DATA/clips``) need machine labels made with
+``tools/teacher/pseudo_label.py``.
 """
 
 import logging
@@ -26,7 +26,7 @@ from kinestream.regress.network import RegressorNetwork
 from kinestream.regress.regressor import Regressor, load_network
 from kinestream.tools import options
 from kinestream.tools.bench.accuracy import clips as videos
-from kinestream.tools.bench.accuracy import datasets, peer, sets
+from kinestream.tools.bench.accuracy import datasets, opencap, peer, sets
 from kinestream.tools.bench.timing import environment, figure, write_report
 from kinestream.tools.metrics.clip import CLIP, TRUTH
 from kinestream.trainer.data.annotated.emdb import load_emdb
@@ -41,7 +41,7 @@ TRAINED_ON = {
     "lspet": "nothing of it",
     "bodypose3d": "nothing of it",
     "rendered_clip": "rendered people",
-    **dict.fromkeys(("3dpw", "emdb", "human36m"), "nothing of it"),
+    **dict.fromkeys(("opencap/STS", "opencap/walk", "3dpw", "emdb", "human36m"), "nothing of it"),
 }
 """What of each set, or of its kind, the shipped weights were trained on."""
 
@@ -60,6 +60,7 @@ def run(
     """Metrics by set, those of MediaPipe Pose beside ours where ``DATA/pseudo`` holds its answers."""
     results: dict[str, dict[str, Any]] = {}
     photos, video, answers = data / "images" / "lspet", data / "bench" / "bodypose3d", data / "pseudo"
+    trials = data / "bench" / "opencap"
     if pool is not None and (pool / "val").is_dir():
         results["rendered"] = sets.rendered(network, pool / "val", data, flow, body, limit=limit)
     if photos.is_dir():
@@ -71,6 +72,8 @@ def run(
         if (answers / "cam0.npz").exists():
             results["mediapipe/bodypose3d"] = peer.bodypose3d(video, answers / "cam0.npz")
     models = replace(Models.load(), regressor=regressor)
+    if trials.is_dir():
+        results |= opencap.opencap(trials, models)
     results["rendered_clip"] = videos.rendered_clip(CLIP, TRUTH, models)
     if labels is not None:
         empty = data / "backgrounds" / "photos"
@@ -80,6 +83,7 @@ def run(
         (labels is not None, "labels of the clips (--labels): clips are"),
         (photos.is_dir(), f"{photos}: photos are"),
         (video.is_dir(), f"{video}: calibrated video is"),
+        (trials.is_dir(), f"{trials}: trials of OpenCap are"),
     ):
         if not there:
             _logger.warning("no %s left out", what)
@@ -144,6 +148,6 @@ def main(
             table.add_row(metric, figure(value))
     console = Console()
     console.print(table)
-    console.print("Protocols:", sets.__doc__, videos.__doc__, datasets.__doc__, markup=False)
+    console.print("Protocols:", sets.__doc__, videos.__doc__, opencap.__doc__, datasets.__doc__, markup=False)
     content = {"weights": Path(model).stem, "precision": "float32", "trained_on": TRAINED_ON}
     write_report(out, "accuracy", content | {"results": results})

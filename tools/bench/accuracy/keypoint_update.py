@@ -4,8 +4,7 @@
 
 * ``clip``: the whole tracker on the embedded clip, exact truth, 24 joints, each filter; coverage is the share
   of joints whose error along the ray from the camera lies within the central 90 % of the stated deviation.
-* ``opencap``: marker-based truth of two recorded clips, 12 limb joints, tracker without filter. There is no
-  calibration with them: PA-MPJPE frame by frame, one time offset a clip.
+* ``opencap``: marker-based truth of recorded clips, see `kinestream.tools.bench.accuracy.opencap`.
 * ``bodypose3d``: one man, reference from two views, true boxes, single frames, PA-MPJPE of 12 keypoints.
 * ``agreement``: the whole tracker with the default filter on the clips of ``DATA/clips``: distance of the
   body's keypoints in the picture to those the network found (confidence 0.3 or more), in percent of the
@@ -17,6 +16,7 @@ Nothing is tuned on any of these.
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kinestream.body.model import BodyModel
-from kinestream.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
+from kinestream.body.skeleton import KEYPOINT_NAMES
 from kinestream.capture import open_source
 from kinestream.defaults import DEFAULT_FILTER, DEFAULT_MODEL
 from kinestream.filtering import FILTERS, PersonState
@@ -43,17 +43,16 @@ from kinestream.pipeline import Tracker
 from kinestream.pose import PoseFrame
 from kinestream.regress.observation import Observations
 from kinestream.tools.bench import clip as clip_bench
+from kinestream.tools.bench.accuracy.opencap import opencap
 from kinestream.tools.bench.accuracy.sets import bodypose3d_reference, posed, video_frames
 from kinestream.tools.bench.timing import measure_paired, write_report
 from kinestream.tools.metrics.clip import CLIP, ClipTruth
-from kinestream.trainer.data.photos.lspet import LIMB_JOINTS
 from kinestream.trainer.metrics import INTERVAL_STDS, aligned_error
 
 FloatArray = npt.NDArray[np.float64]
 SETS = ("clip", "opencap", "bodypose3d", "agreement", "time")
 CLIPS = ("phalp_vid", "mmhuman3d_single", "mmhuman3d_multi", "intel_one_by_one")
 SEEN_CONFIDENCE = 0.3
-OFFSETS_S = np.arange(-0.15, 0.1501, 0.01)
 
 _CLIP_KEYS = ("mpjpe_mm", "camera_mpjpe_mm", "acceleration_error_m_s2", "jitter_100m_s3", "lag_ms")
 
@@ -113,39 +112,6 @@ def agreement(frames: list[PoseFrame]) -> dict[str, float]:
     together = np.concatenate(gaps) if gaps else np.full(1, np.nan)
     median, high = np.nanpercentile(together, [50, 95])
     return {"distance_median_percent": float(median), "distance_p95_percent": float(high)}
-
-
-def opencap(models: Models, folder: Path) -> dict[str, Any]:
-    """PA-MPJPE of the clips with marker-based truth."""
-    return {
-        name: {
-            "updated" if updated else "as observed": opencap_clip(models, folder, name, updated)
-            for updated in (False, True)
-        }
-        for name in ("STS", "walk")
-    }
-
-
-def opencap_clip(models: Models, folder: Path, name: str, updated: bool) -> float:
-    """Mean over frames, at the best time offset."""
-    frames = [f for f in tracked(folder / f"{name}.mp4", models, "none", updated) if f.persons]
-    rows = [JOINT_NAMES.index(joint) for joint in LIMB_JOINTS]
-    joints = np.array([frame.persons[0].joints_cam_m[rows] for frame in frames], np.float64)
-    times_s = np.array([frame.t_capture_ns for frame in frames]) / 1e9
-    with np.load(folder / f"{name}.npz") as content:
-        names = content["names"].tolist()
-        mocap, mocap_s = (
-            content["mocap"][:, [names.index(joint) for joint in LIMB_JOINTS]],
-            content["mocap_t"],
-        )
-    errors = []
-    for offset_s in OFFSETS_S:
-        at_s = times_s + offset_s
-        within = (at_s >= mocap_s[0]) & (at_s <= mocap_s[-1])
-        flat = mocap.reshape(len(mocap), -1)
-        true = np.stack([np.interp(at_s[within], mocap_s, column) for column in flat.T], 1)
-        errors.append(1000 * aligned_error(joints[within], true.reshape(-1, len(rows), 3)).mean())
-    return float(min(errors))
 
 
 def bodypose3d(models: Models, folder: Path) -> dict[str, float]:
@@ -234,9 +200,14 @@ def main(
     """Measure, print, write the report."""
     torch.set_num_threads(1)
     models = Models.load(regressor=model)
-    runs = {
+    runs: dict[str, Callable[[], dict[str, Any]]] = {
         "clip": lambda: embedded(models, filters.split(",")),
-        "opencap": lambda: opencap(models, data / "bench" / "opencap"),
+        "opencap": lambda: {
+            "updated" if updated else "as observed": opencap(
+                data / "bench" / "opencap", models, keypoint_update=updated
+            )
+            for updated in (False, True)
+        },
         "bodypose3d": lambda: bodypose3d(models, data / "bench" / "bodypose3d"),
         "agreement": lambda: {
             name: {
