@@ -20,9 +20,9 @@ from kinestream.defaults import (
     DEFAULT_MODEL,
 )
 from kinestream.filtering import FilterFactory, PoseFilter, check_filter, filter_factory
-from kinestream.filtering.keypoint_filter import KeypointFilter
+from kinestream.filtering.keypoint_filter import SMOOTHNESS, KeypointFilter
 from kinestream.filtering.keypoint_update import InvertibleDecoder, KeypointUpdate
-from kinestream.filtering.learned import LearnedFilter
+from kinestream.filtering.learned import DEFAULT_SMOOTHNESS, LearnedFilter
 from kinestream.geometry.camera import Camera
 from kinestream.kernels.array_types import Int64Array, RgbImage
 from kinestream.models import Models
@@ -118,8 +118,10 @@ class Tracker:
             self.source = open_source(source, policy=policy, mode=mode)
         try:
             self._models = models or Models.load(body=body, engine=engine, regressor=regressor)
-            new_filter, self._filter_name = self._filter_of(filter)
-            if keypoint_update:
+            keypoints = keypoint_update and isinstance(self._models.decoder, InvertibleDecoder)
+            smoothness = SMOOTHNESS if keypoints else DEFAULT_SMOOTHNESS
+            new_filter, self._filter_name = self._filter_of(filter, smoothness)
+            if keypoints:
                 new_filter = _with_keypoints(new_filter, self._models)
             poser = BodyPoser(self._models.body, self._models.decoder, vertices=vertices)
             self._people = People(poser, new_filter, max_people=max_people)
@@ -267,11 +269,11 @@ class Tracker:
     ) -> None:
         self.close()
 
-    def _filter_of(self, chosen: str | FilterFactory) -> tuple[FilterFactory, str]:
+    def _filter_of(self, chosen: str | FilterFactory, smoothness: float) -> tuple[FilterFactory, str]:
         """What makes filters, and their name; one is made, so that what is wrong shows before any frame."""
         if chosen == LearnedFilter.name and self._models.dynamics is None:
             raise ValueError("filter 'learned': these models have no dynamics; give Models(dynamics=...)")
-        factory = filter_factory(chosen, self._models.dynamics)
+        factory = filter_factory(chosen, self._models.dynamics, smoothness=smoothness)
         made = factory()
         if not isinstance(made, PoseFilter):
             raise TypeError(f"filter: expected a callable that returns a PoseFilter, it returned {made!r}")
@@ -359,8 +361,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _with_keypoints(new_filter: FilterFactory, models: Models) -> FilterFactory:
-    """Filters with the measurement update around them, where the models' decoder can encode."""
-    if not isinstance(models.decoder, InvertibleDecoder):
-        return new_filter
+    """Filters with the measurement update around them; the decoder can encode."""
+    assert isinstance(models.decoder, InvertibleDecoder)
     update = KeypointUpdate(models.body, models.decoder)
     return lambda: KeypointFilter(new_filter(), update)

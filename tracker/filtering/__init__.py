@@ -5,7 +5,7 @@ from functools import partial
 from kinestream.filtering.base import FilterFactory, PersonState, PoseFilter
 from kinestream.filtering.interpolation import InterpolationFilter
 from kinestream.filtering.kalman import KalmanFilter
-from kinestream.filtering.learned import LearnedFilter
+from kinestream.filtering.learned import DEFAULT_SMOOTHNESS, LearnedFilter
 from kinestream.filtering.one_euro import OneEuroFilter
 from kinestream.filtering.unfiltered import Unfiltered
 from kinestream.latent.dynamics_weights import DynamicsWeights
@@ -18,15 +18,20 @@ FILTERS: dict[str, FilterFactory] = {
 """What makes a new filter for a new track."""
 
 
-def filter_factory(chosen: str | FilterFactory, dynamics: DynamicsWeights | None = None) -> FilterFactory:
+def filter_factory(
+    chosen: str | FilterFactory,
+    dynamics: DynamicsWeights | None = None,
+    *,
+    smoothness: float = DEFAULT_SMOOTHNESS,
+) -> FilterFactory:
     """What makes the filters of new tracks: those of a name in `FILTERS`, or ``chosen`` itself.
 
-    ``dynamics`` are what the filter ``learned`` runs on; None means the shipped ones. Raises as
+    The filter ``learned`` runs on ``dynamics``; None means the shipped ones. Raises as
     `check_filter`, and ``FileNotFoundError`` where weights are missing.
     """
     check_filter(chosen)
     if chosen == LearnedFilter.name:
-        return partial(LearnedFilter, dynamics or DynamicsWeights.load())
+        return partial(LearnedFilter, dynamics or DynamicsWeights.load(), smoothness=smoothness)
     return FILTERS[chosen] if isinstance(chosen, str) else chosen
 
 

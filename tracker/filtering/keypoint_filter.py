@@ -1,9 +1,11 @@
 """A motion filter whose estimates agree with the keypoints: the measurement update before and after it.
 
 Each observation is updated by its own keypoints before the filter takes it in, so that what is filtered
-agrees with the picture. A filter that smooths then lags behind: its estimate is updated once more, gently,
-and what that changed (the correction) is added to every prediction until the next observation, fading with
-time.
+agrees with the picture. A smooth filter then lags behind. What its estimate lacks, the correction,
+changes far more slowly than the person moves, so it is followed as a state of its own: it wanders with time,
+fades without evidence, and each look's keypoints update it with the little uncertainty that it has gathered
+since the last. A low-pass takes out what is left of the keypoints' noise. The correction is added to every
+estimate and forecast.
 """
 
 from __future__ import annotations
@@ -16,16 +18,21 @@ import numpy as np
 from kinestream.filtering.base import KeypointEvidence, PersonState, PoseFilter
 from kinestream.filtering.error_state import difference, mean_of, move
 from kinestream.filtering.keypoint_update import KeypointUpdate, Tangents
+from kinestream.filtering.one_euro import smoothing
 from kinestream.kernels.array_types import Float32Array
 
-GENTLE = 0.25
-"""Factor of the filter's standard deviations in the second update.
+WANDER = 1.7
+"""How fast the correction becomes uncertain: share of the filter's standard deviations per root of a second.
 
 Smaller ones leave the body beside the picture, larger ones bring back the jitter that was filtered."""
-SHAPE_HELD = 0.02
-"""The same of the shape, which is an average over time and does not follow single pictures."""
+CUTOFF_HZ = 5.0
+"""Of the low-pass through which the correction goes before it is shown."""
 FADE_S = 0.3
-"""Time in which a correction loses two thirds of its size without an observation."""
+"""Time in which a correction loses two thirds of its size without evidence."""
+SHAPE_HELD = 0.02
+"""Factor of the shape's deviations after the filter: it is an average and does not follow single pictures."""
+SMOOTHNESS = 0.8
+"""Of the learned filter within: the correction takes its lag out again."""
 
 
 class KeypointFilter(PoseFilter):
@@ -37,55 +44,76 @@ class KeypointFilter(PoseFilter):
         """Take the filter of one track, and an update that tracks may share."""
         self.motion = motion
         self._update = update
-        self._correction: Float32Array | None = None
         self._tangents: tuple[Tangents | None, Tangents | None] = (None, None)  # of the two updates
+        self._found: Float32Array | None = None  # correction (N,) at `_t_ns`; None before there is one
+        self._shown: Float32Array | None = None  # the same after the low-pass
         self._t_ns = 0
         self._share: Float32Array | None = None
 
     def reset(self) -> None:
         """Forget the person."""
         self.motion.reset()
-        self._correction = self._share = None
+        self._found = self._shown = self._share = None
 
     def update(self, t_ns: int, observed: PersonState) -> PersonState:
-        """Take in what was seen without keypoints."""
-        self._correction = self._share = None
-        return self.motion.update(t_ns, observed)
+        """Take in what was seen without keypoints; the last correction fades."""
+        self.motion.update(t_ns, observed)
+        return self.predict(t_ns)
 
     def observe(self, t_ns: int, observed: PersonState, evidence: KeypointEvidence) -> PersonState:
         """Take in what was seen at ``t_ns`` with its keypoints."""
         seen = self._update(observed, evidence, tangents=self._tangents[0])
         estimate = self.motion.update(t_ns, seen.state)
-        self._correction, self._t_ns, self._share = None, t_ns, seen.state.joint_std_share
-        if seen.tangents is None or np.array_equal(estimate.z, seen.state.z):
-            return estimate  # nothing was seen, or nothing was filtered
+        if np.array_equal(estimate.z, seen.state.z):  # begun, begun anew, or nothing is filtered
+            self._found = self._shown = self._share = None
+            self._t_ns = t_ns
+            return estimate
+        step_s = (t_ns - self._t_ns) / 1e9
+        if seen.tangents is None or step_s <= 0:
+            return self.predict(t_ns)
+        origin = mean_of(estimate)
+        none = np.zeros(len(origin.z) + 6, np.float32)
+        fade = self._fade(t_ns)
+        found, shown = (none if old is None else fade * old for old in (self._found, self._shown))
         corrected = self._update(
-            estimate,
+            _moved(estimate, found),
             evidence,
-            prior_scale=GENTLE,
+            prior_scale=min(1.0, WANDER * math.sqrt(step_s)),
             shape_scale=SHAPE_HELD,
             tangents=self._tangents[1],
             deviations=False,
         )
         self._tangents = seen.tangents, corrected.tangents
-        self._correction = difference(mean_of(corrected.state), mean_of(estimate))
+        self._share = seen.state.joint_std_share
+        self._found = difference(mean_of(corrected.state), origin)
+        self._shown = shown + np.float32(smoothing(CUTOFF_HZ, step_s)) * (self._found - shown)
+        self._t_ns = t_ns
         return self.predict(t_ns)
 
     def predict(self, t_ns: int) -> PersonState:
-        """The filter's estimate for ``t_ns`` with the last observation's correction."""
+        """The filter's estimate for ``t_ns`` with the correction that is left then."""
         estimate = self.motion.predict(t_ns)
-        if self._correction is None:
+        if self._shown is None:
             return estimate
-        fade = math.exp(-max(0, t_ns - self._t_ns) / 1e9 / FADE_S)
-        mean = move(mean_of(estimate), np.float32(fade) * self._correction)
-        return replace(
-            estimate,
-            z=np.asarray(mean.z, np.float32),
-            root_quat_wxyz=np.array(mean.root, np.float32),
-            joint_std_share=None if self._share is None else 1 - np.float32(fade) * (1 - self._share),
-            translation_m=np.asarray(mean.translation_m, np.float32),
-        )
+        fade = self._fade(t_ns)
+        share = None if self._share is None else 1 - fade * (1 - self._share)
+        return replace(_moved(estimate, fade * self._shown), joint_std_share=share)
 
     def lost(self, t_ns: int) -> bool:
         """As the filter says."""
         return self.motion.lost(t_ns)
+
+    def _fade(self, t_ns: int) -> np.float32:
+        """What is left of the last correction."""
+        return np.float32(math.exp(-max(0, t_ns - self._t_ns) / 1e9 / FADE_S))
+
+
+def _moved(state: PersonState, step: Float32Array) -> PersonState:
+    """The state with its mean moved by an error state (N,)."""
+    mean = move(mean_of(state), step)
+    return replace(
+        state,
+        z=np.asarray(mean.z, np.float32),
+        root_quat_wxyz=np.array(mean.root, np.float32),
+        translation_m=np.asarray(mean.translation_m, np.float32),
+    )
