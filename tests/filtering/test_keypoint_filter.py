@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from kinestream.body.model import load_body
+from kinestream.body.arrays import read_body
 from kinestream.filtering.base import KeypointEvidence, PersonState
 from kinestream.filtering.keypoint_filter import SMOOTHNESS, KeypointFilter
 from kinestream.filtering.keypoint_update import KeypointUpdate
@@ -26,7 +26,7 @@ Parts = tuple[KeypointUpdate, BodyPoser]
 
 @pytest.fixture(scope="module")
 def parts() -> Parts:
-    body, flow_map = load_body(), FlowMap(PoseFlow.load())
+    body, flow_map = read_body(), FlowMap(PoseFlow.load())
     return KeypointUpdate(body, flow_map), BodyPoser(body, flow_map)
 
 
