@@ -17,6 +17,7 @@ from kinestream.trainer.data.crops.lift_samples import lift_samples
 from kinestream.trainer.regressor.body_teacher import BodyTeacher
 from kinestream.trainer.regressor.state_head import ObservedBodies, evaluate, observe, train
 from kinestream.trainer.run_state import TrainingRun
+from kinestream.trainer.weights.calibrate import calibrate, errors_and_deviations
 
 POOLED, UNDER = 6, 4
 
@@ -95,6 +96,17 @@ def test_features_are_dropped_and_nothing_else(teacher: BodyTeacher) -> None:
         assert kept.float().mean() == pytest.approx(0.6, abs=0.03)
         torch.testing.assert_close(after[kept], before[kept] / 0.6)
     assert thinned.evidence.points is bodies.evidence.points and thinned.betas is bodies.betas
+
+
+def test_deviations_are_scaled_to_the_errors(tmp_path: Path, teacher: BodyTeacher) -> None:
+    head, bodies = new_run(tmp_path, teacher).network, observed(teacher, 64, 5)
+    before = head(bodies.evidence, bodies.to_virtual, bodies.log_extent)
+    calibrate(head, teacher, bodies)
+    after = head(bodies.evidence, bodies.to_virtual, bodies.log_extent)
+    torch.testing.assert_close(after.z, before.z)
+    errors, log_std = errors_and_deviations(head, teacher, bodies)
+    square = (errors / log_std.exp()).square().mean(0)
+    assert square.median() == pytest.approx(1.0, abs=0.1)
 
 
 class SamePerson:
