@@ -19,14 +19,18 @@ import kinestream.kernels
 from kinestream.tools import options
 from kinestream.tools.extras import optional_module
 
+LEFT_OUT = ("kinestream.trainer", "kinestream.tools")
+
 
 def module_names() -> Iterator[str]:
-    """Every module of the two packages, private ones left out."""
+    """Every module of the tracker and the kernels, private ones left out."""
+    names = dict.fromkeys(["kinestream", "kinestream.kernels"])
     for package in (kinestream, kinestream.kernels):
-        yield package.__name__
-        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if not found.name.rpartition(".")[2].startswith("_"):
-                yield found.name
+        walked = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+        names |= dict.fromkeys(found.name for found in walked)
+    for name in names:  # an installed package also lies above trainer and tools
+        if not name.startswith(LEFT_OUT) and not name.rpartition(".")[2].startswith("_"):
+            yield name
 
 
 def main(out: options.OutFolder = Path("build/api")) -> None:

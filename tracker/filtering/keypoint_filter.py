@@ -103,9 +103,9 @@ class KeypointFilter(PoseFilter):
         """As the filter says."""
         return self.motion.lost(t_ns)
 
-    def _fade(self, t_ns: int) -> np.float32:
+    def _fade(self, t_ns: int) -> float:
         """What is left of the last correction."""
-        return np.float32(math.exp(-max(0, t_ns - self._t_ns) / 1e9 / FADE_S))
+        return math.exp(-max(0, t_ns - self._t_ns) / 1e9 / FADE_S)
 
 
 def _moved(state: PersonState, step: Float32Array) -> PersonState:
