@@ -44,16 +44,17 @@ class KeypointFilter(PoseFilter):
         """Take the filter of one track, and an update that tracks may share."""
         self.motion = motion
         self._update = update
-        self._tangents: tuple[Tangents | None, Tangents | None] = (None, None)  # of the two updates
         self._found: Float32Array | None = None  # correction (N,) at `_t_ns`; None before there is one
         self._shown: Float32Array | None = None  # the same after the low-pass
+        self._tangents: tuple[Tangents | None, Tangents | None] = (None, None)  # of the two updates
+        self._share: Float32Array | None = None  # of the joints' deviations, that the keypoints left
         self._t_ns = 0
-        self._share: Float32Array | None = None
 
     def reset(self) -> None:
         """Forget the person."""
         self.motion.reset()
         self._found = self._shown = self._share = None
+        self._tangents = None, None
 
     def update(self, t_ns: int, observed: PersonState) -> PersonState:
         """Take in what was seen without keypoints; the last correction fades."""
@@ -74,7 +75,7 @@ class KeypointFilter(PoseFilter):
         origin = mean_of(estimate)
         none = np.zeros(len(origin.z) + 6, np.float32)
         fade = self._fade(t_ns)
-        found, shown = (none if old is None else fade * old for old in (self._found, self._shown))
+        found, shown = (none if old is None else np.float32(fade) * old for old in (self._found, self._shown))
         corrected = self._update(
             _moved(estimate, found),
             evidence,
@@ -95,7 +96,7 @@ class KeypointFilter(PoseFilter):
         estimate = self.motion.predict(t_ns)
         if self._shown is None:
             return estimate
-        fade = self._fade(t_ns)
+        fade = np.float32(self._fade(t_ns))
         share = None if self._share is None else 1 - fade * (1 - self._share)
         return replace(_moved(estimate, fade * self._shown), joint_std_share=share)
 
