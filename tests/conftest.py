@@ -4,10 +4,12 @@ Each person is a block of its own colour; the stand-ins find blocks by colour an
 """
 
 import os
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -23,6 +25,9 @@ from kinestream.latent.dynamics_weights import DynamicsWeights
 from kinestream.latent.flow import FlowConfig, PoseFlow
 from kinestream.models import Models
 from kinestream.regress.observation import Observations
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Tensors here are small, and threads that wait for each other cost more than they give, most of all where
 # other work goes on. The variable is for processes that tests start.
@@ -113,6 +118,21 @@ class BlockRegressor:
             betas=np.zeros((rows, 10), np.float32),
             betas_std=np.ones((rows, 10), np.float32),
         )
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    """A headless Chromium with WebGL in software, driven by Playwright; `browser.new_page()` opens a page."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra test)")
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("needs the browser Chromium (apt-get install chromium)")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(
+            executable_path=program, args=["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+        )
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="session")
