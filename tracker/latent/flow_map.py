@@ -132,10 +132,12 @@ def _stacked(layers: Sequence[_Affine | _Coupling | _PReLU]) -> _Layers:
     expected = [_Affine if i % 2 == 0 else _Coupling for i in range(len(layers))]
     if [type(layer) for layer in layers] != expected or not couplings:
         raise TypeError("FlowMap needs a Real-NVP flow, found 'light'")
-    inverse = np.stack([layer.matrix.T for layer in linear])
+    inverse = np.ascontiguousarray([layer.matrix.T for layer in linear])
     forward = np.linalg.inv(inverse.astype(np.float64)).astype(np.float32)
     mean = np.stack([layer.mean for layer in linear])
-    first, second, third = (np.stack([layer.weights[n].T for layer in couplings]) for n in range(3))
+    first, second, third = (
+        np.ascontiguousarray([layer.weights[n].T for layer in couplings]) for n in range(3)
+    )
     biases = [np.stack([layer.biases[n] for layer in couplings]) for n in range(3)]
     return _Layers(
         forward=forward,
