@@ -45,9 +45,9 @@ def problem(flow_map: FlowMap, camera: Camera, *, seed: int = 0) -> tuple[solver
     rotations[0] = FACING
     rotations[1:22], tangents = flow_map.linearise(rng.normal(size=63))
     axes = np.linalg.qr(rng.normal(size=(3, 3)))[0]
-    variance = rng.uniform(0.01, 0.3, solver.STATE)
+    std = np.sqrt(rng.uniform(0.01, 0.3, solver.STATE))
     place, betas = np.array([0.2, -0.1, 3.5]), rng.normal(size=10)
-    prior = solver.Prior(rotations, tangents, place, np.ascontiguousarray(axes), betas, variance)
+    prior = solver.Prior(rotations, tangents, place, np.ascontiguousarray(axes), betas, std)
     pixels = rng.normal([330.0, 240.0], 60.0, (23, 2))
     weights = (rng.random(23) > 0.2).astype(np.float64)
     return prior, solver.Evidence(pixels, rng.uniform(0.02, 0.3, 23), weights, camera_array(camera), 2.0)
@@ -66,7 +66,7 @@ def twin_energy(
         evidence.inverse_std
     )[:, None]
     loss = cauchy_loss(gap.square().sum(-1), evidence.robust) * torch.from_numpy(evidence.weights)
-    return loss.sum() + 0.5 * (state.square() / given["variance"]).sum()
+    return loss.sum() + 0.5 * (state / given["std"]).square().sum()
 
 
 @pytest.mark.parametrize("camera", CAMERAS, ids=["ideal", "plumb_bob", "rational"])
@@ -87,7 +87,7 @@ def test_the_jacobian_gives_the_gradient_of_the_twin(flow_map: FlowMap, camera: 
     (expected,) = torch.autograd.grad(twin_energy(body, prior, evidence, camera, state), [state])
     work.evaluate(prior, evidence, state.detach().numpy())
     residual, jacobian = work.linearise(prior)
-    found = jacobian.T @ residual + state.detach().numpy() / prior.variance
+    found = jacobian.T @ residual + state.detach().numpy() / prior.std**2
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-6 * float(expected.abs().max()))
 
 
@@ -97,7 +97,7 @@ def test_a_few_iterations_find_what_adam_finds(flow_map: FlowMap) -> None:
     prior, evidence = problem(flow_map, camera)
     # keypoints of another body of the prior, some of them far off
     rng = np.random.default_rng(4)
-    work.evaluate(prior, evidence, 0.5 * rng.normal(size=solver.STATE) * np.sqrt(prior.variance))
+    work.evaluate(prior, evidence, 0.5 * rng.normal(size=solver.STATE) * prior.std)
     pixels = camera.project(work.place + work.body.keypoints_m) + rng.normal(size=(23, 2))
     pixels[9] += 150.0
     evidence = evidence._replace(pixels=pixels, inverse_std=np.full(23, 0.3))
@@ -139,6 +139,6 @@ def test_the_posterior_is_that_of_the_normal_equations(flow_map: FlowMap) -> Non
     work.evaluate(prior, evidence, np.zeros(solver.STATE))
     work.solve(prior, evidence, 3)
     jacobian = work.linearise(prior)[1].copy()
-    variance = prior.variance - np.square(work.explained(prior, 1.0)).sum(0)
-    expected = np.linalg.inv(jacobian.T @ jacobian + np.diag(1 / prior.variance)).diagonal()
+    variance = prior.std**2 - np.square(work.explained(prior, 1.0)).sum(0)
+    expected = np.linalg.inv(jacobian.T @ jacobian + np.diag(1 / prior.std**2)).diagonal()
     np.testing.assert_allclose(variance, expected, rtol=1e-8)

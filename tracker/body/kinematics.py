@@ -11,6 +11,8 @@ linear in the betas and in the pose features R - I, hence collapsed once: nothin
 the results are those of :class:`kinestream.body.model.BodyModel` up to rounding.
 """
 
+import itertools
+
 import numpy as np
 import numpy.typing as npt
 
@@ -61,7 +63,12 @@ class CompiledKinematics:
         )
         self._pairs = np.stack([keypoint, joint], axis=1)
         self._pair_mass = share.sum(axis=1)
-        self._starts, self._features, self._correctives = _sparse_correctives(share, posedirs)
+        self._starts, self._entries, self._correctives = _sparse_correctives(share, posedirs)
+        # Pose features are R - I: what the I takes away does not change, and R is read as it lies in memory.
+        on_diagonal = np.where(self._entries % 9 % 4 == 0, 1.0, 0.0)[:, None]
+        for pair, (start, end) in enumerate(itertools.pairwise(self._starts)):
+            taken = (on_diagonal[start:end] * self._correctives[start:end]).sum(0)
+            self._rest_template[NUM_JOINTS + pair] -= taken
         self._turns = np.zeros((NUM_JOINTS, 3, 3))
         self._joints = np.zeros((NUM_JOINTS, 3))
         self._points = np.zeros((len(self._pairs), 3))
@@ -128,7 +135,7 @@ class CompiledKinematics:
         """Fill the turns of the joints, and what depends on them relative to the pelvis."""
         _pose(
             local, self._rest_joints, self._rest_pairs, self._pairs, self._pair_mass, self._starts,
-            self._features, self._correctives, self._turns, self._joints, self._points, self._keypoints,
+            self._entries, self._correctives, self._turns, self._joints, self._points, self._keypoints,
         )  # fmt: skip
 
 
@@ -141,7 +148,8 @@ def _sparse_correctives(
 ) -> tuple[Int64Array, Int64Array, Float64Array]:
     """Collapse pose correctives to the pairs, keeping per pair the features that move it at all.
 
-    Returns row starts (pairs + 1,), feature indices (n,) and displacements (n, 3) per feature.
+    Returns row starts (pairs + 1,), and per feature its place among the elements of all 24 rotations (n,) and
+    its displacement (n, 3).
     """
     pairs = share.shape[0]
     if posedirs is None:
@@ -149,13 +157,13 @@ def _sparse_correctives(
     dense = np.einsum("pm,mcf->pfc", share, posedirs, optimize=True)
     pair, feature = np.nonzero(dense.any(axis=2))
     starts = np.searchsorted(pair, np.arange(pairs + 1))
-    return starts, np.ascontiguousarray(feature), np.ascontiguousarray(dense[pair, feature])
+    return starts, feature + 9, np.ascontiguousarray(dense[pair, feature])
 
 
 @compiled()
 def _pose(
     local: Float64Array, rest_joints: Float64Array, rest_pairs: Float64Array, pairs: Int64Array,
-    pair_mass: Float64Array, starts: Int64Array, features: Int64Array, correctives: Float64Array,
+    pair_mass: Float64Array, starts: Int64Array, entries: Int64Array, correctives: Float64Array,
     turns: Float64Array, joints: Float64Array, points: Float64Array, keypoints: Float64Array,
 ) -> None:  # fmt: skip
     """Fill ``turns`` (24, 3, 3), and ``joints``, ``points`` (of the pairs), ``keypoints`` from the pelvis.
@@ -179,6 +187,7 @@ def _pose(
                     + turns[parent, r, 1] * local[j, 1, c]
                     + turns[parent, r, 2] * local[j, 2, c]
                 )
+    elements = local.reshape(-1)
     for k in range(NUM_KEYPOINTS):
         for r in range(3):
             keypoints[k, r] = 0.0
@@ -189,9 +198,7 @@ def _pose(
         y = rest_pairs[i, 1] - mass * rest_joints[j, 1]
         z = rest_pairs[i, 2] - mass * rest_joints[j, 2]
         for n in range(starts[i], starts[i + 1]):
-            entry = features[n]
-            row, column = (entry % 9) // 3, entry % 3
-            value = local[1 + entry // 9, row, column] - (1.0 if row == column else 0.0)
+            value = elements[entries[n]]
             x += value * correctives[n, 0]
             y += value * correctives[n, 1]
             z += value * correctives[n, 2]

@@ -11,7 +11,7 @@ Rest positions are linear in the betas: ``dk / dbetas = sum_j G_j C_kj`` with co
 dependence of pose correctives on the turns is left out of the derivative (not out of the keypoints): they
 move a keypoint by millimetres.
 
-Two loops are compiled, the rest is matrix products: compiling is what a first start waits for.
+Few loops are compiled, and no product of matrices: compiling is what a first start waits for.
 """
 
 import numpy as np
@@ -25,6 +25,10 @@ from kinestream.kernels.array_types import Float64Array, Int64Array
 from kinestream.kernels.caching import compiled
 
 _PARENTS = np.array(PARENTS)
+_ANCESTORS: list[list[int]] = []
+"""Each joint and those above it."""
+for _joint, _parent in enumerate(PARENTS):
+    _ANCESTORS.append([_joint, *(_ANCESTORS[_parent] if _parent >= 0 else ())])
 
 
 class KeypointKinematics(CompiledKinematics):
@@ -58,23 +62,18 @@ class KeypointKinematics(CompiledKinematics):
                 if parent >= 0:
                     by_shape[keypoint, parent] += mass * (joints[joint] - joints[parent])
                 joint = parent
-        self._moves = np.zeros((NUM_KEYPOINTS, NUM_JOINTS), np.bool_)  # a mass may vanish where signs differ
-        for keypoint, joint in self._pairs:
-            while joint >= 0:
-                self._moves[keypoint, joint] = True
-                joint = PARENTS[joint]
-        self._by_shape = by_shape.reshape(NUM_KEYPOINTS, 3 * NUM_JOINTS, -1)
-        self._sums = np.zeros((NUM_KEYPOINTS, NUM_JOINTS, 3))
-        self._rows = np.zeros((NUM_KEYPOINTS, 2, NUM_JOINTS, 3))
-        # the joints themselves as points that turn with the joints above them
-        above = np.array([[j, parent] for j, parent in enumerate(PARENTS) if parent >= 0])
-        self._joint_moves = np.zeros((NUM_JOINTS, NUM_JOINTS), np.bool_)
-        for joint, parent in above:
-            self._joint_moves[joint] = self._joint_moves[parent]
-            self._joint_moves[joint, parent] = True
-        self._joint_masses = self._joint_moves.astype(np.float64)
-        self._joint_pairs = above.astype(self._pairs.dtype)
-        self._joint_rows = np.zeros((NUM_JOINTS, 2, NUM_JOINTS, 3))
+        chains = [
+            sorted({joint for k, moving in self._pairs if k == keypoint for joint in _ANCESTORS[moving]})
+            for keypoint in range(NUM_KEYPOINTS)
+        ]
+        self._chain = np.array([joint for chain in chains for joint in reversed(chain)])
+        self._chain_starts = np.cumsum([0, *map(len, chains)])
+        self._by_shape = by_shape
+        self._sums = np.zeros((NUM_JOINTS, 3))
+        self._axes = np.zeros((NUM_JOINTS, 3, 3))
+        self._hanging = np.zeros((NUM_JOINTS, NUM_JOINTS, 3))
+        for joint, above in enumerate(_ANCESTORS):
+            self._hanging[joint, above[1:]] = 1.0
 
     def place(self, local: Float64Array, betas: Float64Array) -> None:
         """Pose the body with rotations (24, 3, 3) relative to the parent joints and shape (S,)."""
@@ -83,36 +82,36 @@ class KeypointKinematics(CompiledKinematics):
         self._pose(local)
         self.joints_m, self.keypoints_m = self._joints, self._keypoints
 
-    def by_turns(self, slope: Float64Array, right: Float64Array) -> Float64Array:
-        """Derivatives (46, 72) of the picture by rotation vectors of the joints.
+    def linearise(
+        self,
+        slope: Float64Array,
+        right: Float64Array,
+        tangents: Float64Array,
+        place_axes: Float64Array,
+        out: Float64Array,
+    ) -> None:
+        """Derivatives of the picture by latent, turn of the root, place and shape.
 
         Args:
             slope: (23, 2, 3) of the picture by the keypoints.
             right: (24, 3, 3) right Jacobians of the joints' rotation vectors.
+            tangents: (63, 63) turns of joints 1 to 21 by the latent.
+            place_axes: (3, 3) columns along which the place moves.
+            out: (46, 79 or more) to fill; columns beyond are left alone.
 
         """
-        axes = self._turns @ right
-        _turn_rows(
-            self._pairs, self._masses, self._moves, self._points, self._joints, axes, slope, self._sums,
-            self._rows,
+        _fill_jacobian(
+            self._pairs, self._masses, self._chain_starts, self._chain, self._points, self._joints,
+            self._turns, right, slope, tangents, place_axes, self._by_shape, self._sums, self._axes, out,
         )  # fmt: skip
-        return self._rows.reshape(2 * NUM_KEYPOINTS, -1)
 
     def joints_by_turns(self, direction: Float64Array, right: Float64Array) -> Float64Array:
-        """Derivatives (24, 72) of the joints along a direction (3,), seen from the pelvis; as `by_turns`."""
-        slope = np.zeros((NUM_JOINTS, 2, 3))
-        slope[:, 0] = direction
-        _turn_rows(
-            self._joint_pairs, self._joint_masses, self._joint_moves, self._joints[1:], self._joints,
-            self._turns @ right, slope, np.zeros((NUM_JOINTS, NUM_JOINTS, 3)), self._joint_rows,
-        )  # fmt: skip
-        return self._joint_rows[:, 0].reshape(NUM_JOINTS, -1)
-
-    def by_shape(self, slope: Float64Array) -> Float64Array:
-        """Derivatives (46, S) of the picture by the betas."""
-        turns = self._turns.transpose(1, 0, 2).reshape(3, -1)
-        rows = (slope.reshape(-1, 3) @ turns).reshape(NUM_KEYPOINTS, 2, -1)
-        return np.asarray((rows @ self._by_shape).reshape(2 * NUM_KEYPOINTS, -1))
+        """Derivatives (24, 72) of the joints along a direction (3,), seen from the pelvis, by their turns."""
+        x, y, z = direction.tolist()
+        across = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]]) @ (self._turns @ right)
+        own = np.matmul(self._joints[:, None], across).reshape(-1)
+        moved = self._joints @ across.transpose(1, 0, 2).reshape(3, -1) - own
+        return np.asarray(moved * self._hanging.reshape(NUM_JOINTS, -1))
 
 
 def camera_array(camera: Camera) -> Float64Array:
@@ -194,38 +193,61 @@ def look(
     return energy
 
 
-@compiled(error_model="numpy")
-def _turn_rows(
-    pairs: Int64Array,
-    masses: Float64Array,
-    moves: npt.NDArray[np.bool_],
-    points: Float64Array,
-    joints: Float64Array,
-    axes: Float64Array,
-    slope: Float64Array,
-    sums: Float64Array,
-    rows: Float64Array,
-) -> None:
-    """Fill ``rows`` (23, 2, 24, 3) of the joints that move a keypoint; ``sums`` (23, 24, 3) is scratch."""
-    for k in range(moves.shape[0]):
-        for j in range(NUM_JOINTS):
-            for r in range(3):
-                sums[k, j, r] = 0.0
-    for i in range(pairs.shape[0]):
+@compiled(error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+def _fill_jacobian(
+    pairs: Int64Array, masses: Float64Array, starts: Int64Array, chain: Int64Array, points: Float64Array,
+    joints: Float64Array, turns: Float64Array, right: Float64Array, slope: Float64Array,
+    tangents: Float64Array, place_axes: Float64Array, by_shape: Float64Array, sums: Float64Array,
+    axes: Float64Array, out: Float64Array,
+) -> None:  # fmt: skip
+    """Fill ``out``; see `KeypointKinematics.linearise`. ``sums`` (24, 3) and ``axes`` (24, 3, 3) are scratch.
+
+    ``chain[starts[k] : starts[k + 1]]`` are the joints that move keypoint k, children before parents.
+    """
+    latent = tangents.shape[1]
+    root, place, shape = latent, latent + 3, latent + 6
+    for j in range(NUM_JOINTS):
         for r in range(3):
-            sums[pairs[i, 0], pairs[i, 1], r] += points[i, r]
-    for k in range(moves.shape[0]):
-        for j in range(NUM_JOINTS - 1, -1, -1):
-            if not moves[k, j]:
-                continue
-            if j > 0:
-                for r in range(3):
-                    sums[k, _PARENTS[j], r] += sums[k, j, r]
-            x = sums[k, j, 0] - masses[k, j] * joints[j, 0]
-            y = sums[k, j, 1] - masses[k, j] * joints[j, 1]
-            z = sums[k, j, 2] - masses[k, j] * joints[j, 2]
-            for r in range(2):
-                a, b, c = slope[k, r, 0], slope[k, r, 1], slope[k, r, 2]
+            sums[j, r] = 0.0
+            for c in range(3):
+                axes[j, r, c] = (
+                    turns[j, r, 0] * right[j, 0, c]
+                    + turns[j, r, 1] * right[j, 1, c]
+                    + turns[j, r, 2] * right[j, 2, c]
+                )
+    pair = 0
+    for k in range(slope.shape[0]):
+        while pair < pairs.shape[0] and pairs[pair, 0] == k:
+            for r in range(3):
+                sums[pairs[pair, 1], r] += points[pair, r]
+            pair += 1
+        for row in range(2 * k, 2 * k + 2):
+            a, b, c = slope[k, row % 2, 0], slope[k, row % 2, 1], slope[k, row % 2, 2]
+            for n in range(shape + by_shape.shape[3]):
+                out[row, n] = 0.0
+            for n in range(3):
+                out[row, place + n] = a * place_axes[0, n] + b * place_axes[1, n] + c * place_axes[2, n]
+        for n in range(starts[k], starts[k + 1]):
+            j = chain[n]
+            x = sums[j, 0] - masses[k, j] * joints[j, 0]
+            y = sums[j, 1] - masses[k, j] * joints[j, 1]
+            z = sums[j, 2] - masses[k, j] * joints[j, 2]
+            for r in range(3):
+                if j > 0:
+                    sums[_PARENTS[j], r] += sums[j, r]
+                sums[j, r] = 0.0
+            for row in range(2 * k, 2 * k + 2):
+                a, b, c = slope[k, row % 2, 0], slope[k, row % 2, 1], slope[k, row % 2, 2]
+                if a == 0.0 and b == 0.0 and c == 0.0:
+                    continue
                 u, v, w = y * c - z * b, z * a - x * c, x * b - y * a
                 for e in range(3):
-                    rows[k, r, j, e] = u * axes[j, 0, e] + v * axes[j, 1, e] + w * axes[j, 2, e]
+                    turned = u * axes[j, 0, e] + v * axes[j, 1, e] + w * axes[j, 2, e]
+                    grown = a * turns[j, 0, e] + b * turns[j, 1, e] + c * turns[j, 2, e]
+                    if j == 0:
+                        out[row, root + e] = turned
+                    elif 3 * j <= latent:
+                        for m in range(latent):
+                            out[row, m] += turned * tangents[3 * (j - 1) + e, m]
+                    for m in range(by_shape.shape[3]):
+                        out[row, shape + m] += grown * by_shape[k, j, e, m]

@@ -13,6 +13,7 @@ for the 2K residuals instead of the 79 unknowns (an iterated, robust Kalman upda
 rows of H and r weighted for the loss; the rows of keypoints that are not used are 0.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,8 @@ ROOT, PLACE, SHAPE = LATENT, LATENT + 3, LATENT + 6
 STATE = SHAPE + NUM_BETAS
 """Length of the error state, and where its parts begin."""
 ROWS = 2 * NUM_KEYPOINTS
+_WIDTH = STATE + -STATE % 8
+"""Rows are padded with zeros, so that they fill vector registers."""
 
 
 class Prior(NamedTuple):
@@ -38,7 +41,7 @@ class Prior(NamedTuple):
     place: Float64Array  # (3,) pelvis, metres
     axes: Float64Array  # (3, 3) columns along which the place varies independently
     betas: Float64Array  # (10,)
-    variance: Float64Array  # (79,)
+    std: Float64Array  # (79,)
 
 
 class Evidence(NamedTuple):
@@ -71,9 +74,11 @@ class Solver:
         self._right = np.zeros((NUM_JOINTS, 3, 3))
         self._residual = np.zeros((NUM_KEYPOINTS, 2))
         self._slope = np.zeros((NUM_KEYPOINTS, 2, 3))
-        self._jacobian = np.zeros((ROWS, STATE))
-        self._whitened = np.zeros((ROWS, STATE + 1))
-        self._gram = np.zeros((ROWS, ROWS))
+        self._jacobian = np.zeros((ROWS, _WIDTH))
+        self._whitened = np.zeros((ROWS, _WIDTH))
+        self._factor = np.zeros((ROWS, ROWS))
+        self._dual = np.zeros(ROWS)
+        self._trial = np.zeros(STATE)
 
     def solve(self, prior: Prior, evidence: Evidence, iterations: int) -> float:
         """Leave the best error state in ``state``, its body evaluated; returns its energy.
@@ -115,38 +120,31 @@ class Solver:
 
     def linearise(self, prior: Prior) -> tuple[Float64Array, Float64Array]:
         """Weighted residuals (46,) and their Jacobian (46, 79) for the body that was evaluated last."""
-        by_turns = self.body.by_turns(self._slope, self._right)
-        out = self._jacobian
-        np.matmul(by_turns[:, 3 : LATENT + 3], prior.tangents, out=out[:, :LATENT])
-        out[:, ROOT:PLACE] = by_turns[:, :3]
-        out[:, PLACE:SHAPE] = self._slope.reshape(ROWS, 3) @ prior.axes
-        out[:, SHAPE:] = self.body.by_shape(self._slope)
-        return self._residual.reshape(ROWS), out
+        self.body.linearise(self._slope, self._right, prior.tangents, prior.axes, self._jacobian)
+        return self._residual.reshape(ROWS), self._jacobian[:, :STATE]
 
     def _step(self, prior: Prior) -> Float64Array:
-        """The next iterate from ``state``, whose body was evaluated last."""
-        residual, jacobian = self.linearise(prior)
-        self._whiten(prior, jacobian, residual - jacobian @ self.state)
-        return -(self._whitened[:, STATE] @ self._whitened[:, :STATE])
+        """The next iterate from ``state``, whose body was evaluated last; overwritten by the next one."""
+        self.linearise(prior)
+        self._solve_linear(prior)
+        return self._trial
 
-    def _whiten(self, prior: Prior, jacobian: Float64Array, residual: Float64Array) -> None:
-        """Fill L^-1 (H V, r), where L L' = I + H V H'."""
-        scaled = self._whitened[:, :STATE]
-        np.multiply(jacobian, prior.variance, out=scaled)
-        self._whitened[:, STATE] = residual
-        np.matmul(scaled, jacobian.T, out=self._gram)
-        self._gram.flat[:: ROWS + 1] += 1.0
-        _forward_substitute(np.linalg.cholesky(self._gram), self._whitened)
+    def _solve_linear(self, prior: Prior) -> None:
+        _step(
+            self._jacobian, self._residual.reshape(ROWS), prior.std, self.state, self._whitened,
+            self._factor, self._dual, self._trial,
+        )  # fmt: skip
 
     def explained(self, prior: Prior, independent: float) -> Float64Array:
         """W (46, 79), by which keypoints change the covariance at ``state``: it becomes V - W' W.
 
         ``independent`` is the share of the keypoints that are counted.
         """
-        residual, jacobian = self.linearise(prior)
-        jacobian *= np.sqrt(independent)
-        self._whiten(prior, jacobian, residual)
-        return self._whitened[:, :STATE]
+        self.linearise(prior)
+        self._jacobian *= math.sqrt(independent)
+        self._solve_linear(prior)
+        _forward_substitute(self._factor, self._whitened)
+        return self._whitened[:, :STATE] * prior.std
 
     def joints(self, prior: Prior) -> Float64Array:
         """Derivatives (24, 66) of the joints' distance from the camera by latent and root, pelvis held."""
@@ -156,17 +154,77 @@ class Solver:
 
 def prior_energy(prior: Prior, state: Float64Array) -> float:
     """Half the squared Mahalanobis distance from the prior's mean."""
-    return 0.5 * float((state / prior.variance) @ state)
+    whitened = state / prior.std
+    return 0.5 * float(whitened @ whitened)
 
 
-@compiled(error_model="numpy")
+_FAST = {"reassoc", "contract", "nsz"}
+
+
+@compiled(error_model="numpy", fastmath=_FAST)
+def _step(
+    jacobian: Float64Array,
+    residual: Float64Array,
+    std: Float64Array,
+    state: Float64Array,
+    whitened: Float64Array,
+    factor: Float64Array,
+    dual: Float64Array,
+    trial: Float64Array,
+) -> None:
+    """Fill ``trial`` with the next iterate, ``whitened`` with H V^(1/2), and the lower triangle ``factor``."""
+    rows, size = whitened.shape[0], std.shape[0]
+    for i in range(rows):
+        value = residual[i]
+        for c in range(size):
+            whitened[i, c] = jacobian[i, c] * std[c]
+            value -= jacobian[i, c] * state[c]
+        dual[i] = value
+    for i in range(0, rows, 2):  # by blocks of two by two: rows come in pairs
+        for j in range(0, i + 1, 2):
+            aa = ab = ba = bb = 0.0
+            for c in range(whitened.shape[1]):
+                aa += whitened[i, c] * whitened[j, c]
+                ab += whitened[i, c] * whitened[j + 1, c]
+                ba += whitened[i + 1, c] * whitened[j, c]
+                bb += whitened[i + 1, c] * whitened[j + 1, c]
+            factor[i, j], factor[i, j + 1], factor[i + 1, j], factor[i + 1, j + 1] = aa, ab, ba, bb
+        factor[i, i] += 1.0
+        factor[i + 1, i + 1] += 1.0
+    for i in range(rows):
+        for j in range(i + 1):
+            value = factor[i, j]
+            for c in range(j):
+                value -= factor[i, c] * factor[j, c]
+            factor[i, j] = np.sqrt(value) if i == j else value / factor[j, j]
+        value = dual[i]
+        for c in range(i):
+            value -= factor[i, c] * dual[c]
+        dual[i] = value / factor[i, i]
+    for c in range(size):
+        trial[c] = 0.0
+    for i in range(rows - 1, -1, -1):
+        value = dual[i] / factor[i, i]
+        for c in range(i):
+            dual[c] -= value * factor[i, c]
+        for c in range(size):
+            trial[c] -= value * whitened[i, c]
+    for c in range(size):
+        trial[c] *= std[c]
+
+
+@compiled(error_model="numpy", fastmath=_FAST)
 def _forward_substitute(lower: Float64Array, rows: Float64Array) -> None:
-    """Solve a triangular system (n, n) for columns (n, m), in place."""
+    """Solve a triangular system (n, n), n even, for columns (n, m), in place."""
     for i in range(rows.shape[0]):
-        for j in range(i):
-            factor = lower[i, j]
-            for n in range(rows.shape[1]):
-                rows[i, n] -= factor * rows[j, n]
+        for j in range(0, i - 1, 2):
+            first, second = lower[i, j], lower[i, j + 1]
+            for c in range(rows.shape[1]):
+                rows[i, c] -= first * rows[j, c] + second * rows[j + 1, c]
+        if i % 2:
+            factor = lower[i, i - 1]
+            for c in range(rows.shape[1]):
+                rows[i, c] -= factor * rows[i - 1, c]
         over = 1.0 / lower[i, i]
-        for n in range(rows.shape[1]):
-            rows[i, n] *= over
+        for c in range(rows.shape[1]):
+            rows[i, c] *= over

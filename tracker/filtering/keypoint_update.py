@@ -197,7 +197,7 @@ class KeypointUpdate:
         std[solver.SHAPE :] *= shape_scale
         np.maximum(std, STD_FLOOR, out=std)
         betas = state.betas.astype(np.float64)
-        return solver.Prior(self._rotations, tangents.turns, place, axes, betas, std * std), tangents
+        return solver.Prior(self._rotations, tangents.turns, place, axes, betas, std), tangents
 
     def _evidence(
         self, prior: solver.Prior, keypoints_px: npt.NDArray[np.floating], camera: Camera, box_side_px: float
@@ -242,17 +242,18 @@ class KeypointUpdate:
         if not deviations:
             return mean
         explained = work.explained(prior, 1 / CORRELATED)
-        variance = prior.variance - np.square(explained).sum(0)
+        given = prior.std * prior.std
+        variance = given - np.square(explained).sum(0)
         # Along the ray nothing is learned that the network did not know: both go by the person's size.
-        variance[solver.PLACE + 2] = prior.variance[solver.PLACE + 2]
+        variance[solver.PLACE + 2] = given[solver.PLACE + 2]
         joints = work.joints(prior)
         apart = np.square(joints) @ variance[: solver.PLACE]
-        together = np.square(joints) @ prior.variance[: solver.PLACE]
+        together = np.square(joints) @ given[: solver.PLACE]
         together -= np.square(joints @ explained[:, : solver.PLACE].T).sum(1)
         share = np.sqrt(np.maximum(together, 0.0) / np.maximum(apart, 1e-12))
-        shrunk = np.sqrt(variance / prior.variance)  # as a share of what was given
+        shrunk = np.sqrt(variance / given)  # as a share of what was given
         place = slice(solver.PLACE, solver.SHAPE)
-        before, after = (np.square(prior.axes) @ v[place] for v in (prior.variance, variance))
+        before, after = (np.square(prior.axes) @ v[place] for v in (given, variance))
         return replace(
             mean,
             z_std=_float32(state.z_std * shrunk[: solver.LATENT]),
