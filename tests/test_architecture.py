@@ -112,7 +112,7 @@ def test_a_listener_loads_no_tracker() -> None:
     """A robot that subscribes starts in a moment and needs neither torch nor video libraries in memory."""
     loaded = loaded_by("kinestream.stream")
     assert "zmq" in loaded
-    assert not {"torch", "cv2", "av", "numba", "mcap"} & loaded
+    assert not {"torch", "cv2", "av", "numba", "mcap", "websockets"} & loaded
 
 
 def test_every_public_name_resolves() -> None:

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from kinestream.redact import MaskingFormatter
+from kinestream.tools.optional_value import CommandWithOptionalValues
 
 COMMANDS = (
     "run", "record", "replay", "view", "export", "demo", "batch", "bench",
@@ -35,7 +36,7 @@ app = typer.Typer(
 for name in COMMANDS:
     handed_on = {"allow_extra_args": True, "ignore_unknown_options": True} if name == "bench" else {}
     module = import_module(f"kinestream.tools.commands.{name}")
-    app.command(name, context_settings=handed_on)(getattr(module, name))
+    app.command(name, cls=CommandWithOptionalValues, context_settings=handed_on)(getattr(module, name))
 
 
 @app.callback(invoke_without_command=True)

@@ -141,7 +141,7 @@ class Session(AbstractContextManager["Session"]):
                 Tracker(frames, publisher=publisher, vertices=vertices, **tracking)
             )
             if publisher is not None and publisher.bound and not publisher.endpoint.startswith(PRIVATE):
-                tell(f"publishing on {publisher.endpoint}; Ctrl-C stops")
+                tell(f"publishing on {publisher.places}; Ctrl-C stops")
             self.sinks = stack.enter_context(SinkGroup())
             for sink in outputs.open(self.tracker.faces, frames.info.fps):
                 self.sinks.add(sink)

@@ -8,6 +8,8 @@ ASSETS: Final = Path(__file__).resolve().parent / "assets"
 
 DEFAULT_ENDPOINT: Final = "tcp://127.0.0.1:5556"
 """Where a tracker publishes and a listener connects."""
+DEFAULT_WEBSOCKET: Final = "127.0.0.1:5558"
+"""Where it serves browsers, when asked to."""
 DEFAULT_FILTER: Final = "learned"
 """The one with least jitter and lag behind the shipped regressor (docs/decisions.md)."""
 DEFAULT_ENGINE: Final = "auto"

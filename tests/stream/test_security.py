@@ -123,9 +123,14 @@ def test_keys_allow_a_public_address(folder: Path) -> None:
 
 def test_secrets_are_the_owners_alone(folder: Path) -> None:
     bundle = create_client_keys(folder, "robot")
-    for path in (folder / "publisher.key_secret", bundle / "client.key_secret"):
+    for path in (folder / "publisher.key_secret", bundle / "client.key_secret", bundle / "websocket.token"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert sorted(p.name for p in bundle.iterdir()) == ["client.key", "client.key_secret", "publisher.key"]
+    assert sorted(p.name for p in bundle.iterdir()) == [
+        "client.key",
+        "client.key_secret",
+        "publisher.key",
+        "websocket.token",
+    ]
 
 
 def test_nothing_is_overwritten_and_faults_are_named(folder: Path, tmp_path: Path) -> None:

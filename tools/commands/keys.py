@@ -38,4 +38,5 @@ def keys(
         bundle = create_client_keys(folder, client)
         console.print(f"allowed {client}; give it the folder {bundle}, over a safe way, and delete it here")
         console.print(f"there: kinestream listen tcp://THIS-COMPUTER:5556 --keys {bundle.name}")
+        console.print(f"in browsers: the token in {bundle.name}/websocket.token, for kinestream run --ws")
         console.print(f"to withdraw: delete {folder / 'allowed' / client}.key")

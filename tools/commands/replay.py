@@ -8,6 +8,7 @@ kinestream replay walk.mcap --step                 a frame for each press of Ent
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +18,14 @@ from rich.console import Console
 
 from kinestream.defaults import DEFAULT_ENDPOINT
 from kinestream.tools.commands.error_reporting import report_errors
-from kinestream.tools.commands.stream_options import Bind, Insecure, Keys
+from kinestream.tools.commands.stream_options import (
+    Bind,
+    Insecure,
+    Keys,
+    WebSocket,
+    WebSocketOrigins,
+    open_websocket,
+)
 from kinestream.tools.process import stop_on_signals
 
 if TYPE_CHECKING:
@@ -29,6 +37,8 @@ def replay(
     bind: Bind = DEFAULT_ENDPOINT,
     insecure: Insecure = False,
     keys: Keys = None,
+    ws: WebSocket = None,
+    ws_origin: WebSocketOrigins = None,
     speed: Annotated[
         float, typer.Option(min=0.01, max=1000, help="Play this many times as fast as recorded.")
     ] = 1.0,
@@ -47,11 +57,14 @@ def replay(
     from kinestream.stream import Publisher
 
     console = Console(stderr=True, highlight=False)
-    with report_errors():
+    with report_errors(), ExitStack() as stack:
         stop_on_signals()
         next(_messages(file))  # tells what is wrong with the file before anything is published
-        with Publisher(bind, insecure=insecure, keys=keys, heartbeat_s=None) as publisher:
-            console.print(f"replaying {file} on {publisher.endpoint}; Ctrl-C stops", markup=False)
+        websocket = open_websocket(stack, ws, origins=ws_origin, insecure=insecure, keys=keys)
+        with Publisher(
+            bind, insecure=insecure, keys=keys, heartbeat_s=None, websocket=websocket
+        ) as publisher:
+            console.print(f"replaying {file} on {publisher.places}; Ctrl-C stops", markup=False)
             frames = 0
             try:
                 time.sleep(0 if step else delay)

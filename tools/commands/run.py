@@ -59,6 +59,8 @@ def run(
     tilt_deg: stream.TiltDeg = 0.0,
     origin: stream.OriginOption = None,
     keys: stream.Keys = None,
+    ws: stream.WebSocket = None,
+    ws_origin: stream.WebSocketOrigins = None,
     json: options.Json = None,
     npz: options.Npz = None,
     save_video: options.SaveVideo = None,
@@ -107,6 +109,8 @@ def run(
         use_threads()
         if stream_format != "native" and not publish:
             raise ValueError(f"--no-publish: nothing would leave as --format {stream_format}; leave one out")
+        if ws is not None and not publish:
+            raise ValueError("--ws: nothing is published with --no-publish; leave one out")
         if stream_format == "jsonl" and str(json) == "-":
             raise ValueError(
                 "--json -: --format jsonl goes to standard output as well; leave one of the two out"
@@ -117,6 +121,7 @@ def run(
                 "leave one of the two out"
             )
         publisher = None
+        websocket = stream.open_websocket(stack, ws, origins=ws_origin, insecure=insecure, keys=keys)
         if publish or record is not None:
             publisher = stack.enter_context(
                 stream.open_publisher(
@@ -132,6 +137,7 @@ def run(
                     origin=origin,
                     rate_hz=rate,
                     vertices=vertices,
+                    websocket=websocket,
                 )
             )
         width, height = map(int, size.split("x"))

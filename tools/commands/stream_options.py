@@ -3,15 +3,17 @@
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kinestream.defaults import DEFAULT_WEBSOCKET
 from kinestream.tools.options import one_of, stream
 
 if TYPE_CHECKING:
-    from kinestream.stream import BasePublisher
+    from kinestream.stream import BasePublisher, WebSocketServer
 
 FORMATS = ("native", "sonic", "sonic-v2", "vmc", "jsonl")
 
@@ -85,6 +87,39 @@ Keys = Annotated[
         help="Folder of `kinestream keys`: encrypt, and let only those listen who are allowed there.",
     ),
 ]
+WebSocket = Annotated[
+    str | None,
+    stream(
+        "--ws",
+        metavar="[HOST:PORT]",
+        help=f"Serve browsers as well, with the native format over WebSocket; alone: {DEFAULT_WEBSOCKET}.",
+    ),
+]
+WebSocketOrigins = Annotated[
+    list[str] | None,
+    stream(
+        "--ws-origin",
+        metavar="ORIGIN",
+        help="Let pages of this origin listen, such as https://app.example.org; may be given several times. "
+        "Pages of this computer always may.",
+    ),
+]
+
+
+def open_websocket(
+    stack: ExitStack, address: str | None, *, origins: list[str] | None, insecure: bool, keys: Path | None
+) -> "WebSocketServer | None":
+    """The server for these options, closed with ``stack``; None without ``--ws``.
+
+    Raises ``BindError``, ``KeysError`` and ``ValueError``.
+    """
+    if address is None:
+        if origins:
+            raise ValueError("--ws-origin: nothing is served to pages; add --ws, or leave it out")
+        return None
+    from kinestream.stream import WebSocketServer
+
+    return stack.enter_context(WebSocketServer(address, insecure=insecure, keys=keys, origins=origins or ()))
 
 
 def open_publisher(
@@ -101,6 +136,7 @@ def open_publisher(
     origin: str | None,
     rate_hz: float | None,
     vertices: bool = False,
+    websocket: "WebSocketServer | None" = None,
 ) -> "BasePublisher":
     """The publisher for these options. Raises ``BindError``, and ``ValueError`` for options that conflict."""
     from kinestream.stream import OutputFrame, Publisher
@@ -112,6 +148,7 @@ def open_publisher(
         (axes != "camera" and stream_format not in ("native", "jsonl"), "axes", "has axes of its own"),
         (origin is not None and sonic, "origin", "sends joints relative to the hips"),
         (min_score is not None and not sonic, "min-score", "sends everybody"),
+        (websocket is not None and stream_format != "native", "ws", "is not what is served to browsers"),
         (keys is not None and stream_format in ("vmc", "jsonl"), "keys", "cannot be encrypted"),
     ):
         if conflict:
@@ -148,4 +185,5 @@ def open_publisher(
         on_busy="retry",
         output=output,
         vertices=vertices,
+        websocket=websocket,
     )

@@ -1,4 +1,4 @@
-"""Poses over ZeroMQ: `Publisher`, `Subscriber` and the messages between them; other formats beside it."""
+"""Poses over ZeroMQ and WebSocket: `Publisher`, `Subscriber`, their messages, other formats."""
 
 from kinestream.defaults import DEFAULT_ENDPOINT
 from kinestream.stream.axes import OutputFrame
@@ -17,6 +17,7 @@ from kinestream.stream.publisher import Publisher
 from kinestream.stream.recorder import Recorder, RecordingError, check_recordable
 from kinestream.stream.recording import RecordedMessage, read_messages, read_pictures, read_poses
 from kinestream.stream.subscriber import StreamTimeoutError, Subscriber
+from kinestream.stream.websocket import WebSocketServer
 
 __all__ = [
     "DEFAULT_ENDPOINT",
@@ -35,6 +36,7 @@ __all__ = [
     "StatsMessage",
     "StreamTimeoutError",
     "Subscriber",
+    "WebSocketServer",
     "check_recordable",
     "create_client_keys",
     "create_publisher_keys",

@@ -43,6 +43,11 @@ class BasePublisher(ABC):
         """Whether readers can be reached."""
         return True
 
+    @property
+    def places(self) -> str:
+        """Everywhere it goes, for people to read."""
+        return self.endpoint
+
     @abstractmethod
     def publish(
         self, frame: PoseFrame, *, clock: Clock, lead_ns: int = 0, dropped: int = 0, corrupt: int = 0

@@ -16,6 +16,7 @@ CONNECT_MS: Final = 2000
 _PUBLISHER_SILENCE_MS: Final = 15_000
 """A reader that was stopped for less than this (a debugger, a sleeping laptop) loses nothing."""
 _TCP: Final = re.compile(r"tcp://(\[[^\[\]]+\]|[^\[\]:]+|\*):(\d+|\*)")
+_HOST_PORT: Final = re.compile(r"(\[[^\[\]/]+\]|[^\[\]:/]+):(\d+)")
 
 
 class EndpointError(ValueError):
@@ -37,6 +38,17 @@ def host_of(endpoint: str) -> str | None:
     if match[2] != "*" and int(match[2]) > 65535:
         raise EndpointError(f"there is no port {match[2]}, expected at most 65535")
     return match[1].strip("[]")
+
+
+def host_and_port(address: str, *, example: str) -> tuple[str, int]:
+    """The host, without brackets, and the port of ``host:port``. Raises ``EndpointError``."""
+    match = _HOST_PORT.fullmatch(address)
+    if match is None or int(match[2]) > 65535:
+        raise EndpointError(
+            f"expected HOST:PORT, for IPv6 [HOST]:PORT, the port at most 65535, e.g. {example}; found "
+            f"{address!r}"
+        )
+    return match[1].strip("[]"), int(match[2])
 
 
 def is_address(host: str) -> bool:
@@ -65,8 +77,10 @@ def prepare(socket: "zmq.Socket[Any]", endpoint: str) -> None:
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, HEARTBEAT_MS)
 
 
-def why_not_bound(endpoint: str, error: zmq.ZMQError) -> str:
-    """Why an address cannot be bound, and what to do."""
+def why_not_bound(
+    endpoint: str, error: zmq.ZMQError | OSError, *, example: str = "--bind tcp://127.0.0.1:5557"
+) -> str:
+    """Why an address cannot be bound, and what to do; ``example`` is an option with one that may be free."""
     known = "`ip address` lists those it has, 0.0.0.0 stands for all of them"
     advice = {
         errno.EADDRINUSE: "is in use by another program; stop that program or choose another address",
@@ -79,4 +93,4 @@ def why_not_bound(endpoint: str, error: zmq.ZMQError) -> str:
         errno.EAFNOSUPPORT: "needs IPv6, which is switched off on this computer; use an address of IPv4",
     }
     found = advice.get(error.errno or 0)
-    return f"{endpoint} {found or f'cannot be bound ({error.strerror}); choose another'} (--bind tcp://127.0.0.1:5557)"
+    return f"{endpoint} {found or f'cannot be bound ({error.strerror}); choose another'} ({example})"

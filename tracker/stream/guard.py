@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from types import TracebackType
 from typing import Any, Final
 
@@ -11,13 +10,12 @@ import zmq.utils.monitor
 from zmq.utils import z85
 
 from kinestream.stream.keys import PublisherKeys
+from kinestream.stream.refusals import Refusals
 
 log = logging.getLogger(__name__)
 
 ZAP_ENDPOINT: Final = "inproc://zeromq.zap.01"
 DOMAIN: Final = "kinestream"
-QUIET_S: Final = 30.0
-"""A peer that keeps trying is named again only after this long."""
 POLL_MS: Final = 100
 UNFINISHED: Final = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 """Both sides see that they speak differently; the second event is told where the other hangs up first."""
@@ -27,14 +25,13 @@ class Guard:
     """Answers ZeroMQ's question "may this peer in?" (ZAP, RFC 27) for one context, in a thread of its own.
 
     Attributes:
-        refused: how many attempts were turned away.
+        refusals: of those who were turned away.
     """
 
     def __init__(self, context: "zmq.Context[Any]", socket: "zmq.Socket[bytes]", keys: PublisherKeys) -> None:
         """Arm ``socket``; it must not be bound yet."""
-        self.refused = 0
+        self.refusals = Refusals()
         self._keys = keys
-        self._named_s: dict[str, float] = {}
         socket.setsockopt(zmq.CURVE_SERVER, 1)
         socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
         socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
@@ -74,7 +71,7 @@ class Guard:
                     self._answer()
                 else:
                     zmq.utils.monitor.recv_monitor_message(self._events)
-                    self._refuse("somebody", "without the publisher's key")
+                    self.refusals.add("somebody", "without the publisher's key")
 
     def _answer(self) -> None:
         """One request: version, id, domain, address, identity, mechanism, credentials."""
@@ -89,19 +86,9 @@ class Guard:
         peer = address.decode("ascii", "replace")
         if name is None:
             shown = z85.encode(key).decode() if key is not None else "no key"
-            self._refuse(
+            self.refusals.add(
                 peer,
                 f"with the key {shown}, which is not among those allowed (kinestream keys)",
             )
         else:
             log.info("%s listens from %s", name, peer)
-
-    def _refuse(self, peer: str, why: str) -> None:
-        self.refused += 1
-        now_s = time.monotonic()
-        if now_s - self._named_s.get(peer + why, -QUIET_S) < QUIET_S:
-            return
-        if len(self._named_s) > 1000:
-            self._named_s.clear()
-        self._named_s[peer + why] = now_s
-        log.warning("refused %s, who came %s", peer, why)

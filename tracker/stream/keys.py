@@ -2,11 +2,14 @@
 
 A publisher's folder holds ``publisher.key_secret``, ``publisher.key`` and ``allowed/`` with the public key
 of everybody who may listen. A listener's folder holds its ``client.key_secret`` and the ``publisher.key``.
-The files are ZeroMQ certificates, which other ZeroMQ programs read as well.
+These files are ZeroMQ certificates, which other ZeroMQ programs read as well. WebSockets know no such keys:
+for them a listener has a ``websocket.token``, of which ``allowed/`` holds the hash.
 """
 
+import hashlib
 import os
 import re
+import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +22,7 @@ PUBLISHER: Final = "publisher"
 CLIENT: Final = "client"
 ALLOWED: Final = "allowed"
 CLIENTS: Final = "clients"
+TOKEN: Final = "websocket.token"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -55,6 +59,18 @@ class PublisherKeys:
             except (OSError, ValueError):
                 continue  # half written or no key: opens no door
         return names
+
+    def bearer(self, token: str) -> str | None:
+        """Name of the one who may listen with this token, None for nobody's; read anew at every call."""
+        found = _token_hash(token)
+        for path in sorted((self.folder / ALLOWED).glob("*.token")):
+            try:
+                hashed = path.read_text(encoding="ascii").strip()
+                if secrets.compare_digest(hashed, found) and path.with_suffix(".key").exists():
+                    return path.stem
+            except (OSError, ValueError):
+                continue  # half written or no token: opens no door
+        return None
 
 
 @dataclass(frozen=True)
@@ -104,7 +120,18 @@ def create_client_keys(folder: str | Path, name: str) -> Path:
     _create_pair(bundle, CLIENT)
     shutil.copy(publisher.folder / f"{PUBLISHER}.key", bundle)
     shutil.copy(bundle / f"{CLIENT}.key", entry)
+    token = secrets.token_urlsafe(32)
+    os.close(
+        os.open(bundle / TOKEN, os.O_CREAT | os.O_EXCL, 0o600)
+    )  # the owner's alone from the first byte on
+    (bundle / TOKEN).write_text(f"{token}\n", encoding="ascii")
+    entry.with_name(f"{name}.token").write_text(f"{_token_hash(token)}\n", encoding="ascii")
     return bundle
+
+
+def _token_hash(token: str) -> str:
+    """A token is random and long, so that a plain hash of it tells nothing."""
+    return hashlib.sha256(token.encode(errors="replace")).hexdigest()
 
 
 def _create_pair(folder: Path, name: str) -> None:

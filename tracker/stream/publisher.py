@@ -22,6 +22,7 @@ from kinestream.stream.message import (
     StreamIdentity,
     encode,
 )
+from kinestream.stream.websocket import WebSocketServer
 
 HEARTBEAT_S: Final = 1.0
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -32,6 +33,9 @@ class Publisher(BasePublisher):
 
     A heartbeat follows every second from a thread of its own. Use it as a context manager. `publish` and
     `publish_stats` may be called from any thread.
+
+    Attributes:
+        websocket: sends the same messages to browsers, or None.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class Publisher(BasePublisher):
         on_message: Callable[[Message, bytes], None] | None = None,
         output: OutputFrame | None = None,
         vertices: bool = False,
+        websocket: WebSocketServer | None = None,
     ) -> None:
         """Bind the address.
 
@@ -63,11 +68,13 @@ class Publisher(BasePublisher):
                 (`Recorder.add`).
             output: the frame of reference in which poses leave; by default the camera's.
             vertices: send the mesh of frames that have one; it takes forty times the room of all the rest.
+            websocket: sends the same messages, also while nobody can connect here; closed with this.
 
         Raises ``BindError``, and ``KeysError`` for the folder.
         """
         self._binding = Binding(bind, insecure=insecure, keys=keys, on_busy=on_busy)
         super().__init__(new_identity(source), self._binding.endpoint, output, vertices=vertices)
+        self.websocket = websocket
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self.on_message = on_message
@@ -82,9 +89,14 @@ class Publisher(BasePublisher):
         return self._binding.bound
 
     @property
+    def places(self) -> str:
+        """Everywhere it goes, for people to read."""
+        return self.endpoint if self.websocket is None else f"{self.endpoint} and {self.websocket.address}"
+
+    @property
     def refused(self) -> int:
         """How many attempts to listen were turned away for want of a key."""
-        return self._binding.guard.refused if self._binding.guard else 0
+        return self._binding.guard.refusals.count if self._binding.guard else 0
 
     def publish(
         self, frame: PoseFrame, *, clock: Clock, lead_ns: int = 0, dropped: int = 0, corrupt: int = 0
@@ -103,7 +115,7 @@ class Publisher(BasePublisher):
     def publish_encoded(self, data: bytes) -> None:
         """Send a message that is encoded already, as it is."""
         with self._lock:
-            self._binding.send(data)
+            self._send_bytes(data)
 
     def close(self) -> None:
         """Stop the heartbeat and free the address."""
@@ -112,18 +124,25 @@ class Publisher(BasePublisher):
             self._thread.join(2)
         with self._lock:
             self._binding.close()
+            if self.websocket is not None:
+                self.websocket.close()
 
     def __enter__(self) -> "Publisher":
         return self
 
     def _send(self, message: Message) -> None:
         """Call with the lock held; ZeroMQ sockets are not made for several threads at once."""
-        if not self._binding.bound and self.on_message is None:
+        if not self._binding.bound and self.on_message is None and self.websocket is None:
             return
         data = encode(message)
-        self._binding.send(data)
+        self._send_bytes(data)
         if self.on_message is not None:
             self.on_message(message, data)
+
+    def _send_bytes(self, data: bytes) -> None:
+        self._binding.send(data)
+        if self.websocket is not None:
+            self.websocket.send(data)
 
     def _beat(self) -> None:
         """Body of the heartbeat thread."""
