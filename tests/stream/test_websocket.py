@@ -174,8 +174,8 @@ def test_a_page_of_the_host_that_is_served_on_listens() -> None:
 def test_keys_let_in_who_has_a_token_and_say_none_of_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.WARNING, "websockets.client")  # not ours
+    caplog.set_level(logging.DEBUG)
     folder = create_publisher_keys(tmp_path / "keys")
     tokens = {
         name: (create_client_keys(folder, name) / "websocket.token").read_text().strip()
