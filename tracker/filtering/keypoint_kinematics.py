@@ -15,7 +15,6 @@ Few loops are compiled, and no product of matrices: compiling is what a first st
 """
 
 import numpy as np
-import numpy.typing as npt
 
 from kinestream.body.arrays import BodyArrays
 from kinestream.body.kinematics import CompiledKinematics

@@ -172,7 +172,7 @@ def _step(
     dual: Float64Array,
     trial: Float64Array,
 ) -> None:
-    """Fill ``trial`` with the next iterate, ``whitened`` with H V^(1/2), and the lower triangle ``factor``."""
+    """Fill ``trial`` (next iterate), ``whitened`` (H V^(1/2)) and ``factor`` (a lower triangle)."""
     rows, size = whitened.shape[0], std.shape[0]
     for i in range(rows):
         value = residual[i]
