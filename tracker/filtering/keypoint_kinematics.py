@@ -68,6 +68,9 @@ class KeypointKinematics(CompiledKinematics):
         self._chain = np.array([joint for chain in chains for joint in reversed(chain)])
         self._chain_starts = np.cumsum([0, *map(len, chains)])
         self._by_shape = by_shape
+        self._rest = np.zeros(self._rest_template.size)
+        self._rest_joints, self._rest_pairs = np.split(self._rest.reshape(-1, 3), [NUM_JOINTS])
+        self.joints_m, self.keypoints_m = self._joints, self._keypoints
         self._sums = np.zeros((NUM_JOINTS, 3))
         self._axes = np.zeros((NUM_JOINTS, 3, 3))
         self._hanging = np.zeros((NUM_JOINTS, NUM_JOINTS, 3))
@@ -76,10 +79,9 @@ class KeypointKinematics(CompiledKinematics):
 
     def place(self, local: Float64Array, betas: Float64Array) -> None:
         """Pose the body with rotations (24, 3, 3) relative to the parent joints and shape (S,)."""
-        rest = self._rest_template + (self._rest_shapedirs @ betas).reshape(-1, 3)
-        self._rest_joints, self._rest_pairs = rest[:NUM_JOINTS], rest[NUM_JOINTS:]
+        np.dot(self._rest_shapedirs, betas, out=self._rest)
+        self._rest += self._rest_template.reshape(-1)
         self._pose(local)
-        self.joints_m, self.keypoints_m = self._joints, self._keypoints
 
     def linearise(
         self,
@@ -94,7 +96,7 @@ class KeypointKinematics(CompiledKinematics):
         Args:
             slope: (23, 2, 3) of the picture by the keypoints.
             right: (24, 3, 3) right Jacobians of the joints' rotation vectors.
-            tangents: (63, 63) turns of joints 1 to 21 by the latent.
+            tangents: (63, 63) turns of joints 1 to 21 by the latent; more columns, if any, are 0.
             place_axes: (3, 3) columns along which the place moves.
             out: (46, 79 or more) to fill; columns beyond are left alone.
 
@@ -124,6 +126,7 @@ def camera_array(camera: Camera) -> Float64Array:
 @compiled(error_model="numpy")
 def look(
     camera: Float64Array,
+    place: Float64Array,
     keypoints: Float64Array,
     pixels: Float64Array,
     inverse_std: Float64Array,
@@ -140,7 +143,8 @@ def look(
 
     Args:
         camera: (12,) see `camera_array`.
-        keypoints: (23, 3) metres, camera frame.
+        place: (3,) metres, camera frame.
+        keypoints: (23, 3) metres, from the place.
         pixels: (23, 2) what was seen.
         inverse_std: (23,) 1 / px.
         weights: (23,) of the losses; 0 for keypoints that are not used.
@@ -155,10 +159,10 @@ def look(
     limit = robust * robust
     energy = 0.0
     for k in range(keypoints.shape[0]):
-        depth = keypoints[k, 2]
+        depth = place[2] + keypoints[k, 2]
         seen = depth > MIN_DEPTH_M
         over = 1.0 / depth if seen else 0.0
-        x, y = keypoints[k, 0] * over, keypoints[k, 1] * over
+        x, y = (place[0] + keypoints[k, 0]) * over, (place[1] + keypoints[k, 1]) * over
         r2 = x * x + y * y
         bottom = 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
         radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / bottom
@@ -192,6 +196,16 @@ def look(
     return energy
 
 
+@compiled(inline="always")
+def _by_axes(x: float, y: float, z: float, axes: Float64Array, j: int) -> tuple[float, float, float]:
+    """A row vector times the matrix j of ``axes``."""
+    return (
+        x * axes[j, 0, 0] + y * axes[j, 1, 0] + z * axes[j, 2, 0],
+        x * axes[j, 0, 1] + y * axes[j, 1, 1] + z * axes[j, 2, 1],
+        x * axes[j, 0, 2] + y * axes[j, 1, 2] + z * axes[j, 2, 2],
+    )
+
+
 @compiled(error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 def _fill_jacobian(
     pairs: Int64Array, masses: Float64Array, starts: Int64Array, chain: Int64Array, points: Float64Array,
@@ -203,7 +217,7 @@ def _fill_jacobian(
 
     ``chain[starts[k] : starts[k + 1]]`` are the joints that move keypoint k, children before parents.
     """
-    latent = tangents.shape[1]
+    latent, width = tangents.shape
     root, place, shape = latent, latent + 3, latent + 6
     for j in range(NUM_JOINTS):
         for r in range(3):
@@ -226,8 +240,8 @@ def _fill_jacobian(
                 out[row, n] = 0.0
             for n in range(3):
                 out[row, place + n] = a * place_axes[0, n] + b * place_axes[1, n] + c * place_axes[2, n]
-        for n in range(starts[k], starts[k + 1]):
-            j = chain[n]
+        for i in range(starts[k], starts[k + 1]):
+            j = chain[i]
             x = sums[j, 0] - masses[k, j] * joints[j, 0]
             y = sums[j, 1] - masses[k, j] * joints[j, 1]
             z = sums[j, 2] - masses[k, j] * joints[j, 2]
@@ -240,13 +254,21 @@ def _fill_jacobian(
                 if a == 0.0 and b == 0.0 and c == 0.0:
                     continue
                 u, v, w = y * c - z * b, z * a - x * c, x * b - y * a
-                for e in range(3):
-                    turned = u * axes[j, 0, e] + v * axes[j, 1, e] + w * axes[j, 2, e]
-                    grown = a * turns[j, 0, e] + b * turns[j, 1, e] + c * turns[j, 2, e]
-                    if j == 0:
-                        out[row, root + e] = turned
-                    elif 3 * j <= latent:
-                        for m in range(latent):
-                            out[row, m] += turned * tangents[3 * (j - 1) + e, m]
-                    for m in range(by_shape.shape[3]):
-                        out[row, shape + m] += grown * by_shape[k, j, e, m]
+                x_turn, y_turn, z_turn = _by_axes(u, v, w, axes, j)
+                if j == 0:
+                    out[row, root], out[row, root + 1], out[row, root + 2] = x_turn, y_turn, z_turn
+                elif 3 * j <= latent:
+                    m = 3 * (j - 1)
+                    for n in range(width):
+                        out[row, n] += (
+                            x_turn * tangents[m, n]
+                            + y_turn * tangents[m + 1, n]
+                            + z_turn * tangents[m + 2, n]
+                        )
+                x_grown, y_grown, z_grown = _by_axes(a, b, c, turns, j)
+                for n in range(by_shape.shape[3]):
+                    out[row, shape + n] += (
+                        x_grown * by_shape[k, j, 0, n]
+                        + y_grown * by_shape[k, j, 1, n]
+                        + z_grown * by_shape[k, j, 2, n]
+                    )

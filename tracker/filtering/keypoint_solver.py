@@ -37,7 +37,7 @@ class Prior(NamedTuple):
     """What is known before the keypoints."""
 
     rotations: Float64Array  # (24, 3, 3) relative to the parent joint; the root's in the camera frame
-    tangents: Float64Array  # (63, 63) turns of joints 1 to 21 by the latent, rad in the turned joint's frame
+    tangents: Float64Array  # (63, 63 or more, then 0) turns of joints 1 to 21 by the latent, in their frames
     place: Float64Array  # (3,) pelvis, metres
     axes: Float64Array  # (3, 3) columns along which the place varies independently
     betas: Float64Array  # (10,)
@@ -68,6 +68,7 @@ class Solver:
         self.body = body
         self.state = np.zeros(STATE)
         self.local = np.zeros((NUM_JOINTS, 3, 3))
+        self.place, self.betas = np.zeros(3), np.zeros(NUM_BETAS)
         self.predicted = np.zeros((NUM_KEYPOINTS, 2))
         self.keypoint_energy = 0.0
         self._turns = np.zeros((NUM_JOINTS, 3))  # those of the hands stay 0
@@ -87,7 +88,7 @@ class Solver:
         A step that raises it is halved in the next iteration.
         """
         self.state[:] = 0.0
-        best = self.evidence_energy(evidence)
+        best = self.keypoint_energy
         trial, accepted = self._step(prior), False
         for i in range(iterations):
             energy = self.evaluate(prior, evidence, trial)
@@ -102,20 +103,20 @@ class Solver:
 
     def evaluate(self, prior: Prior, evidence: Evidence, state: Float64Array) -> float:
         """Pose the body of an error state; its energy, infinite where a used keypoint is unseen."""
-        self._turns[0] = state[ROOT:PLACE]
-        self._turns[1 : NUM_FLOW_JOINTS + 1] = (prior.tangents @ state[:LATENT]).reshape(-1, 3)
+        energy = _displace(
+            state, prior.std, prior.tangents, prior.axes, prior.place, prior.betas, self._turns, self.place,
+            self.betas,
+        )  # fmt: skip
         turn(prior.rotations, self._turns, self.local, self._right)
-        self.place = prior.place + prior.axes @ state[PLACE:SHAPE]
-        self.betas = prior.betas + state[SHAPE:]
         self.body.place(self.local, self.betas)
-        return prior_energy(prior, state) + self.evidence_energy(evidence)
+        return float(energy) + self.evidence_energy(evidence)
 
     def evidence_energy(self, evidence: Evidence) -> float:
         """The keypoints' part of the energy of the body that was evaluated last."""
-        self.keypoint_energy = float(look(
-            evidence.camera, self.place + self.body.keypoints_m, evidence.pixels, evidence.inverse_std,
+        self.keypoint_energy = look(
+            evidence.camera, self.place, self.body.keypoints_m, evidence.pixels, evidence.inverse_std,
             evidence.weights, evidence.robust, self.predicted, self._residual, self._slope,
-        ))  # fmt: skip
+        )  # fmt: skip
         return self.keypoint_energy
 
     def linearise(self, prior: Prior) -> tuple[Float64Array, Float64Array]:
@@ -149,7 +150,7 @@ class Solver:
     def joints(self, prior: Prior) -> Float64Array:
         """Derivatives (24, 66) of the joints' distance from the camera by latent and root, pelvis held."""
         by_turns = self.body.joints_by_turns(prior.axes[:, 2], self._right)
-        return np.hstack([by_turns[:, 3 : LATENT + 3] @ prior.tangents, by_turns[:, :3]])
+        return np.hstack([by_turns[:, 3 : LATENT + 3] @ prior.tangents[:, :LATENT], by_turns[:, :3]])
 
 
 def prior_energy(prior: Prior, state: Float64Array) -> float:
@@ -159,6 +160,37 @@ def prior_energy(prior: Prior, state: Float64Array) -> float:
 
 
 _FAST = {"reassoc", "contract", "nsz"}
+
+
+@compiled(error_model="numpy", fastmath=_FAST)
+def _displace(
+    state: Float64Array,
+    std: Float64Array,
+    tangents: Float64Array,
+    axes: Float64Array,
+    place: Float64Array,
+    betas: Float64Array,
+    turns: Float64Array,
+    placed: Float64Array,
+    shaped: Float64Array,
+) -> float:
+    """Fill turns (24, 3), place and betas of an error state; answers the prior's part of its energy."""
+    latent, energy = tangents.shape[0], 0.0
+    for c in range(state.shape[0]):
+        energy += (state[c] / std[c]) * (state[c] / std[c])
+    for r in range(latent):
+        value = 0.0
+        for c in range(latent):
+            value += tangents[r, c] * state[c]
+        turns[1 + r // 3, r % 3] = value
+    for r in range(3):
+        turns[0, r] = state[latent + r]
+        placed[r] = place[r]
+        for c in range(3):
+            placed[r] += axes[r, c] * state[latent + 3 + c]
+    for c in range(betas.shape[0]):
+        shaped[c] = betas[c] + state[latent + 6 + c]
+    return 0.5 * energy
 
 
 @compiled(error_model="numpy", fastmath=_FAST)

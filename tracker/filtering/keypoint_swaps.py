@@ -1,54 +1,115 @@
-"""Left and right taken for each other: arms and legs, tested as hypotheses before the update."""
+"""Which keypoints are believed: gates, and left and right taken for each other, tested before the update."""
+
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from kinestream.body.skeleton import KEYPOINT_NAMES
-from kinestream.kernels.array_types import Float64Array
-from kinestream.latent.robust import cauchy
+from kinestream.body.skeleton import KEYPOINT_NAMES, NUM_KEYPOINTS
+from kinestream.kernels.array_types import Float64Array, Int64Array
+from kinestream.kernels.caching import compiled
 
-_LIMBS = (("elbow", "wrist"), ("knee", "ankle", "big_toe", "small_toe", "heel"))
-LEFT, RIGHT = (
-    np.array([KEYPOINT_NAMES.index(f"{side}_{name}") for limb in _LIMBS for name in limb])
-    for side in ("left", "right")
+_LIMBS: Final = (("elbow", "wrist"), ("knee", "ankle", "big_toe", "small_toe", "heel"))
+_SIDES: Final = np.array(
+    [
+        [KEYPOINT_NAMES.index(f"{side}_{name}") for limb in _LIMBS for name in limb]
+        for side in ("left", "right")
+    ]
 )
-_ARM = len(_LIMBS[0])
-_SEEN = np.concatenate([LEFT, RIGHT, LEFT, RIGHT])
-_PREDICTED = np.concatenate([LEFT, RIGHT, RIGHT, LEFT])
+_ARM: Final = len(_LIMBS[0])
 
-SPREAD = 0.05
+SPREAD: Final = 0.05
 """Deviation of the predicted keypoints in the picture, as a share of the box's longer side."""
-MARGIN = 5.0
+MARGIN: Final = 5.0
 """A swap must lower the robust energy by this much (nats) to be believed."""
-ROBUST = 3.0
+ROBUST: Final = 3.0
+GATE: Final = 5.0
+"""Keypoints this many deviations (their own and `SPREAD`) from the predicted ones are not used."""
 
 
-def swap_gains(
-    predicted: Float64Array,
-    pixels: Float64Array,
+class Believed(NamedTuple):
+    """Arrays to fill: keypoints (23, 2), 1 / their deviations (23,), 1 for those that are used, 0 (23,)."""
+
+    pixels: Float64Array
+    inverse_std: Float64Array
+    weights: Float64Array
+
+    @classmethod
+    def empty(cls) -> "Believed":
+        """Of nobody."""
+        return cls(np.zeros((NUM_KEYPOINTS, 2)), np.zeros(NUM_KEYPOINTS), np.zeros(NUM_KEYPOINTS))
+
+
+def believe(
+    keypoints_px: Float64Array,
     std_px: Float64Array,
-    weights: Float64Array,
-    spread_px: float,
-) -> tuple[float, float]:
-    """How much lower the robust energy of arms and of legs is once left and right are exchanged.
+    predicted: Float64Array,
+    box_side_px: float,
+    min_confidence: float,
+    out: Believed,
+) -> tuple[bool, bool]:
+    """Fill ``out``; answers whether left and right were exchanged, of the arms and of the legs.
 
     Args:
-        predicted: (23, 2) the body's keypoints in the picture.
-        pixels: (23, 2) the network's.
+        keypoints_px: (23, 3) the network's, with confidence.
         std_px: (23,) their deviations.
-        weights: (23,) 0 for those that are not used.
-        spread_px: deviation of the predicted.
+        predicted: (23, 2) the body's keypoints in the picture; NaN where they have no picture.
+        box_side_px: longer side of the person's box.
+        min_confidence: keypoints below it are not used.
+        out: what to fill.
 
     """
-    square = np.square(predicted[_PREDICTED] - pixels[_SEEN]).sum(1)
-    loss = cauchy(square / (std_px[_SEEN] ** 2 + spread_px**2), ROBUST).reshape(2, 2, -1).sum(1)
-    gain = np.where((weights[LEFT] > 0) & (weights[RIGHT] > 0), loss[0] - loss[1], 0.0)
-    return float(gain[:_ARM].sum()), float(gain[_ARM:].sum())
+    swaps = _believe(
+        keypoints_px, std_px, predicted, SPREAD * box_side_px, min_confidence, _SIDES, out.pixels,
+        out.inverse_std, out.weights,
+    )  # fmt: skip
+    return bool(swaps & 1), bool(swaps & 2)
 
 
-def exchanged(arms: bool, legs: bool) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    """Indices (23,) that exchange left and right of limbs."""
-    order = np.arange(len(KEYPOINT_NAMES))
-    which = np.arange(len(LEFT)) < _ARM
-    moved = (which & arms) | (~which & legs)
-    order[LEFT[moved]], order[RIGHT[moved]] = RIGHT[moved], LEFT[moved]
-    return order
+@compiled(error_model="numpy")
+def _believe(
+    keypoints: Float64Array,
+    std: Float64Array,
+    predicted: Float64Array,
+    spread: float,
+    min_confidence: float,
+    sides: Int64Array,
+    pixels: Float64Array,
+    inverse_std: Float64Array,
+    weights: Float64Array,
+) -> int:
+    """Arms are bit 0 of the answer, legs bit 1."""
+    for k in range(NUM_KEYPOINTS):
+        x, y, confidence = keypoints[k, 0], keypoints[k, 1], keypoints[k, 2]
+        finite = np.isfinite(x) and np.isfinite(y) and np.isfinite(confidence)
+        pixels[k, 0], pixels[k, 1] = (x, y) if finite else (0.0, 0.0)
+        usable = finite and confidence >= min_confidence and np.isfinite(predicted[k, 0])
+        weights[k] = 1.0 if usable else 0.0
+        inverse_std[k] = 1.0 / std[k] if finite else 1.0
+    limit, swaps = ROBUST * ROBUST, 0
+    for legs in range(2):
+        first, last = (_ARM, sides.shape[1]) if legs else (0, _ARM)
+        gain = 0.0
+        for n in range(first, last):
+            if weights[sides[0, n]] == 0.0 or weights[sides[1, n]] == 0.0:
+                continue
+            for side in range(2):
+                seen, partner = sides[side, n], sides[1 - side, n]
+                variance = 1.0 / (inverse_std[seen] * inverse_std[seen]) + spread * spread
+                for body, sign in ((seen, 1.0), (partner, -1.0)):
+                    x, y = predicted[body, 0] - pixels[seen, 0], predicted[body, 1] - pixels[seen, 1]
+                    gain += sign * 0.5 * limit * np.log1p((x * x + y * y) / variance / limit)
+        if gain <= MARGIN:
+            continue
+        swaps += 1 + legs
+        for n in range(first, last):
+            left, right = sides[0, n], sides[1, n]
+            for c in range(2):
+                pixels[left, c], pixels[right, c] = pixels[right, c], pixels[left, c]
+            inverse_std[left], inverse_std[right] = inverse_std[right], inverse_std[left]
+            weights[left], weights[right] = weights[right], weights[left]
+    for k in range(NUM_KEYPOINTS):
+        x, y = predicted[k, 0] - pixels[k, 0], predicted[k, 1] - pixels[k, 1]
+        variance = 1.0 / (inverse_std[k] * inverse_std[k]) + spread * spread
+        if not x * x + y * y <= GATE * GATE * variance:  # also where it is NaN
+            weights[k] = 0.0
+    return swaps

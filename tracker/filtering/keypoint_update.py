@@ -26,7 +26,7 @@ from kinestream.filtering.base import KeypointEvidence, PersonState
 from kinestream.filtering.error_state import is_finite
 from kinestream.filtering.keypoint_kinematics import KeypointKinematics, camera_array
 from kinestream.filtering.keypoint_noise import KeypointNoise, keypoint_offsets_m
-from kinestream.filtering.keypoint_swaps import MARGIN, SPREAD, exchanged, swap_gains
+from kinestream.filtering.keypoint_swaps import Believed, believe
 from kinestream.geometry.camera import Camera
 from kinestream.geometry.compiled_rotation import quat_from_matrix
 from kinestream.geometry.quaternion import to_matrix, unit
@@ -43,8 +43,6 @@ CORRELATED = 8.0
 """Keypoints of one look err alike: so many of them count as one where deviations are concerned."""
 REUSE = 0.15
 """Tangents serve for latents whose components are this far away (root mean square)."""
-GATE = 5.0
-"""Keypoints this many deviations (their own and `SPREAD`) from the predicted ones are not used."""
 
 
 @runtime_checkable
@@ -65,7 +63,7 @@ class InvertibleDecoder(Protocol):
 
 
 class Tangents(NamedTuple):
-    """How joints turn with the latent (63, 63), and the latent (63,) where they do."""
+    """How joints turn with the latent (63, 63 and one of zeros), and the latent (63,) where they do."""
 
     z: Float32Array
     turns: Float64Array
@@ -103,6 +101,7 @@ class KeypointUpdate:
         self._solver = solver.Solver(KeypointKinematics.with_offsets(body, keypoint_offsets_m()))
         self._rotations = np.tile(np.eye(3), (NUM_JOINTS, 1, 1))
         self._zero = np.zeros(solver.STATE)
+        self._believed = Believed.empty()
         self._compile()
 
     def __call__(
@@ -137,7 +136,7 @@ class KeypointUpdate:
         work = self._solver
         prior, tangents = self._prior(state, prior_scale, shape_scale, tangents)
         evidence, swapped = self._evidence(prior, keypoints_px, camera, box_side_px)
-        used = evidence.weights > 0
+        used = evidence.weights > 0  # a copy
         if not used.any():
             return nothing
         before = work.evidence_energy(evidence)  # the prior's part is 0 at its mean
@@ -177,7 +176,9 @@ class KeypointUpdate:
     ) -> tuple[solver.Prior, Tangents]:
         if tangents is None or np.square(state.z - tangents.z).mean() > REUSE * REUSE:
             turned, turns = self._flow.linearise(state.z)
-            tangents = Tangents(state.z, turns)
+            padded = np.zeros((solver.LATENT, solver.LATENT + 1))
+            padded[:, :-1] = turns
+            tangents = Tangents(state.z, padded)
         else:
             turned = self._flow.rotations(state.z)
         self._rotations[1 : NUM_FLOW_JOINTS + 1] = turned
@@ -206,27 +207,13 @@ class KeypointUpdate:
 
         Leaves the prior's body evaluated.
         """
-        finite = np.isfinite(keypoints_px).all(1)
-        points = np.where(finite[:, None], keypoints_px, 0.0).astype(np.float64)
-        pixels = np.ascontiguousarray(points[:, :2])
+        points = keypoints_px.astype(np.float64)
         std_px = self.noise.std_px(points[:, 2], box_side_px)
-        none = np.zeros(NUM_KEYPOINTS)
-        lens = camera_array(camera)
-        work = self._solver
-        work.evaluate(prior, solver.Evidence(pixels, none, none, lens, 1.0), self._zero)
-        predicted, spread_px = work.predicted, SPREAD * box_side_px
-        weights = finite & (points[:, 2] >= self.noise.min_confidence) & np.isfinite(predicted[:, 0])
-        gains = swap_gains(predicted, pixels, std_px, weights, spread_px)
-        swaps = gains[0] > MARGIN, gains[1] > MARGIN
-        if any(swaps):
-            order = exchanged(*swaps)
-            pixels, std_px, weights = pixels[order], std_px[order], weights[order]
-        gap = predicted - pixels
-        near = np.square(gap).sum(1) <= GATE * GATE * (std_px * std_px + spread_px * spread_px)
-        evidence = solver.Evidence(
-            pixels, 1.0 / std_px, (weights & near).astype(np.float64), lens, self.noise.robust
-        )
-        return evidence, swaps
+        lens, believed, work = camera_array(camera), self._believed, self._solver
+        believed.weights[:] = 0.0
+        work.evaluate(prior, solver.Evidence(*believed, lens, 1.0), self._zero)
+        swaps = believe(points, std_px, work.predicted, box_side_px, self.noise.min_confidence, believed)
+        return solver.Evidence(*believed, lens, self.noise.robust), swaps
 
     def _posterior(
         self, state: PersonState, prior: solver.Prior, z: Float32Array, deviations: bool

@@ -46,7 +46,6 @@ def turn(base: Float64Array, vectors: Float64Array, turned: Float64Array, right:
 
     ``right`` is the right Jacobian of exp: exp(v + d) = exp(v) exp(right d) to first order.
     """
-    exp = np.empty((3, 3))
     for n in range(vectors.shape[0]):
         x, y, z = vectors[n, 0], vectors[n, 1], vectors[n, 2]
         square = x * x + y * y + z * z
@@ -66,13 +65,12 @@ def turn(base: Float64Array, vectors: Float64Array, turned: Float64Array, right:
                     outer, one = outer - square, 1.0
                 else:
                     skew = vectors[n, 3 - r - s] if (s - r) % 3 == 2 else -vectors[n, 3 - r - s]
-                exp[r, s] = one + a * skew + b * outer
+                turned[n, r, s] = one + a * skew + b * outer
                 right[n, r, s] = one - b * skew + c * outer
-        for r in range(3):
-            for s in range(3):
-                turned[n, r, s] = (
-                    base[n, r, 0] * exp[0, s] + base[n, r, 1] * exp[1, s] + base[n, r, 2] * exp[2, s]
-                )
+        for s in range(3):
+            x, y, z = turned[n, 0, s], turned[n, 1, s], turned[n, 2, s]
+            for r in range(3):
+                turned[n, r, s] = base[n, r, 0] * x + base[n, r, 1] * y + base[n, r, 2] * z
 
 
 @compiled()

@@ -8,11 +8,6 @@ iteratively reweighted least squares is rho'(r) / r = 1 / (1 + r^2 / s^2).
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from kinestream.kernels.array_types import Float64Array
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -20,8 +15,3 @@ if TYPE_CHECKING:
 def cauchy_loss(squared: "Tensor", scale: float) -> "Tensor":
     """Losses of squared residuals of any shape."""
     return 0.5 * scale**2 * (squared / scale**2).log1p()
-
-
-def cauchy(squared: npt.ArrayLike, scale: float) -> Float64Array:
-    """Losses of squared residuals (N,), numpy."""
-    return np.asarray(0.5 * scale * scale * np.log1p(np.asarray(squared) / (scale * scale)))
