@@ -4,7 +4,8 @@
         --mocap CACHE
 
 The network runs once on crops of the pools; lifter and image branch are trained on what it gave, which costs
-no convolution. Motion capture under random cameras is mixed in for the lifter. Writes
+no convolution. Motion capture under random cameras is mixed in for the lifter; with ``--people`` and
+``--video`` (files of `kinestream.trainer.prepare.observe_people`) so are real people. Writes
 ``regressor.safetensors`` with the trained head.
 """
 
@@ -22,8 +23,12 @@ from kinestream.trainer.data.crops.crop_pool import CropPool
 from kinestream.trainer.data.crops.crop_sample import MixedCrops
 from kinestream.trainer.data.crops.keypoint_errors import KeypointErrors
 from kinestream.trainer.data.motion.variety import rooted_poses
+from kinestream.trainer.losses.weak import WeakLossWeights
 from kinestream.trainer.regressor.body_teacher import BodyTeacher
 from kinestream.trainer.regressor.lifter import load_lifter
+from kinestream.trainer.regressor.observed_people import ObservedPeople
+from kinestream.trainer.regressor.real_people import RealPeople, RealPeopleWeights
+from kinestream.trainer.regressor.self_regime import matching_dynamics
 from kinestream.trainer.regressor.state_head import ObservedBodies, observe, train
 from kinestream.trainer.run_state import TrainingRun
 
@@ -52,6 +57,13 @@ def main(
         Path | None, typer.Option(help="file (npz) of the training observations: read if there, else written")
     ] = None,
     crops: Annotated[int, typer.Option(help="training crops that the network sees")] = 30000,
+    people: Annotated[Path | None, typer.Option(help="observed photos (npz): weak supervision")] = None,
+    video: Annotated[Path | None, typer.Option(help="observed video (npz): self-supervision")] = None,
+    reprojection: Annotated[float, typer.Option(help="weight of the photos' keypoints")] = 3.0,
+    alignment: Annotated[float, typer.Option(help="weight of the alignment with their body parts")] = 0.0,
+    prior: Annotated[float, typer.Option(help="weight of the latent prior on real people")] = 0.002,
+    mirror: Annotated[float, typer.Option(help="weight of the agreement with the mirrored picture")] = 0.0,
+    temporal: Annotated[float, typer.Option(help="weight of the dynamics' surprise over video")] = 0.0,
     steps: int = 3000,
     batch_size: int = 256,
     peak_rate: options.PeakRate = 1e-3,
@@ -76,12 +88,21 @@ def main(
     held_out = observe(network, validation, VALIDATION_CROPS, seed=12345, bfloat16=bfloat16)
     if lifter is not None:
         load_lifter(network.head, lifter, keep_image_branch=keep_image_branch)
+    teacher = BodyTeacher(flow)
+    real = None
+    if people is not None:
+        real = RealPeople(
+            ObservedPeople.load(people),
+            None if video is None else ObservedPeople.load(video),
+            matching_dynamics(teacher.flow, torch.device("cpu")) if temporal > 0 else None,
+            RealPeopleWeights(WeakLossWeights(reprojection, alignment, prior), mirror, temporal),
+        )
     head = network.head.requires_grad_(True)
     training = TrainingRun(run, head, torch.optim.AdamW(head.parameters(), lr=peak_rate, weight_decay=0.05))
     training.resume()
     train(
         training,
-        BodyTeacher(flow),
+        teacher,
         seen,
         held_out,
         rooted_poses(mocap, "train"),
@@ -91,6 +112,7 @@ def main(
         seed=seed,
         errors=None if keypoint_errors is None else KeypointErrors.load(keypoint_errors),
         feature_dropout=feature_dropout,
+        real=real,
         validate_every=250,
     )
     head.load_state_dict(training.averaged().state_dict())

@@ -9,7 +9,7 @@ from kinestream.body.model import BodyOutput
 from kinestream.geometry.rotation import matrix_from_sixd
 from kinestream.networks.interface import BodyState
 from kinestream.regress.state_head import to_plane
-from kinestream.trainer.losses.alignment import part_alignment
+from kinestream.trainer.losses.alignment import PartTargets, part_alignment
 from kinestream.trainer.losses.body import BodyLoss, in_half_extents
 
 _ROBUST = 0.1
@@ -36,8 +36,7 @@ def weak_body_loss(
     keypoints: Tensor,
     to_virtual: Tensor,
     log_extent: Tensor,
-    parts: Tensor | None = None,
-    part_logits: Tensor | None = None,
+    parts: PartTargets | None = None,
     weights: WeakLossWeights | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Confidence-weighted reprojection (pseudo-Huber), part alignment, latent prior and shape prior.
@@ -50,8 +49,7 @@ def weak_body_loss(
         keypoints: (B, 23, 3) crop coordinates and weight.
         to_virtual: (B, 3, 3) crop coordinates -> virtual plane.
         log_extent: (B,).
-        parts: (B, h, w) part labels, for the alignment.
-        part_logits: (B, 16, h, w) of the network, where labels are incomplete.
+        parts: of the crops, for the alignment.
         weights: of the terms.
 
     Returns:
@@ -75,12 +73,11 @@ def weak_body_loss(
         "prior": 0.5 * state.z.square().sum(1).mean(),
         "shape": 0.5 * state.betas.square().sum(1).mean(),
     }
-    if surface is not None and parts is not None and part_logits is not None:
+    if surface is not None and parts is not None:
         terms["alignment"] = part_alignment(
             body_loss.body,
             surface.vertices_m,
-            labels=parts,
-            logits=part_logits,
+            parts,
             to_virtual=to_virtual,
             log_extent=log_extent,
         )

@@ -15,11 +15,14 @@ from kinestream.trainer.data.crops.keypoint_errors import KeypointErrors
 from kinestream.trainer.data.crops.lift_samples import lift_samples
 from kinestream.trainer.regressor.body_teacher import BodyTeacher
 from kinestream.trainer.regressor.lifter import lifted
+from kinestream.trainer.regressor.real_people import RealPeople
 from kinestream.trainer.run_state import TrainingRun
 from kinestream.trainer.schedule import linear_decay, step_generator
 
 LIFT_SHARE = 0.5
 """Weight of the motion-capture samples beside the crops."""
+REAL_SHARE = 0.25
+"""Real crops of a batch, for each rendered one."""
 _BATCH = 64
 
 
@@ -109,9 +112,13 @@ def train(
     seed: int = 0,
     errors: KeypointErrors | None = None,
     feature_dropout: float = 0.0,
+    real: RealPeople | None = None,
     **loop: Any,
 ) -> None:
-    """Train ``run.network``, a :class:`StateHead`; ``loop`` are options of `TrainingRun.train`."""
+    """Train ``run.network``, a :class:`StateHead`; ``loop`` are options of `TrainingRun.train`.
+
+    With ``real``, people of whom no exact body is known are learned from as well.
+    """
     head = cast(StateHead, run.network)
 
     def loss_of_step() -> tuple[Tensor, dict[str, Tensor]]:
@@ -123,7 +130,11 @@ def train(
         state = head(rows.evidence, rows.to_virtual, rows.log_extent)
         loss, terms = teacher.loss(state, teacher.targets(rows))
         lift_loss, _ = teacher.loss(lifted(head.lifter, lifts, head.latent_size), teacher.targets(lifts))
-        return loss + LIFT_SHARE * lift_loss, terms | {"lift": lift_loss.detach()}
+        loss, terms = loss + LIFT_SHARE * lift_loss, terms | {"lift": lift_loss.detach()}
+        if real is not None:
+            real_loss, real_terms = real.loss(head, teacher, int(REAL_SHARE * batch_size), generator)
+            loss, terms = loss + real_loss, terms | real_terms
+        return loss, terms
 
     run.train(
         loss_of_step,

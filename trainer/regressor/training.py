@@ -11,6 +11,7 @@ from kinestream.networks.interface import BodyState, RegressorOutput
 from kinestream.trainer.data.batches import step_batches
 from kinestream.trainer.data.crops.crop_sample import CropBatch, CropSample, CropSource, collate
 from kinestream.trainer.data.photos.unlabelled import ViewBatch
+from kinestream.trainer.losses.alignment import part_targets
 from kinestream.trainer.losses.keypoints import confidence_loss, correct_share, heatmap_loss, presence_loss
 from kinestream.trainer.losses.parts import part_iou, part_loss
 from kinestream.trainer.losses.weak import WeakLossWeights, weak_body_loss
@@ -68,8 +69,7 @@ def regressor_loss(
             keypoints=batch.keypoints[weak],
             to_virtual=batch.to_virtual[weak],
             log_extent=batch.log_extent[weak],
-            parts=batch.parts[weak],
-            part_logits=output.parts[weak],
+            parts=part_targets(batch.parts[weak], output.parts[weak]),
             weights=weights.weak,
         )
         total = total + weights.weak_body * value

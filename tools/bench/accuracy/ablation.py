@@ -1,60 +1,76 @@
-"""What each regime and loss of the regressor's training is worth: short trainings of equal budget.
+"""What each learning regime of the state head is worth: short trainings of equal budget, several seeds.
 
-    python -m kinestream.tools.bench.accuracy.ablation --data DATA --pool POOL --labels LABELS
-        --out FOLDER [-- MORE]
+    python -m kinestream.tools.bench.accuracy.ablation --data DATA --observations RENDERED.npz
+        --held-out HELD_OUT.npz --people PHOTOS.npz --held-out-people PHOTOS_VAL.npz --video VIDEO.npz
+        --mocap CACHE --out FOLDER
 
-Five trainings, each with one thing more than the one before: rendered people alone; photos with keypoints;
-the part alignment; the latent prior; self-supervision on the clips. All start from the same weights, make the
-same number of steps with the same batch size and seed, and are measured by the protocols of
-:mod:`kinestream.tools.bench.accuracy.sets`; MORE are options of :mod:`kinestream.trainer.train_regressor`
-that all have. A training that is already there is not repeated, one that was interrupted goes on. Writes
-``ablation.json`` and ``ablation.md``.
+Five trainings a seed, each with one thing more than the one before: exact bodies of rendered people alone;
+keypoints of photos; the alignment with their body parts; the latent prior; self-supervision (agreement with
+the mirrored picture, and on video the surprise of the dynamics, forwards and backwards). All go on from the
+same weights, from evidence that the network gave once (:mod:`kinestream.trainer.train_state`,
+:mod:`kinestream.trainer.prepare.observe_people`), and are measured by
+:mod:`kinestream.tools.bench.accuracy.head` on people nobody trained on, on held-out rendered people, and by
+the reprojection on held-out photos. A training that was measured is not repeated, one that was interrupted
+goes on. Writes ``ablation.json`` and ``ablation.md``.
 """
 
+import json
 import logging
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import numpy as np
 import torch
 import typer
 from rich.console import Console
 
 from kinestream.body.model import BodyModel
-from kinestream.latent.flow import PoseFlow
-from kinestream.regress.regressor import Regressor, load_network
+from kinestream.defaults import DEFAULT_MODEL
+from kinestream.geometry.rotation import matrix_from_sixd
+from kinestream.networks.weight_files import save_weights
+from kinestream.regress.regressor import REGRESSOR_FORMAT, load_network
+from kinestream.regress.state_head import StateHead
 from kinestream.tools import options
-from kinestream.tools.bench.accuracy import sets
+from kinestream.tools.bench.accuracy.head import HeadSets
 from kinestream.tools.bench.report import Grid
 from kinestream.tools.bench.report import as_markdown as as_page
 from kinestream.tools.bench.timing import write_report
+from kinestream.trainer.data.motion.variety import rooted_poses
+from kinestream.trainer.losses.weak import WeakLossWeights, weak_body_loss
+from kinestream.trainer.metrics import aligned_error
+from kinestream.trainer.regressor.body_teacher import BodyTeacher
+from kinestream.trainer.regressor.observed_people import ObservedPeople
+from kinestream.trainer.regressor.real_people import RealPeople, RealPeopleWeights
+from kinestream.trainer.regressor.self_regime import matching_dynamics
+from kinestream.trainer.regressor.state_head import ObservedBodies, train
+from kinestream.trainer.run_state import TrainingRun
 
 _logger = logging.getLogger(__name__)
 
 SETTINGS: Final[dict[str, dict[str, float]]] = {
-    "full": {"full": 0.95, "weak": 0.0, "alignment": 0.0, "prior": 0.0, "self": 0.0, "temporal": 0.0},
-    "+ weak keypoints": {"full": 0.6, "weak": 0.35},
-    "+ alignment": {"alignment": 0.2},
+    "full": {"reprojection": 0.0, "alignment": 0.0, "prior": 0.0, "mirror": 0.0, "temporal": 0.0},
+    "+ weak keypoints": {"reprojection": 3.0},
+    "+ alignment": {"alignment": 1.0},
     "+ latent prior": {"prior": 0.002},
-    "+ self": {"self": 0.15, "temporal": 0.01},
+    "+ self": {"mirror": 3.0, "temporal": 0.1},
 }
-"""What each training changes of `kinestream.trainer.train_regressor`; it keeps the options before it."""
+"""Weights that each training changes, see `kinestream.trainer.train_state`; it keeps those before it."""
 
 COLUMNS: Final = (
+    ("opencap", "pa_mpjpe_mm"),
+    ("bodypose3d", "pa_mpjpe_mm"),
+    ("lspet", "pck_0.2_body_percent"),
+    ("clothing", "part_iou"),
     ("rendered", "mpjpe_mm"),
     ("rendered", "pa_mpjpe_mm"),
-    ("rendered", "pck_0.2_percent"),
-    ("rendered", "part_iou"),
-    ("lspet", "pck_0.2_all_percent"),
-    ("lspet", "pck_0.2_without_presence_percent"),
-    ("bodypose3d", "pa_mpjpe_mm"),
+    ("photos", "reprojection_percent"),
 )
 
+Figures = dict[str, dict[str, float]]
 
-def options_of(name: str) -> dict[str, float]:
-    """All options of a setting, those of the settings before it included; ``KeyError`` for another name."""
+
+def weights_of(name: str) -> dict[str, float]:
+    """All weights of a setting, those of the settings before it included; ``KeyError`` for another name."""
     merged: dict[str, float] = {}
     for step, changes in SETTINGS.items():
         merged |= changes
@@ -63,47 +79,74 @@ def options_of(name: str) -> dict[str, float]:
     raise KeyError(name)
 
 
-def command_of(
-    name: str, *, data: Path, pool: Path, labels: Path, run: Path, more: Sequence[str]
-) -> list[str]:
-    """The training command of a setting."""
-    chosen = options_of(name)
-    command = [sys.executable, "-m", "kinestream.trainer.train_regressor"]
-    for option, value in {"run": run, "data": data, "pool": pool, **chosen}.items():
-        command += [f"--{option}", str(value)]
-    command += more
-    if chosen["self"] > 0:
-        command += ["--labels", str(labels)]
-        for clip in labelled_clips(data / "clips", labels):
-            command += ["--unlabelled", str(clip)]
-    return command
+def real_people(
+    name: str, photos: ObservedPeople, video: ObservedPeople, teacher: BodyTeacher
+) -> RealPeople | None:
+    """What a setting learns from beside rendered people; None for ``full``."""
+    chosen = weights_of(name)
+    if not chosen["reprojection"]:
+        return None
+    weak = WeakLossWeights(*[chosen[key] for key in ("reprojection", "alignment", "prior")])
+    weights = RealPeopleWeights(weak, chosen["mirror"], chosen["temporal"])
+    if not chosen["temporal"]:
+        return RealPeople(photos, weights=weights)
+    return RealPeople(photos, video, matching_dynamics(teacher.flow, torch.device("cpu")), weights)
 
 
-def labelled_clips(folder: Path, labels: Path) -> list[Path]:
-    """The videos of ``folder`` that have a label file; ``FileNotFoundError`` when there is none."""
-    found = sorted(clip for clip in folder.glob("*.mp4") if (labels / f"{clip.stem}.npz").exists())
-    if not found:
-        raise FileNotFoundError(
-            f"no video of {folder} has a label file in {labels}; make some with tools/teacher/pseudo_label.py"
-        )
-    return found
-
-
-def measure(weights: Path, data: Path, pool: Path, *, limit: int | None) -> dict[str, dict[str, Any]]:
-    """Metrics of trained weights by set."""
-    flow, body = PoseFlow.load().eval().requires_grad_(False), BodyModel.load()
-    regressor = Regressor.load(weights)
+@torch.no_grad()
+def held_out_figures(
+    head: StateHead, teacher: BodyTeacher, rendered: ObservedBodies, photos: ObservedPeople
+) -> Figures:
+    """Errors on held-out rendered people, and the reprojection on held-out photos in % of half the crop."""
+    head.eval()
+    target = teacher.targets(rendered)
+    state = head(rendered.evidence, rendered.to_virtual, rendered.log_extent)
+    _, terms = teacher.loss(state, target)
+    joints, _, _ = teacher.loss.posed(state, matrix_from_sixd(state.root_sixd), rendered.log_extent)
+    some = photos.runs(torch.arange(len(photos.times_s)))
+    state = head(some.evidence, some.to_virtual, some.log_extent)
+    given = {"keypoints": some.keypoints, "to_virtual": some.to_virtual, "log_extent": some.log_extent}
+    _, weak = weak_body_loss(teacher.loss, state, **given)
     return {
-        "rendered": sets.rendered(load_network(weights), pool / "val", data, flow, body, limit=limit),
-        "lspet": sets.lspet(regressor, data / "images" / "lspet", limit=limit),
-        "bodypose3d": sets.bodypose3d(regressor, data / "bench" / "bodypose3d", flow, body, limit=limit),
+        "rendered": {
+            "mpjpe_mm": 1000 * float(terms["joints"]),
+            "pa_mpjpe_mm": 1000 * float(aligned_error(joints.numpy(), target.joints_m.numpy()).mean()),
+        },
+        "photos": {"reprojection_percent": 100 * float(weak["reprojection"])},
     }
 
 
-def as_markdown(results: dict[str, dict[str, dict[str, Any]]]) -> str:
-    """The table, one training a row."""
+def summary(runs: dict[str, list[Figures]]) -> dict[str, Figures]:
+    """Mean and standard deviation over the seeds, by training, set and metric."""
+    return {
+        name: {
+            group: {
+                key: value
+                for metric in seeds[0][group]
+                for values in [np.array([figures[group][metric] for figures in seeds])]
+                for key, value in (
+                    (metric, float(values.mean())),
+                    (f"{metric}_std", float(values.std(ddof=1)) if len(values) > 1 else 0.0),
+                )
+            }
+            for group in seeds[0]
+        }
+        for name, seeds in runs.items()
+    }
+
+
+def as_markdown(results: dict[str, Figures]) -> str:
+    """The table, one training a row: mean ± deviation."""
     rows = [
-        [name, *(f"{groups[group][metric]:.3g}" for group, metric in COLUMNS)]
+        [
+            name,
+            *(
+                f"{groups[group][metric]:.3g} ± {groups[group].get(f'{metric}_std', 0):.2g}"
+                if group in groups
+                else "–"
+                for group, metric in COLUMNS
+            ),
+        ]
         for name, groups in results.items()
     ]
     return as_page([Grid(["training", *map(" ".join, COLUMNS)], rows)]).partition("\n\n")[2]
@@ -111,50 +154,74 @@ def as_markdown(results: dict[str, dict[str, dict[str, Any]]]) -> str:
 
 def main(
     data: options.Data,
-    pool: Annotated[Path, typer.Option(help="Crop pool with train/ and val/.")],
-    labels: Annotated[Path, typer.Option(help="Label files of DATA/clips.")],
-    shared: Annotated[
-        list[str] | None,
-        typer.Argument(help="Further options of kinestream.trainer.train_regressor, for all."),
-    ] = None,
-    *,
+    observations: Annotated[Path, typer.Option(help="Observed rendered people (npz).")],
+    held_out: Annotated[Path, typer.Option(help="Observed rendered people who validate (npz).")],
+    people: Annotated[Path, typer.Option(help="Observed photos (npz).")],
+    held_out_people: Annotated[Path, typer.Option(help="Observed photos that validate (npz).")],
+    video: Annotated[Path, typer.Option(help="Observed video (npz).")],
+    mocap: Annotated[Path, typer.Option(help="Cache of kinestream.trainer.prepare.mocap.")],
     out: options.OutFolder,
-    steps: Annotated[int, typer.Option(help="Of each training.")] = 3000,
-    batch_size: Annotated[int, typer.Option(help="Of each training.")] = 32,
-    crop_px: Annotated[int, typer.Option(help="Side of the crops.")] = 128,
-    seed: options.Seed = 0,
+    model: options.Model = DEFAULT_MODEL,
+    steps: Annotated[int, typer.Option(help="Of each training.")] = 400,
+    batch_size: Annotated[int, typer.Option(help="Rendered people of a step.")] = 128,
+    peak_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 3e-4,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each kind.")] = 3,
     threads: options.Threads = 1,
-    device: Annotated[str, typer.Option(help="Where to train.")] = "cpu",
-    init: Annotated[Path | None, typer.Option(help="Weights from which all start.")] = None,
-    lifter: Annotated[Path | None, typer.Option(help="Lifter from which all start.")] = None,
-    limit: options.Limit = None,
 ) -> None:
     """Train and measure all settings."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(threads)
-    budget = {"steps": steps, "batch-size": batch_size, "crop-px": crop_px, "seed": seed, "threads": threads}
-    more = [text for key, value in budget.items() for text in (f"--{key}", str(value))] + ["--device", device]
-    for option, path in (("--init", init), ("--lifter", lifter)):
-        more += [] if path is None else [option, str(path)]
-    more += shared or []
-    results: dict[str, dict[str, dict[str, Any]]] = {}
-    for number, name in enumerate(SETTINGS):
-        run = out / f"{number}"
-        weights = run / "regressor.safetensors"
-        if not weights.exists():
-            command = command_of(name, data=data, pool=pool, labels=labels, run=run, more=more)
-            _logger.info("%s", " ".join(command))
-            subprocess.run(command, check=True)
-        results[name] = measure(weights, data, pool, limit=limit)
-        content = {
-            "budget": budget,
-            "shared": shared or [],
-            "settings": {key: options_of(key) for key in results},
-            "results": results,
-        }
-        write_report(out / "ablation.json", "ablation", content)
-        (out / "ablation.md").write_text(as_markdown(results), encoding="utf-8")
-    Console().print(as_markdown(results), markup=False, soft_wrap=True)
+    network, teacher, poses = load_network(model), BodyTeacher(), rooted_poses(mocap, "train")
+    sets = HeadSets(network, data, teacher.flow, BodyModel.load())
+    rendered, unseen = ObservedBodies.load(observations), ObservedBodies.load(held_out)
+    photos, other_photos = ObservedPeople.load(people), ObservedPeople.load(held_out_people)
+    views = ObservedPeople.load(video)
+
+    def measured(head: StateHead) -> Figures:
+        return sets(head) | held_out_figures(head, teacher, unseen, other_photos)
+
+    budget = {"steps": steps, "batch_size": batch_size, "peak_rate": peak_rate, "seeds": seeds}
+    runs: dict[str, list[Figures]] = {"before": [measured(network.head)]}
+    for seed in range(seeds):
+        for number, name in enumerate(SETTINGS):
+            folder = out / f"{number}-{seed}"
+            figures = folder / "figures.json"
+            if not figures.exists():
+                head = load_network(model).head.requires_grad_(True)
+                optimizer = torch.optim.AdamW(head.parameters(), lr=peak_rate, weight_decay=0.05)
+                run = TrainingRun(folder, head, optimizer, settings=budget | weights_of(name))
+                run.resume()
+                train(
+                    run,
+                    teacher,
+                    rendered,
+                    unseen,
+                    poses,
+                    steps=steps,
+                    batch_size=batch_size,
+                    peak_rate=peak_rate,
+                    seed=seed,
+                    real=real_people(name, photos, views, teacher),
+                )
+                network.head.load_state_dict(run.averaged().state_dict())
+                notes = {"steps": f"ablation: {name}, {run.step} steps"}
+                path = folder / "regressor.safetensors"
+                save_weights(
+                    path, network, kind=REGRESSOR_FORMAT, config=network.config.to_dict(), notes=notes
+                )
+                figures.write_text(json.dumps(measured(run.averaged())), encoding="utf-8")
+            runs.setdefault(name, []).append(json.loads(figures.read_text(encoding="utf-8")))
+            _logger.info("%s, seed %d: %s", name, seed, runs[name][-1])
+            content: dict[str, Any] = {
+                "weights": Path(model).stem,
+                "budget": budget,
+                "settings": {key: weights_of(key) for key in SETTINGS},
+                "results": summary(runs),
+                "runs": runs,
+            }
+            write_report(out / "ablation.json", "ablation", content)
+            (out / "ablation.md").write_text(as_markdown(content["results"]), encoding="utf-8")
+    Console().print(as_markdown(summary(runs)), markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

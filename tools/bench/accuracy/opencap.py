@@ -26,16 +26,21 @@ def opencap(folder: Path, models: Models, *, keypoint_update: bool = True) -> di
     """Metrics of every trial (NAME.mp4 with NAME.npz) of a folder, as ``opencap/NAME``."""
     results: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.npz")):
-        with np.load(path, allow_pickle=False) as content:
-            missing = [key for key in _KEYS if key not in content.files]
-            if missing:
-                raise ValueError(f"{path}: no trial of OpenCap, keys {missing} are missing")
-            names = content["names"].tolist()
-            truth, truth_s = content["mocap"].astype(np.float64), content["mocap_t"].astype(np.float64)
+        truth_s, truth, names = trial(path)
         rows = [JOINT_NAMES.index(name) for name in names]
         times_s, guess = _tracked(path.with_suffix(".mp4"), rows, models, keypoint_update)
         results[f"opencap/{path.stem}"] = compared(times_s, guess, truth_s, truth, names)
     return results
+
+
+def trial(path: Path) -> tuple[Float64Array, Float64Array, list[str]]:
+    """Times (S,), joints (S, 12, 3) in metres and their names; ``ValueError`` for another file."""
+    with np.load(path, allow_pickle=False) as content:
+        missing = [key for key in _KEYS if key not in content.files]
+        if missing:
+            raise ValueError(f"{path}: no trial of OpenCap, keys {missing} are missing")
+        times_s, joints_m = (content[key].astype(np.float64) for key in ("mocap_t", "mocap"))
+        return times_s, joints_m, content["names"].tolist()
 
 
 def _tracked(

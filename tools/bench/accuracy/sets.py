@@ -25,6 +25,7 @@ from kinestream.body.model import BodyModel
 from kinestream.body.skeleton import KEYPOINT_NAMES
 from kinestream.geometry.camera import Camera
 from kinestream.geometry.rotation import matrix_from_quat, matrix_from_sixd
+from kinestream.kernels.array_types import RgbImage
 from kinestream.latent.flow import PoseFlow
 from kinestream.networks.interface import BodyState
 from kinestream.regress.network import RegressorNetwork
@@ -112,11 +113,8 @@ def lspet(regressor: Regressor, folder: Path, *, limit: int | None) -> dict[str,
         torso_px = photo.torso_px
         if torso_px is None:
             continue
-        image = decode(packed_image(photo.path))
-        height, width = image.shape[:2]
-        half = max(height, width) / 2 / regressor.config.crop_margin
-        box = [width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half]
-        seen = regressor(image, [box], Camera.from_fov(width, height))
+        image, box, camera = whole_photo(photo.path, regressor.config.crop_margin)
+        seen = regressor(image, [box], camera)
         points = seen.keypoints_px[0, list(LIMB_KEYPOINTS), :2]
         right.append(np.linalg.norm(points - photo.joints_px, axis=1) < PCK_SHARE * torso_px)
         labelled.append(photo.labelled)
@@ -134,6 +132,15 @@ def lspet(regressor: Regressor, folder: Path, *, limit: int | None) -> dict[str,
     return result
 
 
+def whole_photo(path: Path, crop_margin: float) -> tuple[RgbImage, list[float], Camera]:
+    """A photo (H, W, 3), the box of which a crop of such a margin shows all of it, and a camera for it."""
+    image = decode(packed_image(path))
+    height, width = image.shape[:2]
+    half = max(height, width) / 2 / crop_margin
+    box = [width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half]
+    return image, box, Camera.from_fov(width, height)
+
+
 def bodypose3d(
     regressor: Regressor, folder: Path, flow: PoseFlow, body: BodyModel, *, limit: int | None
 ) -> dict[str, Any]:
@@ -144,9 +151,7 @@ def bodypose3d(
     for index, image in enumerate(video_frames(folder / "cam0.mp4")):
         if index >= min(len(in_camera), limit or len(in_camera)):
             break
-        height, width = image.shape[:2]
-        focal, centre = intrinsics[[0, 1], [0, 1]].tolist(), intrinsics[:2, 2].tolist()
-        camera = Camera(width, height, tuple(focal), tuple(centre))
+        camera = bodypose3d_camera(image, intrinsics)
         true_px = camera.project(in_camera[index])
         box = np.concatenate([true_px.min(0), true_px.max(0)])
         seen = regressor(image, [box], camera)
@@ -169,6 +174,12 @@ def bodypose3d_reference(folder: Path) -> tuple[FloatArray, list[str], FloatArra
         reference, names = content["joints3d"].astype(np.float64), content["names"].tolist()
     in_camera = reference @ np.array(record["R"], np.float64).T + np.array(record["t"], np.float64).reshape(3)
     return in_camera, names, np.array(record["K"], np.float64)
+
+
+def bodypose3d_camera(image: RgbImage, intrinsics: FloatArray) -> Camera:
+    """The camera of a picture (H, W, 3) with K (3, 3)."""
+    focal, centre = intrinsics[[0, 1], [0, 1]].tolist(), intrinsics[:2, 2].tolist()
+    return Camera(image.shape[1], image.shape[0], tuple(focal), tuple(centre))
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from kinestream.body.skeleton import MIRROR_KEYPOINTS
+from kinestream.body.skeleton import MIRROR_KEYPOINTS, MIRROR_PARTS, NUM_PARTS
 from kinestream.trainer.data.crops.backdrops import Backdrops
 from kinestream.trainer.data.crops.crop_sample import (
     PART_PERSON,
@@ -25,6 +25,8 @@ FREE_PHOTO_SETS = ("gym_exercises", "home_fall_video")
 
 VAL_SHARE = 0.1
 _MIN_LABELS = 6
+_MIRROR_LABELS = np.arange(256, dtype=np.uint8)
+_MIRROR_LABELS[1 : 1 + NUM_PARTS] = 1 + np.array(MIRROR_PARTS)
 
 
 class PhotoCrops:
@@ -48,6 +50,7 @@ class PhotoCrops:
             raise ValueError(f"{folder}: no photo with at least {_MIN_LABELS} labels in split {split!r}")
         self._packed = [packed_image(Path(folder) / labels.files[row]) for row in rows]
         self._keypoints, self._masks = labels.keypoints[rows], labels.masks[rows]
+        self._parts = None if labels.parts is None else labels.parts[rows]
         self._crop_px, self._backdrops = crop_px, backdrops
 
     @classmethod
@@ -72,15 +75,17 @@ class PhotoCrops:
         row = int(rng.integers(len(self)))
         image = decode(self._packed[row])
         keypoints, mask = self._keypoints[row].copy(), self._masks[row]
+        limbs = None if self._parts is None else self._parts[row]
         if rng.random() < 0.5:
             image, keypoints, mask = mirrored(image, keypoints, mask)
+            limbs = None if limbs is None else _MIRROR_LABELS[limbs[:, ::-1]]
         labelled = keypoints[:, 2] > 0
         matrix = random_similarity(rng, keypoints[labelled, :2], crop_px=self._crop_px, any_turn=0.3)
         size = (image.shape[1], image.shape[0])
         stretch = np.array([[size[0] / 64, 0, size[0] / 128 - 0.5], [0, size[1] / 64, size[1] / 128 - 0.5]])
         alpha = mask.astype(np.uint8) * 255
         crop = warp(image, matrix, self._crop_px, border=None if rng.random() < 0.5 else 0)
-        parts = self._part_map(alpha, _chained(matrix, stretch))
+        parts = self._part_map(alpha, limbs, _chained(matrix, stretch))
         if self._backdrops is not None:
             backdrop = self._backdrops.crop(rng, self._crop_px)
             if rng.random() < 0.3:
@@ -91,15 +96,23 @@ class PhotoCrops:
         return CropSample(damage(rng, crop), *crop_keypoints(keypoints, matrix, self._crop_px, size), parts)
 
     def _part_map(
-        self, alpha: npt.NDArray[np.uint8], matrix: npt.NDArray[np.float64]
+        self,
+        alpha: npt.NDArray[np.uint8],
+        limbs: npt.NDArray[np.uint8] | None,
+        matrix: npt.NDArray[np.float64],
     ) -> npt.NDArray[np.uint8]:
-        """Background and person where the silhouette is sure; nothing is known outside of the photo."""
+        """Background, and person or its parts where the silhouette is sure; outside of the photo nothing."""
         side = self._crop_px // PART_STRIDE
         to_map = map_matrix(matrix, stride=PART_STRIDE)
         sure = cv2.warpAffine(alpha, to_map, (side, side), flags=cv2.INTER_LINEAR, borderValue=(128,))
         parts = np.full((side, side), PART_UNKNOWN, np.uint8)
         parts[np.asarray(sure) < 40] = 0
-        parts[np.asarray(sure) > 215] = PART_PERSON
+        person = np.asarray(sure) > 215
+        parts[person] = PART_PERSON
+        if limbs is not None:
+            nearest = cv2.warpAffine(limbs, to_map, (side, side), flags=cv2.INTER_NEAREST)
+            known = person & (nearest > 0) & (nearest <= NUM_PARTS)
+            parts[known] = np.asarray(nearest)[known]
         return parts
 
 

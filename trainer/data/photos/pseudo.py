@@ -2,7 +2,8 @@
 
 One npz per photo set with ``files``, ``size`` (N, 2), ``detected``, ``image`` (N, 33, 4: x, y, z,
 visibility in pixels of the photo), ``mask`` (N, 512: 64 x 64 bits) and ``flip_err`` (N: disagreement with the
-mirrored picture, in torso lengths), as ``tools/teacher/pseudo_label.py`` writes it.
+mirrored picture, in torso lengths), as ``tools/teacher/pseudo_label.py`` writes it; ``parts`` (N, 64, 64:
+labels of a part map) where ``tools/teacher/agree.py`` added them.
 """
 
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class PseudoLabels:
     files: tuple[str, ...]  # N file names
     keypoints: Floats  # (N, 23, 3) pixels of the photo and weight 0..1
     masks: npt.NDArray[np.bool_]  # (N, 64, 64) bool silhouettes, stretched over the whole photo
+    parts: npt.NDArray[np.uint8] | None = None  # (N, 64, 64) part labels over the whole photo
 
     @classmethod
     def load(cls, path: Path, *, max_flip_error: float = MAX_FLIP_ERROR) -> "PseudoLabels":
@@ -54,12 +56,14 @@ class PseudoLabels:
             if missing:
                 raise ValueError(f"{path}: not a label file, keys {missing} are missing")
             arrays = {key: content[key] for key in _KEYS}
+            parts = content["parts"] if "parts" in content.files else None
         flip_error = arrays["flip_err"].astype(np.float32)
         chosen = np.flatnonzero(arrays["detected"] & (flip_error <= max_flip_error))
         confidence = np.clip(1.0 - flip_error[chosen] / (2 * max_flip_error), 0.0, 1.0)
         masks = np.unpackbits(arrays["mask"][chosen], axis=1).reshape(-1, 64, 64).astype(bool)
         keypoints = keypoints_from_landmarks(arrays["image"][chosen], confidence)
-        return cls(tuple(arrays["files"][chosen].tolist()), keypoints, masks)
+        files = tuple(arrays["files"][chosen].tolist())
+        return cls(files, keypoints, masks, None if parts is None else parts[chosen])
 
     def __len__(self) -> int:
         return len(self.files)

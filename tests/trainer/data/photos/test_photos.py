@@ -1,5 +1,6 @@
 """Photos, machine labels, pools and frames, on small files written here."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from kinestream.body.model import BodyModel
-from kinestream.body.skeleton import KEYPOINT_NAMES, MIRROR_KEYPOINTS, NUM_KEYPOINTS
+from kinestream.body.skeleton import KEYPOINT_NAMES, MIRROR_KEYPOINTS, NUM_KEYPOINTS, PART_NAMES
 from kinestream.regress.state_head import to_plane
 from kinestream.trainer.data.crops.backdrops import Backdrops
 from kinestream.trainer.data.crops.crop_pool import CropPool, EmptyCrops, create_pool
@@ -155,6 +156,18 @@ def test_photo_crops_follow_their_labels(data: Path, backdrops: Backdrops) -> No
         seen += [(values == PART_PERSON).sum(), (values == 0).sum(), len(values)]
     assert seen[0] > 0.75 * seen[2]  # the rest is cut, occluded or at the silhouette's rim
     assert sample.presence
+
+
+def test_part_labels_are_kept_inside_the_silhouette_and_change_sides_in_the_mirror(data: Path) -> None:
+    labels = PseudoLabels.load(data / "pseudo" / "walks.npz")
+    arm, other = (1 + PART_NAMES.index(name) for name in ("l_upper_arm", "r_upper_arm"))
+    parts = np.zeros((len(labels), 64, 64), np.uint8)
+    parts[:, :40, :34] = arm  # the upper left of the bar, and of the background
+    crops = PhotoCrops(data / "images" / "walks", replace(labels, parts=parts), crop_px=CROP)
+    rng = np.random.default_rng(0)
+    found = [set(np.unique(crops.sample(rng).parts)) for _ in range(12)]
+    assert set.union(*found) == {0, PART_PERSON, PART_UNKNOWN, arm, other}
+    assert not any({arm, other} <= one for one in found)
 
 
 def test_keypoints_beyond_picture_or_crop_are_known_but_not_taught() -> None:
