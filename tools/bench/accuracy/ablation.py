@@ -49,10 +49,10 @@ _logger = logging.getLogger(__name__)
 
 SETTINGS: Final[dict[str, dict[str, float]]] = {
     "full": {"reprojection": 0.0, "alignment": 0.0, "prior": 0.0, "mirror": 0.0, "temporal": 0.0},
-    "+ weak keypoints": {"reprojection": 3.0},
-    "+ alignment": {"alignment": 1.0},
-    "+ latent prior": {"prior": 0.002},
-    "+ self": {"mirror": 3.0, "temporal": 0.1},
+    "+ weak keypoints": {"reprojection": 15.0},
+    "+ alignment": {"alignment": 4.0},
+    "+ latent prior": {"prior": 0.01},
+    "+ self": {"mirror": 10.0, "temporal": 0.3},
 }
 """Weights that each training changes, see `kinestream.trainer.train_state`; it keeps those before it."""
 
