@@ -1,6 +1,7 @@
 """The compiled measurement update beside its twin in plain torch: energy, gradient, minimum, posterior."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -139,6 +140,20 @@ def test_the_posterior_is_that_of_the_normal_equations(flow_map: FlowMap) -> Non
     work.evaluate(prior, evidence, np.zeros(solver.STATE))
     work.solve(prior, evidence, 3)
     jacobian = work.linearise(prior)[1].copy()
-    variance = prior.std**2 - np.square(work.explained(prior, 1.0)).sum(0)
+    variance = prior.std**2 * (1 - np.square(work.learned(prior, 1.0)).sum(0))
     expected = np.linalg.inv(jacobian.T @ jacobian + np.diag(1 / prior.std**2)).diagonal()
     np.testing.assert_allclose(variance, expected, rtol=1e-8)
+
+
+def test_the_loop_allocates_no_arrays(flow_map: FlowMap) -> None:
+    _, work = body_of(correctives=True)
+    prior, evidence = problem(flow_map, CAMERAS[2])
+    work.evaluate(prior, evidence, np.zeros(solver.STATE))
+    work.solve(prior, evidence, 5)  # compiles
+    work.evaluate(prior, evidence, np.zeros(solver.STATE))
+    tracemalloc.start()  # NumPy reports its arrays to it
+    held, _ = tracemalloc.get_traced_memory()
+    work.solve(prior, evidence, 5)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak - held < 1000, f"{peak - held} bytes; one error state has {work.state.nbytes}"

@@ -39,6 +39,7 @@ class GatedFilter(PoseFilter):
         self._gate_timeout = GateTimeout(self._gate)
         self._shape = ShapeAverage()
         self._t_ns: int | None = None
+        self._newest: tuple[int, PersonState] | None = None  # what was predicted last, and for when
         self._warned = False
 
     def update(self, t_ns: int, observed: PersonState) -> PersonState:
@@ -57,6 +58,7 @@ class GatedFilter(PoseFilter):
         if t_ns <= self._t_ns:
             self._refuse("stale", f"an observation at {t_ns} ns, not after the last one at {self._t_ns} ns")
             return self.predict(t_ns)
+        self._newest = None
         lead_s = (t_ns - self._t_ns) / 1e9
         if lead_s > LONGEST_COAST_S:
             self._restart(t_ns, observed, "restarted")
@@ -80,8 +82,10 @@ class GatedFilter(PoseFilter):
         """The estimate for ``t_ns``, at the last accepted observation or later."""
         if self._t_ns is None:
             raise RuntimeError("predict: there was no update yet")
-        mean, std = self._published(max(0, t_ns - self._t_ns) / 1e9)
-        return state_of(mean, std, self._shape.betas, self._shape.std)
+        if self._newest is None or self._newest[0] != t_ns:
+            mean, std = self._published(max(0, t_ns - self._t_ns) / 1e9)
+            self._newest = t_ns, state_of(mean, std, self._shape.betas, self._shape.std)
+        return self._newest[1]
 
     @abstractmethod
     def _start(self, mean: Mean, variance: Float32Array) -> None:

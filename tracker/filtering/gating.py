@@ -39,11 +39,11 @@ class Gate:
 
     def admits(self, normalised: Float32Array) -> bool:
         """Whether an innovation (N,), divided by its standard deviation, is acceptable."""
-        square = normalised * normalised
+        latent, root, translation = normalised[:-6], normalised[-6:-3], normalised[-3:]
         return (
-            float(square[:-6].mean()) <= self.latent
-            and float(square[-6:-3].mean()) <= self.root
-            and float(square[-3:].mean()) <= self.translation
+            float(latent @ latent) <= self.latent * len(latent)
+            and float(root @ root) <= self.root * len(root)
+            and float(translation @ translation) <= self.translation * len(translation)
         )
 
 

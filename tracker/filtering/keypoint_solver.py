@@ -94,7 +94,8 @@ class Solver:
             energy = self.evaluate(prior, evidence, trial)
             accepted = energy < best
             if not accepted:
-                trial = 0.5 * (trial + self.state)
+                trial += self.state
+                trial *= 0.5
                 continue
             best, self.state[:] = energy, trial
             if i < iterations - 1:
@@ -136,8 +137,8 @@ class Solver:
             self._factor, self._dual, self._trial,
         )  # fmt: skip
 
-    def explained(self, prior: Prior, independent: float) -> Float64Array:
-        """W (46, 79), by which keypoints change the covariance at ``state``: it becomes V - W' W.
+    def learned(self, prior: Prior, independent: float) -> Float64Array:
+        """W (46, 79): at ``state`` keypoints change the covariance to S (I - W' W) S, with S = diag(std).
 
         ``independent`` is the share of the keypoints that are counted.
         """
@@ -145,7 +146,7 @@ class Solver:
         self._jacobian *= math.sqrt(independent)
         self._solve_linear(prior)
         _forward_substitute(self._factor, self._whitened)
-        return self._whitened[:, :STATE] * prior.std
+        return self._whitened[:, :STATE]
 
     def joints(self, prior: Prior) -> Float64Array:
         """Derivatives (24, 66) of the joints' distance from the camera by latent and root, pelvis held."""

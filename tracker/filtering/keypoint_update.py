@@ -228,24 +228,27 @@ class KeypointUpdate:
         )
         if not deviations:
             return mean
-        explained = work.explained(prior, 1 / CORRELATED)
-        given = prior.std * prior.std
-        variance = given - np.square(explained).sum(0)
+        learned = work.learned(prior, 1 / CORRELATED)
+        kept = 1.0 - np.einsum("ij,ij->j", learned, learned)  # of each variance
         # Along the ray nothing is learned that the network did not know: both go by the person's size.
-        variance[solver.PLACE + 2] = given[solver.PLACE + 2]
+        kept[solver.PLACE + 2] = 1.0
         joints = work.joints(prior)
-        apart = np.square(joints) @ variance[: solver.PLACE]
-        together = np.square(joints) @ given[: solver.PLACE]
-        together -= np.square(joints @ explained[:, : solver.PLACE].T).sum(1)
+        joints *= prior.std[: solver.PLACE]
+        squares = joints * joints
+        known = joints @ learned[:, : solver.PLACE].T
+        together = squares.sum(1) - np.einsum("ij,ij->i", known, known)
+        apart = squares @ kept[: solver.PLACE]
         share = np.sqrt(np.maximum(together, 0.0) / np.maximum(apart, 1e-12))
-        shrunk = np.sqrt(variance / given)  # as a share of what was given
+        shrunk = np.sqrt(kept)
         place = slice(solver.PLACE, solver.SHAPE)
-        before, after = (np.square(prior.axes) @ v[place] for v in (given, variance))
+        spread = np.square(prior.axes * prior.std[place])
         return replace(
             mean,
             z_std=_float32(state.z_std * shrunk[: solver.LATENT]),
             root_std_rad=state.root_std_rad * float(shrunk[solver.ROOT : solver.PLACE].mean()),
-            translation_std_m=_float32(state.translation_std_m * np.sqrt(after / before)),
+            translation_std_m=_float32(
+                state.translation_std_m * np.sqrt(spread @ kept[place] / spread.sum(1))
+            ),
             betas_std=_float32(state.betas_std * shrunk[solver.SHAPE :]),
             joint_std_share=_float32(np.minimum(share, 1.0)),
         )

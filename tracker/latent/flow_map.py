@@ -65,7 +65,8 @@ class FlowMap(FlowDecoder):
         self._right = np.zeros((self.dim // 3, 3, 3))
         self._rows = np.zeros((2, moved, hidden), np.float32)
         self._jacobians = np.zeros((2, self.dim, self.dim), np.float32)
-        self.encode(self.rotations(np.zeros(self.dim, np.float32)))  # compile now, not at the first person
+        self._identity = np.eye(self.dim, dtype=np.float32)
+        self.encode(self.linearise(np.zeros(self.dim, np.float32))[0])  # compile now, not at the first person
 
     def rotations(self, latent: npt.ArrayLike) -> Float64Array:
         """Rotations (21, 3, 3) of a latent (63,)."""
@@ -80,7 +81,8 @@ class FlowMap(FlowDecoder):
     def encode(self, rotations: npt.ArrayLike) -> Float32Array:
         """Rotations (21, 3, 3) to the latent (63,), float32."""
         relative = self._means.transpose(0, 2, 1) @ np.asarray(rotations, np.float64)
-        x = _rotation_vectors(quat_from_matrix(np.ascontiguousarray(relative))).reshape(-1)
+        x = np.empty(self.dim, np.float32)
+        _rotation_vectors(quat_from_matrix(relative), x)
         self._pass(x, decode=False)
         return x
 
@@ -94,16 +96,14 @@ class FlowMap(FlowDecoder):
         layers, kept = self._layers_of, self._kept
         rows, deep = self._rows
         jacobian, spare = self._jacobians
-        jacobian[:] = np.eye(self.dim)
+        jacobian[:] = self._identity
         for i in range(len(layers.forward) - 1, -1, -1):
             if i < len(layers.first):
-                # With log-scale -c tanh(a / c) and shift b, both linear in the deeper hidden layer, x =
-                # (y - b) s gives dx = -s db - x (1 - tanh^2) da.
-                scale, out, third = self._scale[i], self._out[i], layers.third[i]
-                bend = np.tanh(out[: len(scale)] / layers.clamp[i])
-                np.multiply((self._after[i] * (bend * bend - 1))[:, None], third[: len(scale)], out=rows)
-                rows -= scale[:, None] * third[len(scale) :]
-                rows *= self._activations[i, 3]
+                scale = self._scale[i]
+                _outputs_back(
+                    layers.third[i], self._activations[i, 3], self._out[i], scale, self._after[i],
+                    layers.clamp[i], rows,
+                )  # fmt: skip
                 np.matmul(rows, layers.second[i], out=deep)
                 deep *= self._activations[i, 1]
                 through = (deep @ layers.first[i]) @ jacobian[:kept]
@@ -154,12 +154,37 @@ def _stacked(layers: Sequence[_Affine | _Coupling | _PReLU]) -> _Layers:
     )
 
 
-def _rotation_vectors(quats: Float32Array) -> Float32Array:
-    """Rotation vectors (N, 3) of unit quaternions (N, 4) with w >= 0."""
-    sine = np.sqrt(np.square(quats[:, 1:]).sum(1))
-    safe = np.maximum(sine, np.float32(1e-12))
-    scale = np.where(sine > 1e-12, 2 * np.arctan2(sine, quats[:, 0]) / safe, np.float32(2))
-    return np.asarray(quats[:, 1:] * scale[:, None], np.float32)
+@compiled(error_model="numpy")
+def _rotation_vectors(quats: Float32Array, out: Float32Array) -> None:
+    """Fill (3 N,) with the rotation vectors of unit quaternions (N, 4) with w >= 0."""
+    for n in range(quats.shape[0]):
+        w, x, y, z = quats[n, 0], quats[n, 1], quats[n, 2], quats[n, 3]
+        sine = np.sqrt(x * x + y * y + z * z)
+        scale = np.float32(2) * np.arctan2(sine, w) / sine if sine > np.float32(1e-12) else np.float32(2)
+        out[3 * n], out[3 * n + 1], out[3 * n + 2] = x * scale, y * scale, z * scale
+
+
+@compiled(error_model="numpy", fastmath={"contract"})
+def _outputs_back(
+    third: Float32Array,
+    slope: Float32Array,
+    outputs: Float32Array,
+    scales: Float32Array,
+    after: Float32Array,
+    clamp: float,
+    rows: Float32Array,
+) -> None:
+    """Fill ``rows`` (moved, H): how what a coupling moved changes with the deeper hidden layer.
+
+    With log-scale -c tanh(a / c) and shift b, both linear in that layer, x = (y - b) s gives
+    dx = -s db - x (1 - tanh^2) da.
+    """
+    moved = rows.shape[0]
+    for r in range(moved):
+        bend = np.tanh(outputs[r] / clamp)
+        by_scale, by_shift = after[r] * (bend * bend - np.float32(1)), -scales[r]
+        for c in range(rows.shape[1]):
+            rows[r, c] = slope[c] * (by_scale * third[r, c] + by_shift * third[moved + r, c])
 
 
 @compiled(fastmath={"reassoc", "contract", "nsz"})
