@@ -5,9 +5,12 @@ from typing import Final
 
 from typer.core import TyperCommand
 
-from kinestream.defaults import DEFAULT_WEBSOCKET
+from kinestream.defaults import DEFAULT_PAGE, DEFAULT_WEBSOCKET
 
-OPTIONAL: Final = {"--ws": (re.compile(r"[^/\s]*:\d+"), DEFAULT_WEBSOCKET)}
+OPTIONAL: Final = {
+    "--ws": (re.compile(r"[^/\s]*:\d+"), DEFAULT_WEBSOCKET),
+    "--web": (re.compile(r"([^/\s]*:)?\d+"), DEFAULT_PAGE),
+}
 """What a value looks like, and what the option alone stands for."""
 
 

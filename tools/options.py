@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from kinestream.defaults import DEFAULT_PAGE
+
 POLICIES = ("latest", "every", "paced")
 
 files, source, camera, tracking, stream, viewing, workers = (
@@ -118,6 +120,17 @@ Model = Annotated[
 ]
 Body = Annotated[Path | None, tracking("--body", help="Body model file (npz); default: the free body.")]
 Vertices = Annotated[bool, tracking("--vertices", help="Publish the mesh as well.")]
+
+# Viewing
+Web = Annotated[
+    str | None,
+    viewing(
+        "--web",
+        metavar="[[HOST:]PORT]",
+        help=f"Show everything on a page in the browser; alone: {DEFAULT_PAGE}. With a host that other "
+        "computers reach, such as 0.0.0.0:8080, its address holds a token.",
+    ),
+]
 
 # Files
 Json = Annotated[Path | None, files("--json", help="Write JSON lines; - is standard output.")]

@@ -35,6 +35,7 @@ class Outputs:
         view: show everything in the viewer Rerun.
         rrd: what the viewer would show, as a file.
         snapshots: folder for one PNG a second.
+        web: where to serve a page with all of it, ``[HOST:]PORT``.
     """
 
     json: Path | None = None
@@ -45,6 +46,7 @@ class Outputs:
     view: bool = False
     rrd: Path | None = None
     snapshots: Path | None = None
+    web: str | None = None
 
     @property
     def need_vertices(self) -> bool:
@@ -145,6 +147,12 @@ class Session(AbstractContextManager["Session"]):
             self.sinks = stack.enter_context(SinkGroup())
             for sink in outputs.open(self.tracker.faces, frames.info.fps):
                 self.sinks.add(sink)
+            if outputs.web is not None:
+                from kinestream.tools.sinks.web import WebSink
+
+                page = WebSink(outputs.web, self.tracker, body=tracking.get("body"))
+                self.sinks.add(page)
+                tell(f"[bold]{page.url}[/] shows it in a browser")
             if outputs.record is not None and isinstance(publisher, Publisher):
                 wait = frames.policy == "every"
                 self.sinks.add(record_stream(outputs.record, publisher, wait=wait, pictures=outputs.pictures))

@@ -105,9 +105,8 @@ class Tracker:
         there, and ``FileNotFoundError`` where weights are missing.
         """
         check_filter(filter)
-        if not 0 <= lead_ms <= MAX_LEAD_MS:
-            raise ValueError(f"lead_ms: expected 0 to {MAX_LEAD_MS:.0f}, found {lead_ms}")
-        self._lead_ns = round(lead_ms * 1e6)
+        self.lead_ms = lead_ms
+        self._lead_ns = self._next_lead_ns
         self._camera_given, self._fov_deg = camera, fov_deg
         self._camera: Camera | None = None
         self.source: FrameSource | None = None
@@ -120,7 +119,7 @@ class Tracker:
             self._models = models or Models.load(body=body, engine=engine, regressor=regressor)
             keypoints = keypoint_update and isinstance(self._models.decoder, InvertibleDecoder)
             smoothness = SMOOTHNESS if keypoints else DEFAULT_SMOOTHNESS
-            new_filter, self._filter_name = self._filter_of(filter, smoothness)
+            new_filter, self._filter_name, self._smoothness = self._filter_of(filter, smoothness)
             if keypoints:
                 new_filter = _with_keypoints(new_filter, self._models)
             poser = BodyPoser(self._models.body, self._models.decoder, vertices=vertices)
@@ -194,6 +193,7 @@ class Tracker:
             self._people.reset()
             self._detected_ns = None
         camera = self._camera_of(image_rgb)
+        self._lead_ns = self._next_lead_ns
         if self._detector_is_due(t_capture_ns):
             with self._stages.measure("detect"):
                 self._people.update_detections(t_capture_ns, self._models.detector(image_rgb))
@@ -224,6 +224,37 @@ class Tracker:
         """Forget everybody, as at a cut; ids are not used again."""
         self._people.reset()
         self._newest = self._detected_ns = None
+
+    @property
+    def lead_ms(self) -> float:
+        """How far ahead poses are predicted, from the next frame on; may be set from any thread.
+
+        Raises ``ValueError`` for a number out of range.
+        """
+        return self._next_lead_ns / 1e6
+
+    @lead_ms.setter
+    def lead_ms(self, value: float) -> None:
+        if not 0 <= value <= MAX_LEAD_MS:
+            raise ValueError(f"lead_ms: expected 0 to {MAX_LEAD_MS:.0f}, found {value}")
+        self._next_lead_ns = round(value * 1e6)
+
+    @property
+    def smoothness(self) -> float | None:
+        """Of the motion filter, -1 (fast) .. 1 (smooth); None where it has none. May be set from any thread.
+
+        Raises ``ValueError`` for a number out of range, and where the filter has no smoothness.
+        """
+        return self._smoothness
+
+    @smoothness.setter
+    def smoothness(self, value: float) -> None:
+        if self._smoothness is None:
+            raise ValueError(f"smoothness: the filter {self._filter_name!r} has none; choose 'learned'")
+        if not -1 <= value <= 1:
+            raise ValueError(f"smoothness: expected a number from -1 to 1, found {value}")
+        self._smoothness = value
+        self._people.set_smoothness(value)
 
     @property
     def faces(self) -> Int64Array:
@@ -269,8 +300,10 @@ class Tracker:
     ) -> None:
         self.close()
 
-    def _filter_of(self, chosen: str | FilterFactory, smoothness: float) -> tuple[FilterFactory, str]:
-        """What makes filters, and their name; one is made, so that what is wrong shows before any frame."""
+    def _filter_of(
+        self, chosen: str | FilterFactory, smoothness: float
+    ) -> tuple[FilterFactory, str, float | None]:
+        """What makes filters, their name and smoothness; one is made, so faults show before any frame."""
         if chosen == LearnedFilter.name and self._models.dynamics is None:
             raise ValueError("filter 'learned': these models have no dynamics; give Models(dynamics=...)")
         factory = filter_factory(chosen, self._models.dynamics, smoothness=smoothness)
@@ -279,7 +312,7 @@ class Tracker:
             raise TypeError(f"filter: expected a callable that returns a PoseFilter, it returned {made!r}")
         if isinstance(made, LearnedFilter):
             self._models.check_dynamics(made.weights)
-        return factory, getattr(made, "name", type(made).__name__)
+        return factory, getattr(made, "name", type(made).__name__), made.smoothness
 
     def _warm_up(self, width_px: int, height_px: int) -> None:
         """Run the networks on a blank picture: the first run is slow, and a live source does not wait."""

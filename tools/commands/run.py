@@ -3,6 +3,7 @@
 kinestream run 0                                     webcam
 kinestream run clip.mp4 --save-video overlay.mp4     file, with the bodies drawn over it
 kinestream run rtsp://camera.local/stream --policy latest
+kinestream run 0 --web                               a page in the browser, with controls
 kinestream run photos/ --json - | jq .persons        folder of pictures, JSON lines
 """
 
@@ -71,6 +72,7 @@ def run(
     pictures: options.Pictures = False,
     view: Annotated[bool, options.viewing("--view", help="Show everything in the viewer Rerun.")] = False,
     rrd: Annotated[Path | None, options.viewing(help="Write what --view shows to a Rerun file.")] = None,
+    web: options.Web = None,
     snapshots: Annotated[
         Path | None, options.viewing(help="Folder for one PNG a second with the bodies drawn.")
     ] = None,
@@ -144,7 +146,7 @@ def run(
         session = stack.enter_context(
             Session(
                 source,
-                outputs=Outputs(json, npz, save_video, record, pictures, view, rrd, snapshots),
+                outputs=Outputs(json, npz, save_video, record, pictures, view, rrd, snapshots, web),
                 publisher=publisher,
                 policy=policy,  # type: ignore[arg-type]  # checked by the option
                 mode=CameraMode(width, height, fps or 30.0),

@@ -75,6 +75,8 @@ class PoseFilter(ABC):
     """
 
     name: ClassVar[str]
+    smoothness: float | None = None
+    """-1 (fast) .. 1 (smooth), may be changed at any time; None where there is no such choice."""
 
     @abstractmethod
     def reset(self) -> None:

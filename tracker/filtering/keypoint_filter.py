@@ -50,6 +50,15 @@ class KeypointFilter(PoseFilter):
         self._share: Float32Array | None = None  # of the joints' deviations, that the keypoints left
         self._t_ns = 0
 
+    @property
+    def smoothness(self) -> float | None:  # an attribute of the others
+        """Of the filter within."""
+        return self.motion.smoothness
+
+    @smoothness.setter
+    def smoothness(self, value: float | None) -> None:
+        self.motion.smoothness = value
+
     def reset(self) -> None:
         """Forget the person."""
         self.motion.reset()

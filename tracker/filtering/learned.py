@@ -39,6 +39,7 @@ class LearnedFilter(GatedFilter):
     """
 
     name = "learned"
+    smoothness: float
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class LearnedFilter(GatedFilter):
         if not -1 <= smoothness <= 1:
             raise ValueError(f"smoothness: expected a number from -1 to 1, found {smoothness}")
         self.weights = weights or DynamicsWeights.load()
-        self._smoothness = smoothness
+        self.smoothness = smoothness
         self._hidden_size = len(self.weights.arrays["embed.bias"])
         super().__init__(gate=gate or Gate())
 
@@ -98,7 +99,7 @@ class LearnedFilter(GatedFilter):
                 (
                     np.log(max(lead_s, SHORTEST_SEEN_S) / 0.033),
                     0.5 * np.log1p(float(np.square(normalised).mean())),
-                    self._smoothness,
+                    self.smoothness,
                 ),
             ],
             dtype=np.float32,

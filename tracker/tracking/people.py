@@ -30,6 +30,7 @@ class People:
     def __init__(self, poser: BodyPoser, new_filter: FilterFactory, *, max_people: int) -> None:
         self._poser = poser
         self._new_filter = new_filter
+        self._smoothness: float | None = None
         self._tracks = TrackList(TrackSettings(max_people=max_people))
         self._filters: dict[Track, PoseFilter] = {}
         self._posed: dict[Track, tuple[PersonState, PosedBody]] = {}
@@ -63,7 +64,7 @@ class People:
             presence = _usable_presence(observations, camera.within_picture(boxes_xyxy_px))
             owners = self._tracks.update(t_ns, observations.keypoints_px, presence)
             self._filters = {
-                track: self._filters.get(track) or self._new_filter() for track in self._tracks.tracks
+                track: self._filters.get(track) or self._begin() for track in self._tracks.tracks
             }
             sides_px = (boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2]).max(1, initial=0)
             for row, track in enumerate(owners):
@@ -97,6 +98,20 @@ class People:
             pairs = zip(states, self._poser.pose(states), strict=True)
             self._posed = dict(zip(self._filters, pairs, strict=True))
             self._posed_ns = t_ns
+
+    def set_smoothness(self, smoothness: float) -> None:
+        """Of everybody's filter, now and later; may be called from any thread."""
+        with self._lock:
+            self._smoothness = smoothness
+            for motion in self._filters.values():
+                motion.smoothness = smoothness
+
+    def _begin(self) -> PoseFilter:
+        """The filter of a new track."""
+        motion = self._new_filter()
+        if self._smoothness is not None:
+            motion.smoothness = self._smoothness
+        return motion
 
     def reset(self) -> None:
         """Forget everybody; ids are not used again."""

@@ -1,0 +1,1 @@
+"""The page of a running tracker, or of a recording, in a browser."""
