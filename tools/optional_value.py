@@ -23,7 +23,7 @@ def with_values(words: list[str]) -> list[str]:
     ['--ws', '0.0.0.0:80', 'clip.mp4']
     """
     completed = []
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words, ""][1:], strict=True):
         pattern, value = OPTIONAL.get(word, (None, None))
         completed.append(word if pattern is None or pattern.fullmatch(following) else f"{word}={value}")
     return completed

@@ -101,7 +101,7 @@ class Guard:
             yield
         if not guarded:
             raise RuntimeError(
-                "this version of viser serves in a way that cannot be guarded; install viser 1.1"
+                "this version of viser serves in a way that cannot be guarded; install viser 1.0.30"
             )
 
 

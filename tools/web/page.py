@@ -141,8 +141,7 @@ class Page(AbstractContextManager["Page"]):
 
     def _add_gui(self, controls: tuple[Control, ...], on_change: Callable[[str, float], None]) -> None:
         gui = self._server.gui
-        gui.configure_theme(show_logo=False, show_share_button=False)
-        gui.main_panel.dock_right()
+        gui.configure_theme(control_layout="collapsible", show_logo=False, show_share_button=False)
         self._status = gui.add_markdown("waiting for a picture")
         self._controls: dict[str, Any] = {}
         for control in controls:

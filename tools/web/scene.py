@@ -31,7 +31,7 @@ SHAPE_STEP_M: Final = 0.01
 SHAPE_UPDATES: Final = 30
 """The shape is looked at once in so many updates."""
 SETTLING_UPDATES: Final = 6
-"""A reshaped mesh stands as posed in every browser after so many updates."""
+"""A new mesh stands as posed in every browser after so many updates."""
 BACKDROP_STEP: Final = 1.25
 """The picture's distance is a power of this, so that it does not move with every step of the people."""
 BEHIND_M: Final = 1.0
@@ -56,7 +56,6 @@ class Scene:
         self.api, self.shown = api, shown
         self._body = body
         self._people: dict[int, _PersonNodes] = {}
-        self._parked: list[_Mesh] = []
         self._meshes = 0
         self._picture: Any = None
         self._frustum: Any = None
@@ -80,25 +79,14 @@ class Scene:
         for person in self._people.values():
             person.set_shown()
 
-    def take_mesh(self, betas: Float32Array) -> _Mesh:
-        """A mesh of this shape that nobody has."""
-        if self._parked:
-            mesh = self._parked.pop()
-            mesh.reshape(betas)
-            return mesh
+    def new_mesh(self, betas: Float32Array) -> _Mesh:
+        """A mesh of this shape, hidden."""
         self._meshes += 1
         return _Mesh(self.api, self._body, f"/bodies/{self._meshes}", betas)
 
-    def park(self, mesh: _Mesh) -> None:
-        """Hide a mesh until somebody takes it."""
-        mesh.look(visible=False, colour=COASTING, opacity=1.0)
-        self._parked.append(mesh)
-
     def _show_picture(self, poses: PoseFrame, jpeg: bytes | None) -> None:
         if self._frustum is None:
-            self._frustum = self.api.add_camera_frustum(
-                "/camera", 1.0, 1.0, scale=0.1, thickness=1.0, thickness_units="screen"
-            )
+            self._frustum = self.api.add_camera_frustum("/camera", 1.0, 1.0, scale=0.1, line_width=1.0)
         if self._picture is None and jpeg is not None:
             self._picture = self.api.add_image(
                 "/picture", np.zeros((1, 1, 3), np.uint8), 1, 1, format="jpeg", cast_shadow=False,
@@ -117,45 +105,32 @@ class Scene:
 
 
 class _Mesh:
-    """A skinned mesh whose bones follow a pose; others take it over: viser 1.1 cannot remove one."""
+    """A skinned mesh of one shape, whose bones follow a pose."""
 
     def __init__(self, api: SceneApi, body: BodyArrays, name: str, betas: Float32Array) -> None:
-        self._body = body
+        self._body, self._betas = body, betas
         vertices, joints = rest(body, betas)
-        self._node: Any = api.add_mesh_skinned(
+        self.node: Any = api.add_mesh_skinned(
             name, vertices, body.faces, bone_wxyzs=_upright(len(joints)), bone_positions=joints,
             skin_weights=body.skin_weights, cast_shadow=False, receive_shadow=False, visible=False,
         )  # fmt: skip
-        self._betas = betas
-        self._hidden_for = 0
+        self.updates = 0
 
     def differs_m(self, betas: Float32Array) -> float:
         """How far this shape moves a vertex along one axis, from the shape of the mesh."""
         return float(np.abs(self._body.shapedirs @ (betas - self._betas)).max())
 
-    def reshape(self, betas: Float32Array) -> None:
-        """Give it another shape. It stands in its rest pose for a moment and is hidden until that is over."""
-        self._node.vertices, self._node.bone_positions = rest(self._body, betas)
-        self._betas, self._hidden_for = betas, SETTLING_UPDATES
-
-    @property
-    def settled(self) -> bool:
-        """Whether it stands as posed."""
-        return self._hidden_for == 0
-
     def pose(self, turns: Float64Array, joints: Float32Array) -> None:
         """Move the bones."""
-        self._hidden_for = max(0, self._hidden_for - 1)
-        for bone, wxyz, position in zip(self._node.bones, turns, joints, strict=True):
-            if self._hidden_for == 1:
-                bone.position = position + 1.0  # what has not changed would not be sent
+        self.updates += 1
+        for bone, wxyz, position in zip(self.node.bones, turns, joints, strict=True):
             bone.wxyz, bone.position = wxyz, position
 
     def look(self, *, visible: bool, colour: tuple[int, int, int], opacity: float) -> None:
-        """How it looks."""
-        for name, value in (("color", colour), ("opacity", opacity), ("visible", visible and self.settled)):
-            if getattr(self._node, name) != value:
-                setattr(self._node, name, value)
+        """Change what is not so yet."""
+        for name, value in (("color", colour), ("opacity", opacity), ("visible", visible)):
+            if getattr(self.node, name) != value:
+                setattr(self.node, name, value)
 
 
 class _PersonNodes:
@@ -165,15 +140,14 @@ class _PersonNodes:
         self._scene, self._api = scene, scene.api
         path, joints = f"/people/{person.track_id}", person.joints_cam_m
         self._colour = PALETTE[person.track_id % len(PALETTE)]
-        self._mesh = scene.take_mesh(person.betas)
+        self._mesh = scene.new_mesh(person.betas)
         self._next: _Mesh | None = None
-        self._since_shape = 0
         self._seen = True
         self._skeleton: Any = self._api.add_line_segments(
-            f"{path}/skeleton", joints[BONES], self._colour, thickness=0.02, visible=scene.shown.skeleton
+            f"{path}/skeleton", joints[BONES], self._colour, line_width=4.0, visible=scene.shown.skeleton
         )
         self._bars: Any = self._api.add_line_segments(
-            f"{path}/uncertainty", error_bars(person), UNSURE, thickness=0.01, visible=scene.shown.uncertainty
+            f"{path}/uncertainty", error_bars(person), UNSURE, line_width=2.0, visible=scene.shown.uncertainty
         )
         self._label: Any = self._api.add_label(f"{path}/id", str(person.track_id), anchor="bottom-center")
 
@@ -201,10 +175,8 @@ class _PersonNodes:
 
     def remove(self) -> None:
         """Take all of it out of the scene."""
-        for node in (self._skeleton, self._bars, self._label):
+        for node in (self._skeleton, self._bars, self._label, *(mesh.node for mesh in self._meshes())):
             node.remove()
-        for mesh in self._meshes():
-            self._scene.park(mesh)
 
     def _meshes(self) -> list[_Mesh]:
         return [self._mesh] if self._next is None else [self._mesh, self._next]
@@ -216,15 +188,13 @@ class _PersonNodes:
             mesh.look(visible=shown.body and mesh is self._mesh, colour=colour, opacity=shown.opacity)
 
     def _follow_shape(self, betas: Float32Array) -> None:
-        """Let another mesh take over when the shape has changed."""
-        self._since_shape += 1
-        if self._next is not None and self._next.settled:
-            self._scene.park(self._mesh)
+        """Let another mesh take over when the shape has changed, once it stands where this one stands."""
+        if self._next is not None and self._next.updates >= SETTLING_UPDATES:
+            self._mesh.node.remove()
             self._mesh, self._next = self._next, None
-        elif self._next is None and self._since_shape >= SHAPE_UPDATES:
-            self._since_shape = 0
+        elif self._next is None and self._mesh.updates % SHAPE_UPDATES == 0:
             if self._mesh.differs_m(betas) > SHAPE_STEP_M:
-                self._next = self._scene.take_mesh(betas)
+                self._next = self._scene.new_mesh(betas)
 
 
 def joint_turns(person: Person) -> Float64Array:

@@ -14,6 +14,9 @@ from kinestream.kernels.raster.overlay import overlay_meshes
 from kinestream.pose import Person, PoseFrame
 from kinestream.tools.web.page import Update
 
+BODY = read_body()
+MODEL = BodyModel(BODY)
+KINEMATICS = CompiledKinematics.of(BODY)
 CAMERA = Camera(320, 240, (300.0, 300.0), (150.0, 125.0))
 UPRIGHT = np.float32([0, 1, 0, 0])
 RED = (200, 30, 30)
@@ -26,9 +29,8 @@ def person(*, x_m: float = 0.0, track_id: int = 0, betas: np.ndarray | None = No
     quats[JOINT_NAMES.index("right_hip") - 1] = quat_from_axis_angle(np.float32([-0.6, 0, 0]))
     betas = np.zeros(10, np.float32) if betas is None else betas
     place = np.float32([x_m, 0.1, 3.0])
-    kinematics = CompiledKinematics.of(read_body())
-    kinematics.set_shape(betas)
-    joints, keypoints = kinematics.pose(turns_of(UPRIGHT, quats), place)
+    KINEMATICS.set_shape(betas)
+    joints, keypoints = KINEMATICS.pose(turns_of(UPRIGHT, quats), place)
     return Person(
         track_id=track_id,
         score=1.0,
@@ -51,7 +53,7 @@ def mesh(someone: Person) -> np.ndarray:
         arguments = (
             torch.tensor(a[None], dtype=torch.float32) for a in (someone.betas, turns, someone.translation_m)
         )
-        return BodyModel(read_body())(*arguments).vertices_m[0].numpy()
+        return MODEL(*arguments).vertices_m[0].numpy()
 
 
 def turns_of(root: np.ndarray, quats: np.ndarray) -> np.ndarray:
@@ -63,9 +65,7 @@ def drawn(people: list[Person]) -> np.ndarray:
     """A grey picture (240, 320, 3) with these people in red."""
     image = np.full((CAMERA.height_px, CAMERA.width_px, 3), 90, np.uint8)
     meshes = [mesh(someone) for someone in people]
-    return overlay_meshes(
-        image, meshes, read_body().faces, CAMERA.K, colours=[RED] * len(people), opacity=1.0
-    )
+    return overlay_meshes(image, meshes, BODY.faces, CAMERA.K, colours=[RED] * len(people), opacity=1.0)
 
 
 def update(people: list[Person], *, index: int = 0, image: np.ndarray | None = None) -> Update:
