@@ -122,14 +122,22 @@ class BlockRegressor:
 
 @pytest.fixture(scope="module")
 def browser() -> "Iterator[Browser]":
-    """A headless Chromium with WebGL in software, driven by Playwright; `browser.new_page()` opens a page."""
+    """A headless Chromium with WebGL in software, driven by Playwright; `browser.new_page()` opens a page.
+
+    Names that end in .example lead to this computer.
+    """
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra test)")
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         pytest.skip("needs the browser Chromium (apt-get install chromium)")
     with playwright.sync_playwright() as driver:
         chromium = driver.chromium.launch(
-            executable_path=program, args=["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+            executable_path=program,
+            args=[
+                "--use-angle=swiftshader",
+                "--enable-unsafe-swiftshader",
+                "--host-resolver-rules=MAP *.example 127.0.0.1",
+            ],
         )
         yield chromium
         chromium.close()

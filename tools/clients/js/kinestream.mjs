@@ -1,16 +1,26 @@
-// Decoder of the Kinestream pose stream (docs/wire.md) without any dependency: Node 16+, Deno, browsers.
+// Client of the Kinestream pose stream (docs/wire.md), without any dependency: browsers, Deno, Node 16+.
 //
-//   import { decode } from "./kinestream.mjs";
-//   const message = decode(bytes);          // Uint8Array of one ZeroMQ part
-//   if (message.topic === "pose") for (const person of message.persons) person.joints_cam_m[3 * 15 + 1];
+//   import { Subscriber } from "./kinestream.mjs";
+//   new Subscriber("ws://127.0.0.1:5558", {                 // kinestream run 0 --ws
+//     onMessage(message) {
+//       if (message.topic === "pose") for (const person of message.persons) person.joints_cam_m[3 * 15 + 1];
+//     },
+//   });
 //
-// Names and units are those of docs/wire.md. Arrays are Float32Array, row after row. Times (`*_ns`) are BigInt:
-// nanoseconds outgrow what a Number holds exactly. Whatever does not follow the schema throws MessageError.
+// `tcp://127.0.0.1:5556` instead listens over ZeroMQ, in Node (npm install zeromq). `decode(bytes)` alone takes a
+// message that came some other way. Names and units are those of docs/wire.md. Arrays are Float32Array, row after row.
+// Times (`*_ns`) are BigInt: nanoseconds outgrow what a Number holds exactly. Whatever does not follow the schema
+// throws MessageError.
 
 export const SCHEMA_VERSION = 1;
 export const MAX_MESSAGE_BYTES = 1 << 24;
 const MAX_ITEMS = 1024;
 const MAX_DEPTH = 16;
+const SILENT_MS = 3000;
+const RETRY_MS = 500;
+
+/** Parent of each joint of smpl-24; the pelvis has none. */
+export const PARENTS = [-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21];
 
 export class MessageError extends Error {}
 
@@ -193,4 +203,125 @@ export function unpack(bytes) {
   const whole = value(0, false);
   if (at !== bytes.length) fail("bytes left over");
   return whole;
+}
+
+/**
+ * A listener, which finds the tracker again when that restarts or loses its power.
+ *
+ * `condition` is "unheard", "alive" (something came within 3 s), "silent" or "unreadable" (another version, another
+ * program: `lastError` says what). `latest` is the newest pose message, for whoever draws at a rate of their own.
+ */
+export class Subscriber {
+  condition = "unheard";
+  latest = null;
+  heartbeat = null;
+  received = 0;
+  missed = 0;
+  malformed = 0;
+  lastError = null;
+  #address;
+  #options;
+  #socket = null;
+  #timer;
+  #heard_ms = -Infinity; // of the last message that could be read
+  #tried_ms = 0;
+  #next = {}; // sequence by stream
+
+  /**
+   * @param address ws://HOST:PORT, wss://HOST:PORT (browsers, Deno, Node 22+), tcp://HOST:PORT or ipc://PATH (Node).
+   * @param options onMessage(message), onCondition(condition) when it changes; `token` for a WebSocket, `keys` for
+   *   ZeroMQ: both are in the folder that `kinestream keys FOLDER --client NAME` makes.
+   */
+  constructor(address, options = {}) {
+    this.#address = address;
+    this.#options = options;
+    if (/^wss?:/.test(address)) this.#connect();
+    else this.#listenToZeroMq();
+    this.#timer = setInterval(() => this.#check(), RETRY_MS);
+  }
+
+  /** Milliseconds since `t_ns` of the publisher's monotonic clock, if both computers' clocks agree; null before a heartbeat. */
+  ageMs(t_ns) {
+    if (this.heartbeat === null) return null;
+    return Date.now() - Number(t_ns - this.heartbeat.t_publish_ns + this.heartbeat.t_unix_ns) / 1e6;
+  }
+
+  close() {
+    clearInterval(this.#timer);
+    this.#options = {};
+    this.#socket?.close();
+  }
+
+  #connect() {
+    const { token } = this.#options;
+    const before = this.#socket;
+    const socket = new WebSocket(token ? `${this.#address}/?token=${encodeURIComponent(token)}` : this.#address);
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => before?.close();
+    socket.onmessage = ({ data }) => this.#take(typeof data === "string" ? new Uint8Array() : new Uint8Array(data));
+    this.#socket = socket;
+    this.#tried_ms = Date.now();
+  }
+
+  async #listenToZeroMq() {
+    const zeromq = await import(/* @vite-ignore */ /* webpackIgnore: true */ "zeromq");
+    const { keys } = this.#options;
+    const socket = new zeromq.Subscriber({
+      maxMessageSize: MAX_MESSAGE_BYTES,
+      heartbeatInterval: 1000, // a computer that lost its power never says goodbye:
+      heartbeatTimeout: 3000, //  without these the socket would wait for it for ever
+      connectTimeout: 2000,
+      handshakeInterval: 3000,
+      reconnectMaxInterval: 1000,
+      ipv6: this.#address.includes("["),
+    });
+    if (keys) {
+      const { readFileSync } = await import(/* @vite-ignore */ /* webpackIgnore: true */ "node:fs");
+      const key = (file, name) => readFileSync(`${keys}/${file}`, "utf8").match(`${name}-key = "(.{40})"`)[1];
+      socket.curveServerKey = key("publisher.key", "public");
+      socket.curvePublicKey = key("client.key_secret", "public");
+      socket.curveSecretKey = key("client.key_secret", "secret");
+    }
+    socket.connect(this.#address);
+    socket.subscribe();
+    this.#socket = socket;
+    for await (const [part] of socket) this.#take(part);
+  }
+
+  #take(bytes) {
+    let message;
+    try {
+      message = decode(bytes);
+    } catch (error) {
+      if (!(error instanceof MessageError)) throw error;
+      this.malformed += 1;
+      this.lastError = error.message;
+      if (Date.now() - this.#heard_ms > SILENT_MS) this.#become("unreadable");
+      return;
+    }
+    this.#heard_ms = Date.now();
+    this.#become("alive");
+    if (message.topic === "heartbeat") this.heartbeat = message;
+    if (message.topic === "pose") {
+      this.latest = message;
+      this.received += 1;
+      this.missed += Math.max(0, message.sequence - (this.#next[message.stream_id] ?? message.sequence));
+      this.#next = { [message.stream_id]: message.sequence + 1 };
+    }
+    this.#options.onMessage?.(message);
+  }
+
+  #check() {
+    const now = Date.now();
+    if (this.condition === "alive" && now - this.#heard_ms > SILENT_MS) this.#become("silent");
+    if (!("readyState" in (this.#socket ?? {}))) return; // ZeroMQ connects anew by itself
+    const closed = this.#socket.readyState === 3;
+    if (closed || (now - this.#heard_ms > SILENT_MS && now - this.#tried_ms > SILENT_MS)) this.#connect();
+  }
+
+  #become(condition) {
+    if (condition === this.condition) return;
+    this.condition = condition;
+    this.#options.onCondition?.(condition);
+  }
 }
