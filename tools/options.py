@@ -54,6 +54,18 @@ def _model(value: str) -> str:
     return value
 
 
+def known_heights(height_m: float | None, heights: str | None) -> float | list[float] | None:
+    """What `Tracker` takes for these two options. Raises ``ValueError`` for both, or what is no list."""
+    if heights is None:
+        return height_m
+    if height_m is not None:
+        raise ValueError("--height-m, --heights: the one is for everybody, the other for each; leave one out")
+    try:
+        return [float(part) for part in heights.split(",")]
+    except ValueError:
+        raise ValueError(f"--heights: expected metres such as 1.80,1.65, found {heights!r}") from None
+
+
 # Tracking
 Policy = Annotated[
     str | None,
@@ -94,6 +106,14 @@ FovDeg = Annotated[
 ]
 Intrinsics = Annotated[Path | None, camera("--intrinsics", help="Calibration file of OpenCV or ROS (YAML).")]
 MaxPeople = Annotated[int, tracking("--max-people", min=1, max=64, help="Follow no more than this.")]
+HeightM = Annotated[
+    float | None,
+    tracking("--height-m", help="How tall everybody is, in metres: fixes size and distance."),
+]
+Heights = Annotated[
+    str | None,
+    tracking("--heights", help="Of several: 1.80,1.65 in the order in which they come, from left to right."),
+]
 Filter = Annotated[
     str,
     tracking(

@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,8 +20,8 @@ from kinestream.defaults import (
     DEFAULT_MODEL,
 )
 from kinestream.filtering import FilterFactory, PoseFilter, check_filter, filter_factory
-from kinestream.filtering.keypoint_filter import SMOOTHNESS, KeypointFilter
-from kinestream.filtering.keypoint_update import InvertibleDecoder, KeypointUpdate
+from kinestream.filtering.keypoint_filter import SMOOTHNESS, with_keypoints
+from kinestream.filtering.keypoint_update import InvertibleDecoder
 from kinestream.filtering.learned import DEFAULT_SMOOTHNESS, LearnedFilter
 from kinestream.geometry.camera import Camera
 from kinestream.kernels.array_types import Int64Array, RgbImage
@@ -31,6 +31,7 @@ from kinestream.stream import BasePublisher
 from kinestream.stream.fixed_rate import FixedRate
 from kinestream.timing import WINDOW, Rate, StageTimes, percentiles_ms
 from kinestream.tracking.cuts import CutDetector
+from kinestream.tracking.known_heights import KnownHeights
 from kinestream.tracking.people import People
 from kinestream.tracking.poser import BodyPoser
 
@@ -77,6 +78,8 @@ class Tracker:
         publisher: BasePublisher | None = None,
         lead_ms: float = 0.0,
         rate_hz: float | None = None,
+        ground: bool = False,
+        heights_m: float | Sequence[float] | None = None,
     ) -> None:
         """Open the source and load the models.
 
@@ -100,6 +103,8 @@ class Tracker:
             publisher: where to send every frame; stays the caller's to close.
             lead_ms: how far ahead of its capture, or with ``rate_hz`` of its publication, to predict a pose.
             rate_hz: publish predictions at this rate instead of each frame, for live and paced sources.
+            ground: estimate `PoseFrame.ground` from the people, and level what is published.
+            heights_m: how tall everybody is, or each in the order in which they come; fixes distances.
 
         Raises ``CaptureError`` for the source, ``ValueError`` for a filter, model or number that is not
         there, and ``FileNotFoundError`` where weights are missing.
@@ -117,13 +122,15 @@ class Tracker:
             self.source = open_source(source, policy=policy, mode=mode)
         try:
             self._models = models or Models.load(body=body, engine=engine, regressor=regressor)
-            keypoints = keypoint_update and isinstance(self._models.decoder, InvertibleDecoder)
+            decoder = self._models.decoder
+            keypoints = keypoint_update and isinstance(decoder, InvertibleDecoder)
             smoothness = SMOOTHNESS if keypoints else DEFAULT_SMOOTHNESS
             new_filter, self._filter_name, self._smoothness = self._filter_of(filter, smoothness)
-            if keypoints:
-                new_filter = _with_keypoints(new_filter, self._models)
+            if keypoint_update and isinstance(decoder, InvertibleDecoder):
+                new_filter = with_keypoints(new_filter, self._models.body, decoder)
             poser = BodyPoser(self._models.body, self._models.decoder, vertices=vertices)
-            self._people = People(poser, new_filter, max_people=max_people)
+            heights = KnownHeights.given(self._models.body, heights_m)
+            self._people = People(poser, new_filter, max_people=max_people, heights=heights, ground=ground)
             self._fixed_rate = self._make_fixed_rate(rate_hz, publisher)
             if self.source is not None:
                 self._warm_up(self.source.info.width_px, self.source.info.height_px)
@@ -206,7 +213,10 @@ class Tracker:
             persons = self._people.predict(t_capture_ns + self._lead_ns, camera)
         index = self._frames if frame_index is None else frame_index
         self._frames += 1
-        self._newest = PoseFrame(frame_index=index, t_capture_ns=t_capture_ns, camera=camera, persons=persons)
+        self._newest = PoseFrame(
+            frame_index=index, t_capture_ns=t_capture_ns, camera=camera, persons=persons,
+            ground=self._people.ground,
+        )  # fmt: skip
         return self._newest
 
     def predict(self, t_ns: int) -> PoseFrame:
@@ -276,7 +286,7 @@ class Tracker:
             "dropped": source.dropped if source else 0,
             "corrupt": source.corrupt if source else 0,
             "reconnects": source.reconnects if source else 0,
-            "jitter_ms": _rounded(source.jitter_ms if source else None),
+            "jitter_ms": round(source.jitter_ms, 2) if source and source.jitter_ms is not None else None,
             "people": len(self._newest) if self._newest is not None else 0,
             "filter": self._filter_name,
             "engine": self._models.engine,
@@ -387,14 +397,3 @@ class Tracker:
         if self._publisher is not None and now_ns - self._told_ns > STATS_NS:
             self._told_ns = now_ns
             self._publisher.publish_stats(self.stats())
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 2)
-
-
-def _with_keypoints(new_filter: FilterFactory, models: Models) -> FilterFactory:
-    """Filters with the measurement update around them; the decoder can encode."""
-    assert isinstance(models.decoder, InvertibleDecoder)
-    update = KeypointUpdate(models.body, models.decoder)
-    return lambda: KeypointFilter(new_filter(), update)

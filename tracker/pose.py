@@ -22,6 +22,7 @@ import numpy as np
 
 from kinestream.body.skeleton import NUM_BETAS, NUM_FLOW_JOINTS, NUM_JOINTS, NUM_KEYPOINTS
 from kinestream.geometry.camera import Camera
+from kinestream.geometry.level import Ground
 from kinestream.kernels.array_types import Float32Array
 
 TrackState = Literal["tracked", "coasting"]
@@ -123,6 +124,7 @@ class PoseFrame:
             presentation time.
         camera: size and intrinsics of the full image.
         persons: the bodies, with distinct track ids; empty when nobody is seen.
+        ground: gravity and floor, where they are estimated and somebody was seen.
 
     Raises ``PoseError`` naming the field, what was found and what is expected.
     """
@@ -131,6 +133,7 @@ class PoseFrame:
     t_capture_ns: int
     camera: Camera
     persons: tuple[Person, ...] = ()
+    ground: Ground | None = None
 
     def __post_init__(self) -> None:
         _check_integer("PoseFrame.frame_index", self.frame_index, minimum=0)

@@ -8,6 +8,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from kinestream.body.skeleton import PARENTS
+from kinestream.geometry.level import Ground
 from kinestream.geometry.quaternion import multiply, rotate
 from kinestream.pose import Person, PoseFrame
 from kinestream.stream import PoseMessage, decode, encode
@@ -124,7 +125,15 @@ def forward(rest: np.ndarray, quats: np.ndarray) -> np.ndarray:
     return joints
 
 
-@pytest.mark.parametrize("output", [OutputFrame(), OutputFrame("unity"), OutputFrame("ros", 0.25, "hips")])
+@pytest.mark.parametrize(
+    "output",
+    [
+        OutputFrame(),
+        OutputFrame("unity"),
+        OutputFrame("ros", 0.25, "hips"),
+        OutputFrame("blender", 0.25, "camera", -0.5),
+    ],
+)
 def test_messages_say_in_which_frame_they_are(pose_frame: Make, output: OutputFrame) -> None:
     message = PoseMessage(
         identity=StreamIdentity(stream_id="s", clock_id="c"),
@@ -134,13 +143,36 @@ def test_messages_say_in_which_frame_they_are(pose_frame: Make, output: OutputFr
     assert decode(encode(message)) == message
 
 
+@pytest.mark.parametrize(("tilt_rad", "roll_rad"), [(0.5, 0.0), (-0.4, 0.3), (0.7, -2.8), (0.0, 1.5)])
+def test_a_ground_levels_the_world_and_puts_the_floor_at_0(
+    pose_frame: Make, tilt_rad: float, roll_rad: float
+) -> None:
+    ground = Ground(tilt_rad, roll_rad, 0.05, 1.6, 0.1)
+    up = ground.up
+    again = Ground.of(up, std_rad=0.05, height_m=1.6, height_std_m=0.1)
+    assert (again.tilt_rad, again.roll_rad) == pytest.approx((tilt_rad, roll_rad))
+    assert up[2] == pytest.approx(-math.sin(tilt_rad)), "a camera that looks down sees up behind it"
+    foot = np.array([0.0, 0.0, 3.0]) - (up @ [0, 0, 3.0] + 1.6) * up  # on the floor, straight down
+    output = OutputFrame("ros", origin="floor").on(ground)
+    frame = pose_frame(0, translation_m=foot, joints_cam_m=np.tile(foot + up, (24, 1)))
+    (person,) = output.apply(frame).persons
+    assert person.translation_m[2] == pytest.approx(0, abs=1e-6)
+    np.testing.assert_allclose(person.joints_cam_m[0] - person.translation_m, [0, 0, 1], atol=1e-5)
+    restored = output.restore(output.apply(frame)).persons[0]
+    for name in ("translation_m", "joints_cam_m", "keypoints_cam_m", "root_quat_wxyz"):
+        np.testing.assert_allclose(getattr(restored, name), getattr(frame.persons[0], name), atol=2e-6)
+    assert OutputFrame("ros").on(None) == OutputFrame("ros")
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (("maya",), "axes: expected one of camera, ros, unity, blender, found 'maya'"),
         (("ros", 2.0), "tilt: expected -90 to 90 degrees, found 114"),
         (("ros", math.nan), "tilt: expected"),
-        (("ros", 0.0, "moon"), "origin: expected one of camera, hips, found 'moon'"),
+        (("ros", 0.0, "moon"), "origin: expected one of camera, hips, floor, found 'moon'"),
+        (("ros", 0.0, "floor", 4.0), "roll: expected -180 to 180 degrees, found 229"),
+        (("ros", 0.0, "camera", 0.0, 1.5), "height: expected metres for the origin floor, found 1.5"),
     ],
 )
 def test_impossible_frames_are_refused(arguments: tuple[object, ...], complaint: str) -> None:

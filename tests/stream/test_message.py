@@ -1,5 +1,6 @@
 """The wire format: round trip, golden bytes, an independent reading of them, and hostile input."""
 
+import dataclasses
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kinestream.geometry.level import Ground
 from kinestream.pose import PoseFrame
+from kinestream.stream.axes import OutputFrame
 from kinestream.stream.message import (
     HeartbeatMessage,
     Message,
@@ -49,6 +52,11 @@ def messages(pose_frame: Make) -> dict[str, Message]:
         corrupt=1,
         frame=pose_frame(frame_index=42),
     )
+    ground = Ground(tilt_rad=0.25, roll_rad=-0.125, std_rad=0.0625, height_m=1.5, height_std_m=0.125)
+    output = OutputFrame("ros", origin="floor").on(ground)
+    level = dataclasses.replace(
+        nobody, frame=dataclasses.replace(output.apply(pose_frame(2)), ground=ground), output=output
+    )
     heartbeat = HeartbeatMessage(
         identity=IDENTITY,
         next_sequence=9,
@@ -60,16 +68,16 @@ def messages(pose_frame: Make) -> dict[str, Message]:
         t_publish_ns=6_000_000_000,
         values={"fps_in": 30.0, "engine": "torch", "stage_ms": {"regress": {"p50": 8.5}}},
     )
-    return {"pose": pose, "nobody": nobody, "heartbeat": heartbeat, "stats": stats}
+    return {"pose": pose, "nobody": nobody, "ground": level, "heartbeat": heartbeat, "stats": stats}
 
 
-@pytest.mark.parametrize("name", ["pose", "nobody", "heartbeat", "stats"])
+@pytest.mark.parametrize("name", ["pose", "nobody", "ground", "heartbeat", "stats"])
 def test_round_trip(pose_frame: Make, name: str) -> None:
     message = messages(pose_frame)[name]
     assert decode(encode(message)) == message
 
 
-@pytest.mark.parametrize("name", ["pose", "nobody", "heartbeat", "stats"])
+@pytest.mark.parametrize("name", ["pose", "nobody", "ground", "heartbeat", "stats"])
 def test_golden_bytes(pose_frame: Make, name: str) -> None:
     """A change of these bytes is a change of the format: raise the version and write new files."""
     message = messages(pose_frame)[name]
@@ -112,7 +120,7 @@ def test_the_document_names_every_field() -> None:
             for entry in value:
                 collect(entry)
 
-    for name in ("pose", "nobody", "heartbeat"):
+    for name in ("pose", "nobody", "ground", "heartbeat"):
         collect(msgpack.unpackb((GOLDEN / f"wire_v1_{name}.bin").read_bytes().split(b"\0", 1)[1]))
     assert [key for key in sorted(keys) if f"`{key}`" not in document] == []
 
@@ -143,9 +151,14 @@ def changed(pose_frame: Make, path: str, value: Any) -> bytes:
         ("units", "mm", "units: expected 'm', found 'mm'"),
         ("axes", "maya", "axes: expected one of opencv, ros, unity, blender, found 'maya'"),
         ("axes", ["ros"], "axes: expected one of"),
-        ("origin", "moon", "origin: expected one of camera, hips, found 'moon'"),
+        ("origin", "moon", "origin: expected one of camera, hips, floor, found 'moon'"),
         ("tilt_rad", "much", "tilt_rad: expected float, found str"),
         ("tilt_rad", 7.0, "tilt: expected -90 to 90 degrees"),
+        ("roll_rad", 4.0, "roll: expected -180 to 180 degrees"),
+        ("ground", 1.5, "ground: expected dict, found float"),
+        ("ground", {"std_rad": 0.1}, "height_m: expected float, found NoneType"),
+        ("ground", {"std_rad": -0.1, "height_m": 1.0, "height_std_m": 0.1}, "deviations from 0"),
+        ("ground", {"std_rad": 0.1, "height_m": float("nan"), "height_std_m": 0.1}, "finite numbers"),
         ("clock", "sundial", "clock: expected media or monotonic"),
         ("persons", {}, "persons: expected list, found dict"),
         ("persons", [3], "persons: expected maps, found int"),
@@ -172,6 +185,19 @@ def test_what_breaks_the_schema_is_named(pose_frame: Make, path: str, value: Any
 def test_unknown_fields_are_ignored(pose_frame: Make) -> None:
     """Later versions may add fields without a new version number."""
     assert decode(changed(pose_frame, "persons/0/mood", "good")) == messages(pose_frame)["pose"]
+
+
+def test_readers_that_know_no_ground_read_the_rest(pose_frame: Make) -> None:
+    """What an older client drops leaves it levelled positions, and the axes that it asked for."""
+    message = messages(pose_frame)["ground"]
+    assert isinstance(message, PoseMessage)
+    topic, packed = encode(message).split(b"\0", 1)
+    content = msgpack.unpackb(packed)
+    assert content["ground"] == {"std_rad": 0.0625, "height_m": 1.5, "height_std_m": 0.125}
+    assert (content["tilt_rad"], content["roll_rad"], content["origin"]) == (0.25, -0.125, "floor")
+    old = {key: content[key] for key in content if key not in ("ground", "roll_rad")}
+    read = decode(topic + b"\0" + msgpack.packb(old | {"origin": "camera"}))
+    assert isinstance(read, PoseMessage) and read.frame.persons == message.frame.persons
 
 
 @settings(max_examples=300, deadline=None)

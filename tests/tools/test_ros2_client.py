@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from kinestream.body.skeleton import JOINT_NAMES
 from kinestream.geometry.camera import Camera
+from kinestream.geometry.level import Ground
 from kinestream.pose import Person, PoseFrame
 from kinestream.stream import OutputFrame
 
@@ -70,6 +71,19 @@ def test_the_tree_leads_to_every_joint(frame: PoseFrame) -> None:
     left_hip = places["person_4/left_hip"]
     np.testing.assert_allclose(
         [marker.points[1].x, marker.points[1].y, marker.points[1].z], left_hip, atol=1e-5
+    )
+
+
+def test_the_world_is_level_and_its_floor_at_0(frame: PoseFrame) -> None:
+    ground = Ground(tilt_rad=0.4, roll_rad=-0.2, std_rad=0.05, height_m=1.5, height_std_m=0.1)
+    item = NODE["world_transform"](ground, 0, "world", "camera_link", TYPES)
+    assert (item.header.frame_id, item.child_frame_id) == ("world", "camera_link")
+    q, t = item.transform.rotation, item.transform.translation
+    turn = Rotation.from_quat([q.x, q.y, q.z, q.w])
+    camera = OutputFrame("ros").apply(frame).persons[0]
+    floor = OutputFrame("ros", origin="floor").on(ground).apply(frame).persons[0]
+    np.testing.assert_allclose(
+        turn.apply(camera.joints_cam_m) + [t.x, t.y, t.z], floor.joints_cam_m, atol=1e-5
     )
 
 

@@ -46,8 +46,18 @@ def export(
         typer.Option(min=0.001, help="Bridge gaps in a track up to this many seconds; longer ones cut it."),
     ] = 0.5,
     ground: Annotated[
-        bool, typer.Option("--ground", help="Put everybody's feet on the floor, at height 0.")
+        bool,
+        typer.Option(
+            "--ground",
+            help="Level the world by how people stand, and put their feet on the floor, at height 0.",
+        ),
     ] = False,
+    tilt: Annotated[
+        float | None,
+        typer.Option(
+            min=-90, max=90, help="With --ground: how far the camera looks down, where it is known."
+        ),
+    ] = None,
     body: Annotated[
         Path | None, typer.Option(help="Body model with which the file was tracked; default: the free body.")
     ] = None,
@@ -62,6 +72,8 @@ def export(
 
     console = Console(stderr=True, highlight=False)
     with report_errors():
+        if tilt is not None and not ground:
+            raise ValueError("--tilt: levels the world together with --ground; add that")
         found = read_tracks(file)
         chosen = [one for one in found if not track or one.track_id in track]
         if not chosen:
@@ -77,5 +89,5 @@ def export(
         folder = out or file.parent
         folder.mkdir(parents=True, exist_ok=True)
         for format_name in to:
-            for path in write(file, folder, format_name, chosen, model, Options(fps, max_gap, ground)):
+            for path in write(file, folder, format_name, chosen, model, Options(fps, max_gap, ground, tilt)):
                 console.print(str(path), markup=False)

@@ -25,6 +25,19 @@ def _format(value: str) -> str:
     return value
 
 
+AUTO = "auto"
+
+
+def _tilt(value: str) -> str:
+    try:
+        known = value == AUTO or abs(float(value)) <= 90
+    except ValueError:
+        known = False
+    if not known:
+        raise typer.BadParameter(f"expected {AUTO}, or degrees from -90 to 90, found {value!r}")
+    return value
+
+
 def _axes() -> Sequence[str]:
     from kinestream.stream.axes import AXES
 
@@ -70,14 +83,23 @@ Axes = Annotated[
         "--axes", callback=one_of(_axes), help="camera (OpenCV), ros, unity or blender; native and jsonl."
     ),
 ]
-TiltDeg = Annotated[
-    float,
-    stream("--tilt-deg", min=-90, max=90, help="How far the camera looks down; poses are levelled by it."),
+Tilt = Annotated[
+    str,
+    stream(
+        "--tilt",
+        "--tilt-deg",
+        callback=_tilt,
+        help="How far the camera looks down, in degrees; poses are levelled by it. auto: gravity, roll and "
+        "floor are estimated from the people.",
+    ),
 ]
 OriginOption = Annotated[
     str | None,
     stream(
-        "--origin", callback=one_of(_origins), help="Positions from the camera or from everybody's own hips."
+        "--origin",
+        callback=one_of(_origins),
+        help="Positions from the camera, from everybody's own hips, or with --tilt auto from the floor under "
+        "the camera.",
     ),
 ]
 Keys = Annotated[
@@ -132,7 +154,7 @@ def open_publisher(
     insecure: bool,
     keys: Path | None,
     axes: str,
-    tilt_deg: float,
+    tilt: str,
     origin: str | None,
     rate_hz: float | None,
     vertices: bool = False,
@@ -142,13 +164,14 @@ def open_publisher(
     from kinestream.stream import OutputFrame, Publisher
     from kinestream.stream.adapters import JsonLinesPublisher, SonicPublisher, VmcSender
 
-    tilt_rad = math.radians(tilt_deg)
+    tilt_rad = 0.0 if tilt == AUTO else math.radians(float(tilt))
     sonic = stream_format.startswith("sonic")
     for conflict, option, reason in (
         (axes != "camera" and stream_format not in ("native", "jsonl"), "axes", "has axes of its own"),
         (origin is not None and sonic, "origin", "sends joints relative to the hips"),
         (min_score is not None and not sonic, "min-score", "sends everybody"),
         (websocket is not None and stream_format != "native", "ws", "is not what is served to browsers"),
+        (origin == "floor" and tilt != AUTO, "origin floor", "needs --tilt auto"),
         (keys is not None and stream_format in ("vmc", "jsonl"), "keys", "cannot be encrypted"),
     ):
         if conflict:

@@ -1,11 +1,13 @@
 """Tracks for other programs: BVH, AMASS, TRC, C3D, CSV, JSON lines, glTF (docs/recording.md)."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from kinestream.body.model import BodyModel
+from kinestream.geometry.level import level_from_camera
 from kinestream.tools.export.amass import write_amass
 from kinestream.tools.export.bvh import write_bvh
 from kinestream.tools.export.c3d import write_c3d
@@ -13,6 +15,7 @@ from kinestream.tools.export.gltf import write_glb
 from kinestream.tools.export.motion import (
     grounded,
     joint_error_m,
+    level_of,
     mean_betas,
     resample,
     rest_joints,
@@ -40,12 +43,14 @@ class Options:
     Attributes:
         fps: frame rate of the formats that have one; None takes that of the input.
         max_gap_s: longer stretches without a pose are left open, shorter ones bridged.
-        ground: put everybody on the floor; CSV and JSON lines stay as they were tracked.
+        ground: level the world and put everybody on the floor.
+        tilt_deg: with it, how far the camera looks down; None takes the people's word, roll included.
     """
 
     fps: float | None = None
     max_gap_s: float = 0.5
     ground: bool = False
+    tilt_deg: float | None = None
 
 
 def export(
@@ -57,15 +62,17 @@ def export(
     """
     suffix = SUFFIXES[format_name]
     start_ns = min(int(track.t_ns[0]) for track in tracks)
-    if options.ground and format_name not in ("csv", "jsonl"):
-        tracks = [grounded(track) for track in tracks]
+    if options.ground:
+        tilt_deg = options.tilt_deg
+        level = level_of(tracks) if tilt_deg is None else level_from_camera(math.radians(tilt_deg))
+        tracks = [grounded(track, level) for track in tracks]
     if format_name not in PER_TAKE:
         path = folder / f"{_stem(source)}{suffix}"
         with _written(path):
             if format_name == "csv":
                 write_csv(path, tracks)
             elif format_name == "jsonl":
-                write_json_lines(path, source, tracks)
+                write_json_lines(path, source, tracks, as_recorded=not options.ground)
             else:
                 write_glb(path, tracks, body, start_ns=start_ns, max_gap_s=options.max_gap_s)
         return [path]

@@ -1,6 +1,9 @@
 """From tracks as they were seen to what animation formats hold: one body, one frame rate, no gaps."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -9,9 +12,11 @@ import torch
 
 from kinestream.body.model import BodyModel
 from kinestream.body.skeleton import KEYPOINT_NAMES, NUM_FLOW_JOINTS, NUM_JOINTS
+from kinestream.geometry.level import level_from_camera
 from kinestream.geometry.rotation import matrix_from_quat, quat_from_matrix, slerp
 from kinestream.tools.export.rates import frame_numbers
 from kinestream.tools.export.tracks import Track
+from kinestream.tracking.ground import GroundEstimator, Seen
 
 Floats = npt.NDArray[np.float64]
 
@@ -117,13 +122,32 @@ def resample(take: Take, fps: float, start_ns: int) -> Motion:
     )
 
 
-def grounded(track: Track) -> Track:
-    """The track moved up or down so that its feet stand on the floor, y = 0 in the camera frame.
+def level_of(tracks: Sequence[Track]) -> Floats:
+    """Rotation (3, 3) from the camera frame to the same axes held level, by all that the people tell."""
+    rows = np.concatenate([track.rows for track in tracks])
+    rows = rows[np.argsort(rows["t_capture_ns"], kind="stable")]
+    estimator = GroundEstimator(memory_s=math.inf)
+    for t_ns, seen in groupby(rows, key=lambda row: int(row["t_capture_ns"])):
+        people = {
+            int(row["track_id"]): Seen(row["joints_cam_m"], row["keypoints_cam_m"], row["keypoints_px"])
+            for row in seen
+        }
+        estimator.update(t_ns, people)
+    found = estimator.estimate()
+    return level_from_camera(found.tilt_rad, found.roll_rad)
+
+
+def grounded(track: Track, level: Floats) -> Track:
+    """The track turned by ``level`` (3, 3), and moved so that its feet stand on the floor, y = 0.
 
     That is where the lowest point of the soles is at most times; jumps stay above it. Each person is moved
     alone, since an error in distance lifts or sinks everybody differently.
     """
     rows = track.rows.copy()
+    for name in _POINTS:
+        rows[name] = rows[name] @ level.T
+    roots = matrix_from_quat(rows["root_quat_wxyz"].astype(np.float64))
+    rows["root_quat_wxyz"] = quat_from_matrix(level @ roots)
     lowest_m = rows["keypoints_cam_m"][:, FEET, 1].max(axis=1)  # y looks down
     floor_m = np.percentile(lowest_m, FLOOR_PERCENTILE)
     for name in _POINTS:

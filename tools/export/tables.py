@@ -1,4 +1,4 @@
-"""Everything that was tracked, as it was: CSV and JSON lines. Camera frame, metres, nothing resampled."""
+"""Everything that was tracked: CSV and JSON lines. Metres, camera frame or level, nothing resampled."""
 
 import csv
 import json
@@ -43,13 +43,14 @@ def write_csv(path: Path, tracks: Sequence[Track]) -> None:
             writer.writerow([*(row[name].item() for name in _SCALARS), state, *numbers])
 
 
-def write_json_lines(path: Path, source: Path, tracks: Sequence[Track]) -> None:
+def write_json_lines(path: Path, source: Path, tracks: Sequence[Track], *, as_recorded: bool = True) -> None:
     """Write one line per frame with the names of docs/wire.md and lists for arrays.
 
-    From a recording, with empty frames and everything else that the messages hold; from an archive, what it
-    holds. Raises ``OSError``.
+    From a recording, with empty frames and everything else that the messages hold; from an archive, and of
+    tracks that are no longer ``as_recorded``, what those hold. Raises ``OSError``.
     """
-    lines = _archived_frames(tracks) if is_archive(source) else _recorded_frames(source, _ids(tracks))
+    whole = as_recorded and not is_archive(source)
+    lines = _recorded_frames(source, _ids(tracks)) if whole else _archived_frames(tracks)
     with open(path, "w", encoding="utf-8") as file:
         for line in lines:
             file.write(json.dumps(line, separators=(",", ":")) + "\n")

@@ -1,5 +1,6 @@
 """Frames as JSON, one object per line."""
 
+import dataclasses
 import json
 import sys
 import time
@@ -39,6 +40,7 @@ def frame_as_dict(poses: PoseFrame) -> dict[str, Any]:
             "center_px": list(camera.center_px),
             "distortion": list(camera.distortion),
         },
+        **({} if poses.ground is None else {"ground": dataclasses.asdict(poses.ground)}),
         "persons": [_person_as_dict(person) for person in poses],
     }
 

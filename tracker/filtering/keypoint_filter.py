@@ -15,9 +15,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from kinestream.filtering.base import KeypointEvidence, PersonState, PoseFilter
+from kinestream.body.arrays import BodyArrays
+from kinestream.filtering.base import FilterFactory, KeypointEvidence, PersonState, PoseFilter
 from kinestream.filtering.error_state import difference, mean_of, move
-from kinestream.filtering.keypoint_update import KeypointUpdate, Tangents
+from kinestream.filtering.keypoint_update import InvertibleDecoder, KeypointUpdate, Tangents
 from kinestream.filtering.one_euro import smoothing
 from kinestream.kernels.array_types import Float32Array
 
@@ -127,3 +128,9 @@ def _moved(state: PersonState, step: Float32Array) -> PersonState:
         root_quat_wxyz=np.array(mean.root, np.float32),
         translation_m=np.asarray(mean.translation_m, np.float32),
     )
+
+
+def with_keypoints(new_filter: FilterFactory, body: BodyArrays, decoder: InvertibleDecoder) -> FilterFactory:
+    """What makes such filters, around each a new one, with an update that they share."""
+    update = KeypointUpdate(body, decoder)
+    return lambda: KeypointFilter(new_filter(), update)

@@ -26,12 +26,13 @@ from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
+from kinestream.geometry.level import Ground, check_tilt, level_from_camera
 from kinestream.geometry.quaternion import conjugates, from_matrix, multiply
 from kinestream.kernels.array_types import AnyArray, Float32Array, Float64Array
 from kinestream.pose import Person, PoseFrame
 
 Axes = Literal["camera", "ros", "unity", "blender"]
-Origin = Literal["camera", "hips"]
+Origin = Literal["camera", "hips", "floor"]
 
 
 class _Convention(NamedTuple):
@@ -59,7 +60,7 @@ _CONVENTIONS: Final = {
 AXES: Final[tuple[Axes, ...]] = ("camera", "ros", "unity", "blender")
 WIRE_AXES: Final = tuple(entry.wire_name for entry in _CONVENTIONS.values())
 """How messages name them; ``camera`` is ``opencv`` there."""
-ORIGINS: Final[tuple[Origin, ...]] = ("camera", "hips")
+ORIGINS: Final[tuple[Origin, ...]] = ("camera", "hips", "floor")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,10 @@ class OutputFrame:
         tilt_rad: how far the camera looks down (negative: up). The world is levelled by it, so that "up" is
             against gravity; 0 leaves it as the camera is held.
         origin: ``camera``: positions from the camera. ``hips``: joints, keypoints and vertices from the
-            person's own pelvis, whose place stays in ``translation_m``.
+            person's own pelvis, whose place stays in ``translation_m``. ``floor``: from the floor under the
+            camera.
+        roll_rad: how far the camera is turned about its line of sight; levelled as well.
+        height_m: of the camera above the floor, with ``floor``.
 
     Raises ``ValueError`` naming the field.
     """
@@ -79,14 +83,17 @@ class OutputFrame:
     axes: Axes = "camera"
     tilt_rad: float = 0.0
     origin: Origin = "camera"
+    roll_rad: float = 0.0
+    height_m: float = 0.0
 
     def __post_init__(self) -> None:
         if self.axes not in AXES:
             raise ValueError(f"axes: expected one of {', '.join(AXES)}, found {self.axes!r}")
         if self.origin not in ORIGINS:
             raise ValueError(f"origin: expected one of {', '.join(ORIGINS)}, found {self.origin!r}")
-        if not abs(self.tilt_rad) <= math.pi / 2:
-            raise ValueError(f"tilt: expected -90 to 90 degrees, found {math.degrees(self.tilt_rad):g}")
+        check_tilt(self.tilt_rad, self.roll_rad)
+        if not math.isfinite(self.height_m) or (self.height_m and self.origin != "floor"):
+            raise ValueError(f"height: expected metres for the origin floor, found {self.height_m:g}")
 
     @property
     def wire_name(self) -> str:
@@ -96,15 +103,29 @@ class OutputFrame:
     @cached_property
     def world(self) -> Float64Array:
         """C (3, 3), from the camera's axes to these, levelled."""
-        cosine, sine = math.cos(self.tilt_rad), math.sin(self.tilt_rad)
-        level = np.array([[1, 0, 0], [0, cosine, sine], [0, -sine, cosine]])
+        level = level_from_camera(self.tilt_rad, self.roll_rad)
         world: Float64Array = _CONVENTIONS[self.axes].world @ level
         return world
+
+    @cached_property
+    def eye(self) -> Float64Array:
+        """Where the camera is, (3,): at the origin, or above it."""
+        eye: Float64Array = _CONVENTIONS[self.axes].world @ [0.0, -self.height_m, 0.0]
+        return eye
 
     @property
     def body(self) -> Float64Array:
         """B (3, 3), from the body's rest axes to these."""
         return _CONVENTIONS[self.axes].body
+
+    def on(self, ground: Ground | None) -> "OutputFrame":
+        """The same frame, levelled by an estimate, on its floor for that origin; without one as it is."""
+        if ground is None:
+            return self
+        height_m = ground.height_m if self.origin == "floor" else 0.0
+        return dataclasses.replace(
+            self, tilt_rad=ground.tilt_rad, roll_rad=ground.roll_rad, height_m=height_m
+        )
 
     def apply(self, frame: PoseFrame) -> PoseFrame:
         """The same people in this frame; pixels, shapes and standard deviations stay."""
@@ -140,22 +161,22 @@ class OutputFrame:
         return turn
 
     def _person(self, person: Person) -> Person:
-        center = person.translation_m if self.origin == "hips" else 0
+        center, eye = (person.translation_m, 0) if self.origin == "hips" else (0, self.eye)
         changes = {
-            name: (getattr(person, name) - center) @ self.world.T
+            name: (getattr(person, name) - center) @ self.world.T + eye
             for name in ("joints_cam_m", "keypoints_cam_m", "vertices_cam_m")
             if getattr(person, name) is not None
         }
-        changes["translation_m"] = self.world @ person.translation_m
+        changes["translation_m"] = self.world @ person.translation_m + self.eye
         changes["root_quat_wxyz"] = self.root_quat(person.root_quat_wxyz)
         changes["joint_quats_wxyz"] = self.joint_quats(person.joint_quats_wxyz)
         return _with_arrays(person, changes)
 
     def _restored(self, person: Person) -> Person:
-        translation_m = person.translation_m @ self.world
-        center = translation_m if self.origin == "hips" else np.zeros(3)
+        translation_m = (person.translation_m - self.eye) @ self.world
+        center, eye = (translation_m, 0) if self.origin == "hips" else (0, self.eye)
         points = {
-            name: (getattr(person, name) @ self.world + center).astype(np.float32)
+            name: ((getattr(person, name) - eye) @ self.world + center).astype(np.float32)
             for name in ("joints_cam_m", "keypoints_cam_m", "vertices_cam_m")
             if getattr(person, name) is not None
         }

@@ -18,7 +18,7 @@ class BasePublisher(ABC):
         identity: of the stream.
         endpoint: where it goes, for people to read.
         sequence: of the next frame.
-        output: the frame of reference in which poses leave.
+        output: the frame of reference in which poses leave; the estimate of a frame's ground levels it.
         vertices: whether the mesh leaves with them, where a frame has one.
         fps: nominal rate of the poses, told in each message; None where it is not known.
     """
@@ -81,6 +81,7 @@ class BasePublisher(ABC):
     def _next_message(
         self, frame: PoseFrame, clock: Clock, lead_ns: int, dropped: int, corrupt: int
     ) -> PoseMessage:
+        output = self.output.on(frame.ground)
         message = PoseMessage(
             identity=self.identity,
             sequence=self.sequence,
@@ -90,8 +91,8 @@ class BasePublisher(ABC):
             dropped=dropped,
             corrupt=corrupt,
             fps=self.fps,
-            frame=self.output.apply(frame if self.vertices else _without_mesh(frame)),
-            output=self.output,
+            frame=output.apply(frame if self.vertices else _without_mesh(frame)),
+            output=output,
         )
         self.sequence += 1
         return message

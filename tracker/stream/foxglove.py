@@ -6,7 +6,6 @@ used here are listed. They ride along in recordings beside the pose messages (do
 
 import base64
 import json
-import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -14,13 +13,14 @@ import numpy as np
 
 from kinestream.body.skeleton import PARENTS
 from kinestream.geometry.camera import Camera
-from kinestream.geometry.quaternion import multiply
+from kinestream.geometry.level import level_from_camera
+from kinestream.geometry.quaternion import from_matrix
 from kinestream.pose import PoseFrame
 
 CAMERA_FRAME: Final = "camera"
 """OpenCV axes: x right, y down, z forward."""
 WORLD_FRAME: Final = "world"
-"""The camera's place with x forward, y left and z up."""
+"""The camera's place, or the floor under it where that is known, with x forward, y left and z up."""
 
 _COLOURS: Final = ((0.9, 0.3, 0.2), (0.2, 0.6, 0.9), (0.3, 0.8, 0.3), (0.9, 0.7, 0.1), (0.7, 0.4, 0.9))
 _BONES: Final = [index for joint, parent in enumerate(PARENTS) if parent >= 0 for index in (parent, joint)]
@@ -29,7 +29,7 @@ _ALL: Final = 1
 _NO_TURN: Final = {"x": 0.0, "y": 0.0, "z": 0.0, "w": 1.0}
 _ORIGIN: Final = {"x": 0.0, "y": 0.0, "z": 0.0}
 # Axes of a level camera in the world: z forward becomes x, x right becomes -y, y down becomes -z.
-_WORLD_FROM_LEVEL_WXYZ: Final = np.array([0.5, -0.5, 0.5, -0.5])
+_WORLD_FROM_LEVEL: Final = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
 
 def _object(**properties: dict[str, Any]) -> dict[str, Any]:
@@ -149,19 +149,20 @@ def camera_calibration(camera: Camera, t_ns: int) -> bytes:
     )
 
 
-def world_from_camera(t_ns: int, tilt_rad: float = 0.0) -> bytes:
-    """Where a camera that looks down by ``tilt_rad`` is in the world (``FrameTransform``).
+def world_from_camera(
+    t_ns: int, tilt_rad: float = 0.0, roll_rad: float = 0.0, height_m: float = 0.0
+) -> bytes:
+    """Where a camera is in the world that is held like this (``FrameTransform``; angles as of `Ground`).
 
-    With it viewers show people upright.
+    With it viewers show people upright, and on the floor where the camera's height is known.
     """
-    tilt_wxyz = np.array([math.cos(tilt_rad / 2), -math.sin(tilt_rad / 2), 0.0, 0.0])
-    turn = multiply(_WORLD_FROM_LEVEL_WXYZ, tilt_wxyz).tolist()
+    turn = from_matrix(_WORLD_FROM_LEVEL @ level_from_camera(tilt_rad, roll_rad)).tolist()
     return _json(
         {
             "timestamp": _time(t_ns),
             "parent_frame_id": WORLD_FRAME,
             "child_frame_id": CAMERA_FRAME,
-            "translation": _ORIGIN,
+            "translation": {**_ORIGIN, "z": height_m},
             "rotation": dict(zip("wxyz", turn, strict=True)),
         }
     )

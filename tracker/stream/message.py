@@ -13,6 +13,7 @@ import numpy as np
 
 from kinestream.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
 from kinestream.geometry.camera import Camera
+from kinestream.geometry.level import Ground
 from kinestream.pose import Clock, Person, PoseFrame
 from kinestream.stream.axes import AXES, ORIGINS, WIRE_AXES, OutputFrame
 
@@ -185,6 +186,7 @@ def _pose_fields(message: PoseMessage) -> dict[str, Any]:
         "corrupt": message.corrupt,
         "units": "m",
         **_output_fields(message.output),
+        **_ground_fields(frame.ground),
         **({} if message.fps is None else {"fps": float(message.fps)}),
         "skeleton": SKELETON,
         "keypoints": KEYPOINTS,
@@ -204,9 +206,19 @@ def _output_fields(output: OutputFrame) -> dict[str, Any]:
     row: dict[str, Any] = {"axes": output.wire_name}
     if output.tilt_rad:
         row["tilt_rad"] = float(output.tilt_rad)
+    if output.roll_rad:
+        row["roll_rad"] = float(output.roll_rad)
     if output.origin != "camera":
         row["origin"] = output.origin
     return row
+
+
+def _ground_fields(ground: Ground | None) -> dict[str, Any]:
+    """How sure gravity is, and the floor; its direction is that by which the frame was levelled."""
+    if ground is None:
+        return {}
+    names = ("std_rad", "height_m", "height_std_m")
+    return {"ground": {name: float(getattr(ground, name)) for name in names}}
 
 
 def _person_fields(person: Person) -> dict[str, Any]:
@@ -255,6 +267,7 @@ def _read_pose(content: Mapping[str, Any]) -> PoseMessage:
     if len(persons) > MAX_PERSONS:
         raise MessageError(f"persons: at most {MAX_PERSONS} are accepted, found {len(persons)}")
     camera = _get(content, "camera", dict)
+    ground = _read_ground(content)
     frame = PoseFrame(
         frame_index=_get(content, "frame_index", int),
         t_capture_ns=_get(content, "t_capture_ns", int),
@@ -266,6 +279,7 @@ def _read_pose(content: Mapping[str, Any]) -> PoseMessage:
             distortion=_numbers(camera, "distortion", None),
         ),
         persons=tuple(_read_person(person) for person in persons),
+        ground=ground,
     )
     return PoseMessage(
         identity=_identity(content),
@@ -276,7 +290,7 @@ def _read_pose(content: Mapping[str, Any]) -> PoseMessage:
         dropped=_get(content, "dropped", int),
         corrupt=_get(content, "corrupt", int),
         frame=frame,
-        output=_read_output(content),
+        output=_read_output(content, ground),
         fps=_read_fps(content),
     )
 
@@ -288,14 +302,36 @@ def _read_fps(content: Mapping[str, Any]) -> float | None:
     return fps
 
 
-def _read_output(content: Mapping[str, Any]) -> OutputFrame:
+def _read_ground(content: Mapping[str, Any]) -> Ground | None:
+    if "ground" not in content:
+        return None
+    row = _get(content, "ground", dict)
+    return Ground(
+        tilt_rad=_angle(content, "tilt_rad"),
+        roll_rad=_angle(content, "roll_rad"),
+        std_rad=_get(row, "std_rad", float),
+        height_m=_get(row, "height_m", float),
+        height_std_m=_get(row, "height_std_m", float),
+    )
+
+
+def _angle(content: Mapping[str, Any], key: str) -> float:
+    return _get(content, key, float) if key in content else 0.0
+
+
+def _read_output(content: Mapping[str, Any], ground: Ground | None) -> OutputFrame:
     name, origin = content.get("axes"), content.get("origin", "camera")
     if name not in WIRE_AXES:
         raise MessageError(f"axes: expected one of {', '.join(WIRE_AXES)}, found {name!r}")
     if origin not in ORIGINS:
         raise MessageError(f"origin: expected one of {', '.join(ORIGINS)}, found {origin!r}")
-    tilt_rad = _get(content, "tilt_rad", float) if "tilt_rad" in content else 0.0
-    return OutputFrame(AXES[WIRE_AXES.index(name)], tilt_rad, origin)
+    return OutputFrame(
+        axes=AXES[WIRE_AXES.index(name)],
+        tilt_rad=_angle(content, "tilt_rad"),
+        origin=origin,
+        roll_rad=_angle(content, "roll_rad"),
+        height_m=ground.height_m if ground is not None and origin == "floor" else 0.0,
+    )
 
 
 def _numbers(content: Mapping[str, Any], key: str, count: int | None) -> tuple[float, ...]:

@@ -198,7 +198,7 @@ class _McapWriter:
         )
         self._channels: dict[str, int] = {}
         self._timeline = _Timeline()
-        self._tilt_rad = 0.0
+        self._stance = (0.0, 0.0, 0.0)  # of the camera: tilt, roll, height
         self._camera: Camera | None = None
         self._written: Camera | None = None
         file.flush()
@@ -220,9 +220,11 @@ class _McapWriter:
             t_capture_ns = self._timeline.capture_ns(message.frame.t_capture_ns)
             frame = message.output.restore(message.frame)
             self._draw("/people", foxglove.scene_update(frame, t_capture_ns))
-            tilted = message.output.tilt_rad != self._tilt_rad
-            self._tilt_rad = message.output.tilt_rad
-            if tilted or "/tf" not in self._channels:
+            ground = message.frame.ground
+            height_m = ground.height_m if ground is not None else 0.0
+            stance = message.output.tilt_rad, message.output.roll_rad, height_m
+            moved, self._stance = stance != self._stance, stance
+            if moved or "/tf" not in self._channels:
                 self._draw_camera()
         elif isinstance(message, HeartbeatMessage):
             self._draw_camera()
@@ -250,7 +252,7 @@ class _McapWriter:
 
     def _draw_camera(self) -> None:
         t_ns = self._timeline.newest_ns
-        self._draw("/tf", foxglove.world_from_camera(t_ns, self._tilt_rad))
+        self._draw("/tf", foxglove.world_from_camera(t_ns, *self._stance))
 
     def _draw(self, topic: str, data: bytes) -> None:
         t_ns = self._timeline.newest_ns

@@ -1,6 +1,7 @@
 """Everybody who is followed: tracks with their motion filters, posed at any time that is asked for."""
 
 import threading
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -8,10 +9,13 @@ from kinestream.detect.detector import Detections
 from kinestream.filtering import FilterFactory, PersonState, PoseFilter
 from kinestream.filtering.base import KeypointEvidence
 from kinestream.geometry.camera import Camera
+from kinestream.geometry.level import Ground
 from kinestream.kernels.array_types import Float32Array
 from kinestream.pose import Person
 from kinestream.regress.observation import Observations
 from kinestream.tracking.association import Track, TrackList, TrackSettings
+from kinestream.tracking.ground import GroundEstimator, Seen
+from kinestream.tracking.known_heights import KnownHeights
 from kinestream.tracking.poser import BodyPoser, PosedBody
 
 MIN_VISIBLE_PX = 8.0
@@ -27,10 +31,21 @@ OUTWARD: Float32Array = np.array([-1, -1, 1, 1], np.float32)
 class People:
     """Takes in detections and observations, answers who is where. `predict` may be called from any thread."""
 
-    def __init__(self, poser: BodyPoser, new_filter: FilterFactory, *, max_people: int) -> None:
+    def __init__(
+        self,
+        poser: BodyPoser,
+        new_filter: FilterFactory,
+        *,
+        max_people: int,
+        heights: KnownHeights | None = None,
+        ground: bool = False,
+    ) -> None:
+        """With ``heights`` these are fixed, with ``ground`` gravity and floor are estimated."""
         self._poser = poser
         self._new_filter = new_filter
         self._smoothness: float | None = None
+        self._heights = heights
+        self._ground = GroundEstimator() if ground else None
         self._tracks = TrackList(TrackSettings(max_people=max_people))
         self._filters: dict[Track, PoseFilter] = {}
         self._posed: dict[Track, tuple[PersonState, PosedBody]] = {}
@@ -66,11 +81,15 @@ class People:
             self._filters = {
                 track: self._filters.get(track) or self._begin() for track in self._tracks.tracks
             }
+            if self._heights is not None:
+                self._heights.assign(self._filters)
             sides_px = (boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2]).max(1, initial=0)
             for row, track in enumerate(owners):
                 if track in self._filters:
                     evidence = KeypointEvidence(observations.keypoints_px[row], camera, float(sides_px[row]))
                     state = PersonState.from_observations(observations, row)
+                    if self._heights is not None:
+                        state = self._heights.scaled(track, state)
                     self._filters[track].observe(t_ns, state, evidence)
             for track in [track for track in self._filters if track.misses]:
                 if self._filters[track].lost(t_ns):
@@ -80,6 +99,8 @@ class People:
             self._posed_at(t_ns)
             for track, (_, posed) in self._posed.items():
                 track.enclose(posed.keypoints_px(camera))
+            if self._ground is not None:
+                self._ground.update(t_ns, dict(self._seen()))
 
     def predict(self, t_ns: int, camera: Camera) -> tuple[Person, ...]:
         """Everybody as seen, or expected, at ``t_ns``, which is not before the last observation."""
@@ -113,9 +134,22 @@ class People:
             motion.smoothness = self._smoothness
         return motion
 
+    @property
+    def ground(self) -> Ground | None:
+        """Gravity and floor as of the last observation; None where that is unknown, or not asked for."""
+        return self._ground.ground if self._ground is not None else None
+
+    def _seen(self) -> Iterator[tuple[int, Seen]]:
+        """Those who were seen just now, by track."""
+        for track, (_, posed) in self._posed.items():
+            if track.shown and not track.misses and track.keypoints_px is not None:
+                yield track.track_id, Seen(posed.joints_cam_m, posed.keypoints_cam_m, track.keypoints_px)
+
     def reset(self) -> None:
         """Forget everybody; ids are not used again."""
         with self._lock:
+            if self._ground is not None:
+                self._ground.reset()
             self._tracks.reset()
             self._filters.clear()
             self._posed.clear()

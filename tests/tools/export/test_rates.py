@@ -110,23 +110,44 @@ def test_c3d(archive: Path, walk: object, body: object, tmp_path: Path) -> None:
         assert head[1] == 0x50 and int.from_bytes(head[2:4], "little") == 47, "C3D, 47 points"
 
 
-@pytest.mark.parametrize("format_name", ["bvh", "amass", "trc", "glb"])
+@pytest.mark.parametrize("format_name", ["bvh", "amass", "trc", "glb", "csv", "jsonl"])
 def test_exports_stand_on_the_floor(
     archive: Path, body: object, rows: np.ndarray, tmp_path: Path, format_name: str
 ) -> None:
     from kinestream.tools.export.motion import FEET, grounded
 
     for one in read_tracks(archive):
-        soles = grounded(one).rows["keypoints_cam_m"][:, FEET, 1].max(axis=1)
+        soles = grounded(one, np.eye(3)).rows["keypoints_cam_m"][:, FEET, 1].max(axis=1)
         assert np.percentile(soles, 90) == pytest.approx(0, abs=1e-5)
-        moved = grounded(one).rows["joints_cam_m"] - one.rows["joints_cam_m"]
+        moved = grounded(one, np.eye(3)).rows["joints_cam_m"] - one.rows["joints_cam_m"]
         assert np.ptp(moved[..., 1]) < 1e-5 and not moved[..., [0, 2]].any(), "all of it, straight up or down"
-    plain, ground = (
-        export(archive, tmp_path / name, format_name, read_tracks(archive), body, Options(ground=ground))[0]
-        for name, ground in (("plain", False), ("ground", True))
+    plain, ground, tilted = (
+        export(archive, tmp_path / name, format_name, read_tracks(archive), body, options)[0]
+        for name, options in (
+            ("plain", Options()),
+            ("ground", Options(ground=True, tilt_deg=0.0)),
+            ("tilted", Options(ground=True)),
+        )
         if (tmp_path / name).mkdir() is None
     )
-    assert plain.read_bytes() != ground.read_bytes()
+    assert len({path.read_bytes() for path in (plain, ground, tilted)}) == 3
+
+
+def test_grounded_people_are_turned_as_a_whole(archive: Path) -> None:
+    """The level frame of a camera that is tilted and rolled: pixels of the posed body do not change."""
+    from kinestream.geometry.level import level_from_camera
+    from kinestream.geometry.rotation import matrix_from_quat
+    from kinestream.tools.export.motion import grounded, level_of
+
+    level = level_from_camera(0.4, -0.3)
+    one = read_tracks(archive)[0]
+    turned = grounded(one, level)
+    root, before = (matrix_from_quat(t.rows["root_quat_wxyz"].astype(np.float64)) for t in (turned, one))
+    np.testing.assert_allclose(root, level @ before, atol=1e-5)
+    moved = turned.rows["joints_cam_m"] - one.rows["joints_cam_m"] @ level.T
+    np.testing.assert_allclose(moved - moved[0, 0], 0, atol=1e-4)
+    found = level_of([one])
+    np.testing.assert_allclose(found @ found.T, np.eye(3), atol=1e-9)
 
 
 def test_a_full_disk_is_named_and_leaves_no_half(archive: Path, body: object, tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ ros2 run needs no package for it: with ROS 2 (Humble or newer) sourced and kines
 
 * ``/tf``: for each person a tree ``person_<id>/pelvis`` -> ``person_<id>/left_hip`` ... under the frame
   ``camera_frame`` (parameter, default ``camera_link``: x forward, y left, z up, as REP-103 says).
+  With ``kinestream run 0 --tilt auto`` also ``world_frame`` (default ``world``: level, 0 on the floor) ->
+  ``camera_frame``, which then is the camera as it is held.
 * ``/human/joint_states``: `sensor_msgs/JointState`, for each joint the intrinsic x-y-z Euler angles
   ``person_<id>/left_knee_x``, ``..._y``, ``..._z`` in radians: three revolute joints one after another.
 * ``/human/markers``: `visualization_msgs/MarkerArray` with the bones as lines.
 
 Stamps are capture times on the publisher's wall clock. Parameters: ``address``, ``keys`` (folder),
-``camera_frame``, ``tilt_deg`` (how far the camera looks down).
+``camera_frame``, ``world_frame``, ``tilt_deg`` (how far the camera looks down, where that is not estimated).
 """
 
 import math
@@ -23,7 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kinestream.body.skeleton import JOINT_NAMES, PARENTS
-from kinestream.geometry.quaternion import multiply, rotate
+from kinestream.geometry.level import Ground
+from kinestream.geometry.quaternion import from_matrix, multiply, rotate
 from kinestream.pose import Person, PoseFrame
 from kinestream.stream import OutputFrame, PoseMessage, Subscriber
 
@@ -104,6 +107,22 @@ def messages(
     return transforms, state, markers
 
 
+def world_transform(ground: Ground, stamp_ns: int, world_frame: str, camera_frame: str, types: Any) -> Any:
+    """Where the camera is in the level world, 0 on the floor."""
+    seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
+    stamp = types.Time(sec=int(seconds), nanosec=int(nanoseconds))
+    ros = OutputFrame("ros")
+    w, x, y, z = (float(v) for v in from_matrix(ros.on(ground).world @ ros.world.T))
+    return types.TransformStamped(
+        header=types.Header(stamp=stamp, frame_id=world_frame),
+        child_frame_id=camera_frame,
+        transform=types.Transform(
+            translation=types.Vector3(x=0.0, y=0.0, z=float(ground.height_m)),
+            rotation=types.Quaternion(x=x, y=y, z=z, w=w),
+        ),
+    )
+
+
 def _bones(person: Person, header: Any, types: Any) -> Any:
     points = [
         types.Point(**_xyz(person.joints_cam_m[end]))
@@ -157,6 +176,7 @@ def main() -> None:
     address = node.declare_parameter("address", "tcp://127.0.0.1:5556").value
     keys = node.declare_parameter("keys", "").value
     camera_frame = node.declare_parameter("camera_frame", "camera_link").value
+    world_frame = node.declare_parameter("world_frame", "world").value
     tilt_deg = node.declare_parameter("tilt_deg", 0.0).value
     output = OutputFrame("ros", math.radians(tilt_deg))
     transforms_out = TransformBroadcaster(node)
@@ -174,14 +194,19 @@ def main() -> None:
                         node.get_logger().warning(f"{address}: {subscriber.describe()}")
                     said = subscriber.condition
                     continue
-                if message.output != OutputFrame():
+                if message.output != OutputFrame().on(message.frame.ground):
                     raise SystemExit(
-                        "the stream must come in camera axes: run without --axes, --tilt-deg, --origin"
+                        "the stream must come in camera axes: run without --axes, --tilt DEGREES, --origin"
                     )
                 t_ns = stamp_ns(message, subscriber)
                 if t_ns is None:
                     continue  # before the first heartbeat there is no common clock
-                found = messages(output.apply(message.frame), t_ns, camera_frame, types)
+                found = messages(
+                    output.apply(message.output.restore(message.frame)), t_ns, camera_frame, types
+                )
+                ground = message.frame.ground
+                if ground is not None:
+                    found[0].append(world_transform(ground, t_ns, world_frame, camera_frame, types))
                 if found[0]:
                     transforms_out.sendTransform(found[0])
                     states_out.publish(found[1])

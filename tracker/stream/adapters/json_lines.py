@@ -64,8 +64,10 @@ def _pose_fields(message: PoseMessage) -> dict[str, Any]:
         "corrupt": message.corrupt,
         "axes": output.wire_name,
         "tilt_rad": output.tilt_rad,
+        **({"roll_rad": output.roll_rad} if output.roll_rad else {}),
         "origin": output.origin,
         **({} if message.fps is None else {"fps": message.fps}),
+        **({} if frame.ground is None else {"ground": dataclasses.asdict(frame.ground)}),
         "camera": dataclasses.asdict(frame.camera),
         "persons": [_person_fields(person) for person in frame],
     }

@@ -88,7 +88,7 @@ class SonicPublisher(BasePublisher):
             raise ValueError(f"version: expected 2 or 3, found {version}")
         if not 0 <= min_score <= 1:
             raise ValueError(f"min_score: expected 0 to 1, found {min_score}")
-        self._world = OutputFrame("blender", tilt_rad).world  # right, forward, up
+        self._axes = OutputFrame("blender", tilt_rad)  # right, forward, up
         self._binding = Binding(bind, insecure=insecure, keys=keys, on_busy=on_busy)
         super().__init__(new_identity(source), self._binding.endpoint)
         self._version = version
@@ -113,7 +113,7 @@ class SonicPublisher(BasePublisher):
                 log.warning(f"sonic: paused, {reason}" if reason else "sonic: sending")
                 self.paused = reason
             if not reason:
-                self._binding.send(self._pack(frame.persons[0]))
+                self._binding.send(self._pack(frame.persons[0], self._axes.on(frame.ground).world))
                 self._sent += 1
         return message
 
@@ -143,8 +143,8 @@ class SonicPublisher(BasePublisher):
             return f"the person's score is below {self._min_score:g}"
         return ""
 
-    def _pack(self, person: Person) -> bytes:
-        quat, joints = pelvis_frame(person, self._world)
+    def _pack(self, person: Person, world: Float64Array) -> bytes:
+        quat, joints = pelvis_frame(person, world)
         fields: dict[str, AnyArray] = {
             "frame_index": np.array([self._sent], "<i8"),
             "body_quat": quat[None].astype("<f4"),

@@ -69,7 +69,7 @@ class VmcSender(BasePublisher):
             source: what is tracked, for people to read.
             insecure: allow another computer; the protocol has no protection.
             origin: ``hips``: the avatar stands at the origin, its lowest joint on the floor. ``camera``: its
-                hips are where they are seen from the camera.
+                hips are where they are seen from the camera. ``floor``: from the floor under it.
             tilt_rad: how far the camera looks down.
 
         Raises ``ValueError`` for the address, ``InsecureBindError`` for another computer without consent, and
@@ -91,9 +91,7 @@ class VmcSender(BasePublisher):
                 f"{address} is another computer, and anybody on the way could read the poses; send to "
                 f"{DEFAULT_ADDRESS}, or allow it with insecure=True (--insecure)"
             )
-        level = OutputFrame("camera", tilt_rad).world
-        self._world = -level  # right, up, and out of the picture: the viewer's side, in left-handed axes
-        self._origin = origin
+        self._axes = OutputFrame("camera", tilt_rad, origin)
         super().__init__(new_identity(source), f"udp://{address}")
         self._lock = threading.Lock()
         self._started_ns = time.monotonic_ns()
@@ -124,7 +122,7 @@ class VmcSender(BasePublisher):
             ]
             if person is not None:
                 rows.append(("/VMC/Ext/Root/Pos", ["root", 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]))
-                for name, position, (w, x, y, z) in bones(person, self._world, self._origin):
+                for name, position, (w, x, y, z) in bones(person, self._axes.on(frame.ground)):
                     rows.append(("/VMC/Ext/Bone/Pos", [name, *map(float, position), x, y, z, w]))
             for start in range(0, len(rows), BUNDLED):
                 self._send(bundle(rows[start : start + BUNDLED]))
@@ -179,15 +177,18 @@ class VmcSender(BasePublisher):
         self._failed = True
 
 
-def bones(person: Person, world: Float64Array, origin: Origin) -> list[tuple[str, Float64Array, list[float]]]:
+def bones(person: Person, level: OutputFrame) -> list[tuple[str, Float64Array, list[float]]]:
     """Name, local position (3,) and local rotation wxyz of every bone, parents first, in Unity's axes."""
     from kinestream.geometry.rotation import quat_from_matrix
 
+    world = -level.world  # right, up, and out of the picture: the viewer's side, in left-handed axes
     turn = quat_from_matrix(world @ _UNITY.body.T)
     local = _UNITY.joint_quats(np.concatenate([person.root_quat_wxyz[None], person.joint_quats_wxyz]))
     local[0] = multiply(turn, local[0])
     joints = (person.joints_cam_m.astype(np.float64) - person.translation_m) @ world.T
-    place = world @ person.translation_m if origin == "camera" else np.array([0, -joints[:, 1].min(), 0])
+    place = np.array([0, -joints[:, 1].min(), 0])
+    if level.origin != "hips":
+        place = world @ person.translation_m - level.eye
     rows = [("Hips", place, local[0].tolist())]
     turned = [local[0]]
     for joint, name in enumerate(_BONES.values()):
