@@ -12,6 +12,7 @@ import pytest
 import zmq
 from scipy.spatial.transform import Rotation
 
+from kinestream.geometry.level import Ground
 from kinestream.pose import PoseFrame
 from kinestream.stream import InsecureBindError
 from kinestream.stream.adapters import SonicPublisher
@@ -148,10 +149,12 @@ def test_a_tilted_camera_keeps_people_upright(pose_frame: Make) -> None:
     tilt = math.radians(30)
     lean = Rotation.from_euler("x", tilt) * Rotation.from_quat([1, 0, 0, 0])
     frame = pose_frame(0, score=0.9, root_quat_wxyz=lean.as_quat(scalar_first=True))
-    with SonicPublisher("tcp://127.0.0.1:0", tilt_rad=tilt) as publisher:
-        _, arrays = unpacked(publisher._pack(frame.persons[0]))
-    sent = Rotation.from_quat(arrays["body_quat"][0], scalar_first=True)
-    np.testing.assert_allclose(sent.apply([0, 0, 1]), [0, 0, 1], atol=1e-6)
+    estimated = Ground(tilt_rad=tilt, roll_rad=0.0, std_rad=0.05, height_m=1.5, height_std_m=0.1)
+    for given, ground in ((tilt, None), (0.0, estimated)):
+        with SonicPublisher("tcp://127.0.0.1:0", tilt_rad=given) as publisher:
+            _, arrays = unpacked(publisher._pack(frame.persons[0], publisher._axes.on(ground).world))
+        sent = Rotation.from_quat(arrays["body_quat"][0], scalar_first=True)
+        np.testing.assert_allclose(sent.apply([0, 0, 1]), [0, 0, 1], atol=1e-6)
 
 
 def test_robots_are_not_driven_by_strangers() -> None:
