@@ -53,8 +53,10 @@ def _in_rerun(recording: Path, rrd: Path | None, console: Console) -> None:
 
 def _on_page(recording: Path, address: str, console: Console) -> None:
     from kinestream.tools.process import stop_on_signals
+    from kinestream.tools.web.page import quiet_viser
     from kinestream.tools.web.player import Player
 
+    quiet_viser()
     stop_on_signals()
     player = Player(recording, address)
     with player.page:

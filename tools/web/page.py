@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import socket
 import threading
 import time
@@ -184,6 +185,11 @@ class Page(AbstractContextManager["Page"]):
         poses = self._newest.poses if self._newest else None
         if poses is not None:
             look_through(client, poses.camera, backdrop_distance(poses))
+
+
+def quiet_viser() -> None:
+    """Keep what viser's tasks say when they are ended from the terminal; for a process that is ours alone."""
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 def _add(gui: Any, control: Control) -> Any:

@@ -1,6 +1,7 @@
 """The page in a process of its own: whatever browsers do there takes no time from the tracker."""
 
 import multiprocessing
+import os
 import signal
 import threading
 import time
@@ -11,11 +12,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
-from kinestream.tools.web.page import Control, Page, Update
+from kinestream.tools.web.page import Control, Page, Update, quiet_viser
 
 JOIN_S: Final = 2.0
+YIELDING: Final = 5
+"""How much the page gives way to the tracker on a busy processor (nice)."""
 POLL_S: Final = 0.2
-SHORTEST_STEP_S: Final = 0.02
+SHORTEST_STEP_S: Final = 0.01
 """Between two updates: browsers show sixty pictures a second at most."""
 
 
@@ -131,6 +134,9 @@ def _serve(pipe: Connection, address: str, body: str | Path | None, controls: tu
     for name in ("SIGINT", "SIGHUP", "SIGTERM"):  # they may reach the whole group; the tracker decides
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    quiet_viser()
+    if hasattr(os, "nice"):
+        os.nice(YIELDING)
     from kinestream.body.arrays import read_body
 
     lock = threading.Lock()
@@ -158,9 +164,13 @@ def _serve(pipe: Connection, address: str, body: str | Path | None, controls: tu
                 elif not pipe.poll():
                     continue
                 update = pipe.recv()
+                while update is not None and page.watched.is_set():
+                    send(_Wanted())  # the next one is on its way while this one is shown
+                    page.show(update)
+                    time.sleep(SHORTEST_STEP_S)
+                    update = pipe.recv()
                 if update is None:
                     return
                 page.show(update)
-                time.sleep(SHORTEST_STEP_S)
         except (EOFError, OSError):
             return
