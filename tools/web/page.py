@@ -20,7 +20,7 @@ from kinestream.tools.extras import optional_module
 from kinestream.tools.web.guard import Guard, new_token, own_address
 from kinestream.tools.web.scene import Scene, Shown, backdrop_distance, look_through
 
-AMBIENT: Final = 2.0
+AMBIENT: Final = 1.0
 STATUS_S: Final = 0.25
 SEND_BUFFER_BYTES: Final = 1 << 18
 """What the system may hold for a browser that stalls: a few pictures."""
@@ -90,6 +90,7 @@ class Page(AbstractContextManager["Page"]):
         self._body, self._shown = body, Shown()
         self._scenes: dict[int, tuple[Any, Scene]] = {}
         self._newest: Update | None = None
+        self._fresh: list[Any] = []  # browsers that came before there was a camera to look through
         self._told_s = 0.0
         self._lock = threading.Lock()
 
@@ -123,6 +124,9 @@ class Page(AbstractContextManager["Page"]):
             for client, scene in self._scenes.values():
                 with client.atomic():
                     scene.show(update.poses, update.jpeg)
+            fresh, self._fresh = self._fresh, []
+        for client in fresh:
+            self._look_through(client)
         now_s = time.monotonic()
         if now_s - self._told_s > STATUS_S:
             self._told_s = now_s
@@ -172,6 +176,8 @@ class Page(AbstractContextManager["Page"]):
             self._scenes[client.client_id] = client, scene
             if self._newest is not None:
                 scene.show(self._newest.poses, self._newest.jpeg)
+            else:
+                self._fresh.append(client)
             self.watched.set()
         self._look_through(client)
 

@@ -79,12 +79,13 @@ class Viewer:
 @pytest.fixture
 def page() -> Iterator[Page]:
     with Page("127.0.0.1:0", BODY) as page:
-        page.show(update([person()]))
         yield page
 
 
 def test_the_body_lies_on_the_person_in_the_picture(page: Page, browser: "Browser") -> None:
-    viewer = Viewer(browser, page.url)
+    viewer = Viewer(browser, page.url)  # before there is a picture, as with every tracker
+    until(page.watched.is_set, viewer.tab)
+    page.show(update([person()]))
     viewer.show(skeleton=False, uncertainty=False, body=False)
     until(lambda: viewer.red().sum() > 1000 and not viewer.blue().any(), viewer.tab)
     seen = viewer.red()
@@ -101,6 +102,7 @@ def test_the_body_lies_on_the_person_in_the_picture(page: Page, browser: "Browse
 
 
 def test_people_come_change_and_go_in_every_browser(page: Page, browser: "Browser") -> None:
+    page.show(update([person()]))
     viewers = [Viewer(browser, page.url) for _ in range(2)]
     for viewer in viewers:
         until(lambda viewer=viewer: viewer.blue().sum() > 1000, viewer.tab)  # type: ignore[misc]
