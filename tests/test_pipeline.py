@@ -169,6 +169,19 @@ def test_the_detector_rests_while_all_is_well(block_models: Models, paint_blocks
     assert block_models.detector.calls == before + 1, "searched for at once"  # type: ignore[attr-defined]
 
 
+def test_the_detector_rests_longer_once_nobody_is_new(block_models: Models, paint_blocks: Paint) -> None:
+    tracker = Tracker(models=block_models)
+    calls = []
+    for i in range(181):  # six seconds
+        tracker.process(paint_blocks(SIZE, {0: (100, 60, 50, 120)}), i * STEP_NS)
+        calls.append(block_models.detector.calls)  # type: ignore[attr-defined]
+    assert calls[60] <= 9 and calls[180] - calls[60] <= 10, "four times a second, then every 0.4 s"
+    for i in range(181, 197):  # half a second
+        blocks = {0: (100, 60, 50, 120), 1: (200, 60, 50, 120)}
+        people = tracker.process(paint_blocks(SIZE, blocks), i * STEP_NS)
+    assert len(people) == 2
+
+
 def test_somebody_new_is_found_within_a_quarter_of_a_second(
     block_models: Models, paint_blocks: Paint
 ) -> None:

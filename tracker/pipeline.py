@@ -40,7 +40,9 @@ log = logging.getLogger(__name__)
 SEARCH_NS = 100_000_000
 """Time between detector runs while nobody is followed or somebody was lost."""
 SURVEY_NS = 250_000_000
-"""Time between detector runs while all is well: new people are found within it."""
+"""Time between detector runs while all is well."""
+REST_NS = 400_000_000
+"""The same once nobody is new and everybody sure (`People.calm`): the longest that somebody new waits."""
 STATS_NS = 1_000_000_000
 STALE_NS = 1_000_000_000
 """Without a frame for this long nothing is predicted any more."""
@@ -350,7 +352,8 @@ class Tracker:
         return self._camera
 
     def _detector_is_due(self, t_ns: int) -> bool:
-        pause_ns = SEARCH_NS if self._people.unsettled else SURVEY_NS
+        calm = self._people.calm(t_ns)
+        pause_ns = SEARCH_NS if self._people.unsettled else REST_NS if calm else SURVEY_NS
         # Slightly early is as good as late, whatever the frame rate.
         due = self._detected_ns is None or t_ns - self._detected_ns >= pause_ns - 5_000_000
         if due:

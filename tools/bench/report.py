@@ -163,6 +163,32 @@ def _speed(report: Json, folder: Path) -> Iterator[Block]:
     stages = medians.get("every", {}).get("stage_ms", {})
     if stages:
         yield _grid("stage", stages, {key: f"{key} ms" for key in PERCENTILES})
+    if "start" in report:
+        yield Text(
+            "From the start of the process to the first pose, whole runs of 180 frames of 1080p, start-up "
+            "included, and ratios to MediaPipe in the same run:"
+        )
+        yield Grid(("what", "p50", "least", "most"), list(_spans(report["start"])))
+    if "growth" in report:
+        yield Text("How it grows with people (1080p), size and, as if live, with the rate (720p):")
+        rows = {
+            f"{figure}: {name}": row | row["capture_to_publish_ms"]
+            for figure, named in report["growth"].items()
+            for name, row in named.items()
+        }
+        columns = {
+            "people_per_frame": "people found", "cpu_ms_per_frame": "CPU ms per frame", "fps": "frames/s",
+            "p95": "capture to publish p95 ms", "dropped": "dropped",
+        }  # fmt: skip
+        yield _grid("what", rows, columns)
+        if (folder / "speed_growth.png").exists():
+            yield Picture("speed_growth.png", "Processor time of a frame by people, size and rate")
+
+
+def _spans(figures: Json) -> Iterator[list[str]]:
+    for name, value in figures.items():
+        spread = value if isinstance(value, dict) else {"p50": value}
+        yield [name.replace("_", " "), *(_shown(spread.get(key)) for key in ("p50", "least", "most"))]
 
 
 def _clip(report: Json, folder: Path) -> Iterator[Block]:

@@ -1,7 +1,7 @@
 """``kinestream bench TOPIC``: measure, and put all measurements on one page.
 
 kinestream bench clip                                 the embedded clip, all filters; needs no data
-kinestream bench speed CLIP --mediapipe-python PYTHON whole pipeline beside MediaPipe Pose
+kinestream bench speed --mediapipe-python PYTHON      whole pipeline beside MediaPipe Pose
 kinestream bench filter --mocap CACHE.npz             filters on held-out motion capture
 kinestream bench kernels                              raster, alignment, body model
 kinestream bench report                               only the page, of what is in the folder

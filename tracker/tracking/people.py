@@ -25,6 +25,10 @@ CUT_OFF_ROOM = 0.2
 """Of somebody who is cut off, so much outside of the picture is shown, as a share of the visible box."""
 CLOSE_UP = 0.6
 """A detection this large, as a share of the picture's shorter side, is probably of somebody cut off."""
+SURE = 0.9
+"""Smoothed presence from which on somebody is sure to be there; who is seen well has 0.99 and more."""
+SETTLED_NS = 2_000_000_000
+"""So long after somebody came, others are not expected any more than at any other time."""
 OUTWARD: Float32Array = np.array([-1, -1, 1, 1], np.float32)
 
 
@@ -56,6 +60,13 @@ class People:
     def unsettled(self) -> bool:
         """Whether somebody is to be searched for: nobody is followed, or somebody was missed."""
         return not self._tracks.tracks or any(track.misses for track in self._tracks.tracks)
+
+    def calm(self, t_ns: int) -> bool:
+        """Whether everybody has been followed for a while and is sure to be there."""
+        return all(
+            track.shown and not track.misses and track.score >= SURE and t_ns - track.born_ns >= SETTLED_NS
+            for track in self._tracks.tracks
+        )
 
     def update_detections(self, t_ns: int, found: Detections) -> None:
         """Take in what the detector found at ``t_ns``."""

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import typer
 
+from kinestream.capture import open_source
 from kinestream.tools.bench.robustness import damage, soak
+from kinestream.tools.bench.speed import clips, start
 from kinestream.tools.bench.speed import pipeline as speed
+from kinestream.tools.bench.speed.processes import Cost
 from kinestream.tools.metrics.clip import CLIP
 
 
@@ -43,6 +46,28 @@ def test_any_command_can_be_a_peer() -> None:
         speed._peer_run(f"{sys.executable} -c 'raise SystemExit(3)' {{video}}", CLIP)
     with pytest.raises(typer.BadParameter, match="expected NAME=COMMAND"):
         speed._peer("no video in it")
+
+
+def test_clips_have_as_many_people_as_asked_for(tmp_path: Path) -> None:
+    path = clips.compose(tmp_path / "three.mp4", people=3, size_px=(360, 240), fps=25, frames=3)
+    about = speed._about(path)
+    assert (about["size_px"], about["fps"], about["frames"]) == ([360, 240], 25.0, 3)
+    picture = open_source(path).read()
+    assert picture is not None
+    cells = [picture.image_rgb[y : y + 120, x : x + 120] for y in (0, 120) for x in (0, 120, 240)]
+    reds = [((cell[..., 0] > 150) & (cell[..., 1] < 80)).sum() for cell in cells]  # of the shirt
+    assert min(reds[:3]) > 50 and max(reds[3:]) == 0
+
+
+def test_starts_are_summed_up_and_set_in_relation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = iter([{"first_pose_s": 1.0, "progress": ["preparing"]} for _ in range(20)])
+    monkeypatch.setattr(start, "track", lambda *_, **__: next(runs))
+    monkeypatch.setattr(start, "cost", lambda command: Cost(9.0, 3.0 if "run" in command[2] else 2.0))
+    monkeypatch.setattr(start, "_seconds", lambda command: 0.8)
+    found = start.measure(CLIP, runs=2, mediapipe_python=Path("python"))
+    assert found["first_pose_warm_s"] == {"p50": 1.0, "least": 1.0, "most": 1.0, "runs": 7}
+    assert found["first_pose_over_import_mediapipe"] == 1.25 and found["whole_run_over_mediapipe"] == 1.5
+    assert found["progress_lines_cold"] == 1
 
 
 def test_growth_compares_the_end_with_the_time_after_the_start() -> None:

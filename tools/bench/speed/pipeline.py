@@ -1,33 +1,29 @@
 """Speed of the whole pipeline, from video file to socket, paired with MediaPipe Pose on the same clip.
 
-    python -m kinestream.tools.bench.speed CLIP [--four CLIP] [--mediapipe-python PYTHON]
-        [--peer NAME=COMMAND]
+    python -m kinestream.tools.bench.speed [CLIP] [--four CLIP] [--mediapipe-python PYTHON]
+        [--peer NAME=COMMAND] [--clips FOLDER]
 
-Every run is a process of its own, and the contestants take turns; medians over the runs are reported.
+Every run is a process of its own, and the contestants take turns; medians over the runs are reported. Without
+CLIP all clips are made of the embedded one: 720p, with one person and with four. So are those on which starts
+are timed (180 frames of 1080p) and which tell how the cost grows with people, size and rate.
 ``--mediapipe-python`` names the interpreter of an environment with the package mediapipe. ``--peer``
 takes any command that reads a video, ``{video}`` stands for the clip; its whole process counts.
 """
 
-import json
-import os
+import contextlib
 import shlex
-import statistics
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Sequence
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import av
 import typer
-import zmq
 from rich.console import Console
 
 from kinestream.tools import options
 from kinestream.tools.bench import timing
-from kinestream.tools.metrics.clip import CLIP
+from kinestream.tools.bench.speed import growth, start
+from kinestream.tools.bench.speed.processes import cost, medians, track
 from kinestream.tools.metrics.limbs import run_mediapipe
 
 IDLE_S: Final = 4.0
@@ -42,10 +38,16 @@ def measure(
     *,
     four: Path | None = None,
     runs: int = 5,
+    folder: Path,
     mediapipe_python: Path | None = None,
     peers: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """All figures of the report; raises ``OSError`` or ``RuntimeError`` where a contestant fails."""
+    """All figures of the report; raises ``OSError`` or ``RuntimeError`` where a contestant fails.
+
+    ``folder`` is where clips are made of the embedded one.
+    """
+    made = growth.clips(folder)
+    before = timing.load_average()
     results: dict[str, list[dict[str, Any]]] = {}
     for _ in range(runs):
         results.setdefault("every", []).append(track(clip))
@@ -58,72 +60,22 @@ def measure(
         if four is not None:
             results.setdefault("four_people", []).append(track(four))
     results["idle"] = [track(clip, "--idle-s", str(IDLE_S))]
-    return {
+    middle = {name: medians(rows) for name, rows in results.items()}
+    report: dict[str, Any] = {
         "clips": {path.name: _about(path) for path in (clip, four) if path is not None},
         "runs": runs,
-        "load_average_1min": timing.load_average(),
-        "medians": {name: medians(rows) for name, rows in results.items()},
+        "load_average_1min_before": before,
+        "medians": middle,
         "worst": {"paced_dropped": max(row["dropped"] for row in results["paced"])},
+        "start": start.measure(made["size"]["1080p"], runs=runs, mediapipe_python=mediapipe_python),
+        "growth": growth.measure(made, runs=min(runs, 3)),
+        "load_average_1min": timing.load_average(),
         "all_runs": results,
     }
-
-
-def track(clip: Path, *options: str) -> dict[str, Any]:
-    """One run of `speed.run`, with a subscriber in this process that reads everything."""
-    command = [sys.executable, "-m", "kinestream.tools.bench.speed.run", str(clip), *options]
-    command += ["--started-ns", str(time.monotonic_ns())]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        if not first:
-            raise RuntimeError(f"{shlex.join(command)} ended with exit code {process.wait()}")
-        with _Reader(json.loads(first)["endpoint"]) as reader:
-            lines = process.stdout.read().splitlines()
-    if process.returncode or not lines:
-        raise RuntimeError(f"{shlex.join(command)} ended with exit code {process.returncode}")
-    report: dict[str, Any] = json.loads(lines[-1])
-    return {**report, "received": reader.received}
-
-
-class _Reader:
-    """A subscriber that counts poses."""
-
-    def __init__(self, endpoint: str) -> None:
-        self.received = 0
-        self._endpoint = endpoint
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> "_Reader":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        with zmq.Context.instance().socket(zmq.SUB) as socket:
-            socket.subscribe(b"pose")
-            socket.connect(self._endpoint)
-            while not self._stop.is_set():
-                if socket.poll(200):
-                    socket.recv()
-                    self.received += 1
-
-
-def medians(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The median of every number over the runs, maps entry by entry; other values as in the first run."""
-    result: dict[str, Any] = {}
-    for key, first in rows[0].items():
-        values = [row[key] for row in rows]
-        if isinstance(first, dict):
-            result[key] = medians(values)
-        elif isinstance(first, int | float) and not isinstance(first, bool) and None not in values:
-            result[key] = round(statistics.median(values), 3)
-        else:
-            result[key] = first
-    return result
+    if mediapipe_python is not None:
+        pose_ms = middle["mediapipe"]["pose_cpu_ms_per_frame"]
+        report["file_to_socket_over_mediapipe_pose"] = round(middle["every"]["cpu_ms_per_frame"] / pose_ms, 3)
+    return report
 
 
 def _peer(text: str) -> tuple[str, str]:
@@ -135,18 +87,11 @@ def _peer(text: str) -> tuple[str, str]:
 
 def _peer_run(command: str, clip: Path) -> dict[str, Any]:
     """Time and processor time of a whole command."""
-    words = [word.replace("{video}", str(clip)) for word in shlex.split(command)]
-    before_s = time.perf_counter()
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    wall_s = time.perf_counter() - before_s
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{shlex.join(words)} ended with exit code {process.returncode}")
+    spent = cost([word.replace("{video}", str(clip)) for word in shlex.split(command)])
     frames = _about(clip)["frames"]
     return {
-        "cpu_ms_per_frame": round(1000 * (usage.ru_utime + usage.ru_stime) / frames, 3),
-        "fps": round(frames / wall_s, 2),
+        "cpu_ms_per_frame": round(1000 * spent.cpu_s / frames, 3),
+        "fps": round(frames / spent.wall_s, 2),
         "frames": frames,
     }
 
@@ -164,8 +109,9 @@ def _about(clip: Path) -> dict[str, Any]:
 
 
 def main(
-    clip: options.Clip = CLIP,
+    clip: Annotated[Path | None, typer.Argument(help="Video with one person.")] = None,
     four: Annotated[Path | None, typer.Option(help="Video with four people.")] = None,
+    clips: Annotated[Path | None, typer.Option(help="Keep the clips that are made here.")] = None,
     runs: options.Runs = 5,
     mediapipe_python: options.MediapipePython = None,
     peer: Annotated[
@@ -175,7 +121,14 @@ def main(
 ) -> None:
     """Measure the whole pipeline, from video file to socket, beside MediaPipe Pose and other programs."""
     peers = dict(_peer(text) for text in peer or ())
-    report = measure(clip, four=four, runs=runs, mediapipe_python=mediapipe_python, peers=peers)
+    with contextlib.ExitStack() as stack:
+        folder = clips or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if clip is None:
+            clip, four = growth.main_clips(folder)
+        report = measure(
+            clip, four=four, runs=runs, folder=folder, mediapipe_python=mediapipe_python, peers=peers
+        )
+    growth.plot(report["growth"], out.with_name(growth.PLOT))
     timing.write_report(out, "speed", report)
     rows = {
         name: row | ({"p95": row["capture_to_publish_ms"]["p95"]} if name == "paced" else {})
@@ -185,6 +138,8 @@ def main(
     stages = ", ".join(f"{name} {values['p50']:.1f}" for name, values in every["stage_ms"].items())
     console = Console(highlight=False)
     console.print(timing.table(rows, COLUMNS, first="contestant"))
+    console.print(growth.table(report["growth"]))
+    console.print({name: value for name, value in report["start"].items()})
     console.print(
         f"stages, p50 ms: {stages}\nfirst pose {every['first_pose_s']} s after the start, at most "
         f"{every['max_rss_mb']:.0f} MB of memory, {idle['idle_cpu_percent']} % of a core while it is idle\n"

@@ -1,13 +1,14 @@
 """One tracked clip in a process of its own, for `kinestream.tools.bench.speed.pipeline`; prints JSON lines.
 
     python -m kinestream.tools.bench.speed.run CLIP [--policy every|paced] [--engine auto]
-        [--model medium] [--idle-s 5]
+        [--model medium] [--max-people 8] [--idle-s 5]
 
 First line: the address it publishes on. Last line: what the run cost. The processor time is that of the whole
 process, all threads, from decoding to the socket, behind the first frames.
 """
 
 import json
+import logging
 import os
 import resource
 import sys
@@ -17,7 +18,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from kinestream.defaults import DEFAULT_ENGINE, DEFAULT_MODEL
+from kinestream.defaults import DEFAULT_ENGINE, DEFAULT_MAX_PEOPLE, DEFAULT_MODEL
 from kinestream.tools import options
 
 WARM_UP_FRAMES: Final = 30
@@ -29,6 +30,7 @@ def main(
     engine: options.Engine = DEFAULT_ENGINE,
     model: options.Model = DEFAULT_MODEL,
     started_ns: Annotated[int | None, typer.Option(help="Start of the process, monotonic clock.")] = None,
+    max_people: options.MaxPeople = DEFAULT_MAX_PEOPLE,
     idle_s: Annotated[float, typer.Option(help="Let the source fall silent in the middle.")] = 0.0,
 ) -> None:
     """Track, measure, report."""
@@ -42,13 +44,18 @@ def main(
     from kinestream.stream import Publisher
 
     use_threads()
+    progress = _Messages()
+    logging.getLogger("kinestream.progress").addHandler(progress)
+    logging.getLogger("kinestream.progress").setLevel(logging.INFO)
     decoder: Any = AvDecoder(clip, live=False)
     if idle_s:
         decoder.next_picture = _Pause(decoder, idle_s)
     with (
         Publisher("tcp://127.0.0.1:0", source=clip.name) as publisher,
         FrameSource(decoder, policy=policy) as source,
-        Tracker(source, publisher=publisher, engine=engine, regressor=model) as tracker,
+        Tracker(
+            source, publisher=publisher, engine=engine, regressor=model, max_people=max_people
+        ) as tracker,
     ):
         _tell({"endpoint": publisher.endpoint})
         freeze_loaded_objects()
@@ -62,7 +69,20 @@ def main(
     kept = {name: stats[name] for name in ("dropped", "corrupt", "engine", "filter", "stage_ms")}
     report |= {"published": publisher.sequence, "threads": threads(), **kept}
     report |= {"process_ms": stats["latency_ms"], "idle_cpu_percent": pause and pause.cpu_percent}
+    report |= {"progress": progress.told}
     _tell(report)
+
+
+class _Messages(logging.Handler):
+    """Keeps what was logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a message."""
+        self.told.append(record.getMessage())
 
 
 class _Run:
