@@ -39,10 +39,8 @@ log = logging.getLogger(__name__)
 
 SEARCH_NS = 100_000_000
 """Time between detector runs while nobody is followed or somebody was lost."""
-SURVEY_NS = 250_000_000
-"""Time between detector runs while all is well."""
-REST_NS = 400_000_000
-"""The same once nobody is new and everybody sure (`People.calm`): the longest that somebody new waits."""
+SURVEY_NS, REST_NS = 250_000_000, 400_000_000
+"""The same while all is well, and once nobody is new and all are sure: the longest that somebody new waits."""
 STATS_NS = 1_000_000_000
 STALE_NS = 1_000_000_000
 """Without a frame for this long nothing is predicted any more."""
@@ -352,8 +350,8 @@ class Tracker:
         return self._camera
 
     def _detector_is_due(self, t_ns: int) -> bool:
-        calm = self._people.calm(t_ns)
-        pause_ns = SEARCH_NS if self._people.unsettled else REST_NS if calm else SURVEY_NS
+        people = self._people
+        pause_ns = SEARCH_NS if people.unsettled else REST_NS if people.calm(t_ns) else SURVEY_NS
         # Slightly early is as good as late, whatever the frame rate.
         due = self._detected_ns is None or t_ns - self._detected_ns >= pause_ns - 5_000_000
         if due:
