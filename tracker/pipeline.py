@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 SEARCH_NS = 100_000_000
 """Time between detector runs while nobody is followed or somebody was lost."""
 SURVEY_NS, REST_NS = 250_000_000, 400_000_000
-"""The same while all is well, and once nobody is new and all are sure: the longest that somebody new waits."""
+"""The same while all is well, and once nobody is new and all are sure: the longest that a newcomer waits."""
 STATS_NS = 1_000_000_000
 STALE_NS = 1_000_000_000
 """Without a frame for this long nothing is predicted any more."""
