@@ -128,8 +128,8 @@ def main(
         report = measure(
             clip, four=four, runs=runs, folder=folder, mediapipe_python=mediapipe_python, peers=peers
         )
-    growth.plot(report["growth"], out.with_name(growth.PLOT))
     timing.write_report(out, "speed", report)
+    growth.plot(report["growth"], out.with_name(growth.PLOT))
     rows = {
         name: row | ({"p95": row["capture_to_publish_ms"]["p95"]} if name == "paced" else {})
         for name, row in report["medians"].items()
