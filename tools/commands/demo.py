@@ -37,12 +37,13 @@ def demo(
 
     Needs no camera and no network.
     """
-    from kinestream.tools.process import use_threads
+    from kinestream.tools.process import keep_freed_memory, use_threads
     from kinestream.tools.session import Outputs, Session
     from kinestream.tools.status import StatusLine
 
     with report_errors():
         use_threads()
+        keep_freed_memory()
         truth = ClipTruth.load(TRUTH)
         publisher = _publisher()
         with Listener(publisher.endpoint) as listener:

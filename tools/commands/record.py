@@ -15,7 +15,12 @@ from kinestream.defaults import DEFAULT_FILTER, DEFAULT_FOV_DEG, DEFAULT_MODEL, 
 from kinestream.tools import options
 from kinestream.tools.commands.error_reporting import report_errors
 from kinestream.tools.commands.listen import heard
-from kinestream.tools.process import load_kernels_without_scipy, stop_on_signals, use_threads
+from kinestream.tools.process import (
+    keep_freed_memory,
+    load_kernels_without_scipy,
+    stop_on_signals,
+    use_threads,
+)
 
 STREAMS = ("tcp://", "ipc://")
 
@@ -64,6 +69,7 @@ def record(
 
         stop_on_signals()
         use_threads()
+        keep_freed_memory()
         with Session(
             source,
             outputs=Outputs(record=file, pictures=pictures),

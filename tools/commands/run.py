@@ -101,7 +101,12 @@ def run(
 
     Stops at the end of a file, or with Ctrl-C. Exit code 1 when the source fails.
     """
-    from kinestream.tools.process import load_kernels_without_scipy, stop_on_signals, use_threads
+    from kinestream.tools.process import (
+        keep_freed_memory,
+        load_kernels_without_scipy,
+        stop_on_signals,
+        use_threads,
+    )
 
     load_kernels_without_scipy()
     from kinestream.capture import CameraMode
@@ -111,6 +116,7 @@ def run(
     with report_errors(), ExitStack() as stack:
         stop_on_signals()
         use_threads()
+        keep_freed_memory()
         if stream_format != "native" and not publish:
             raise ValueError(f"--no-publish: nothing would leave as --format {stream_format}; leave one out")
         if ws is not None and not publish:

@@ -34,7 +34,12 @@ def main(
     idle_s: Annotated[float, typer.Option(help="Let the source fall silent in the middle.")] = 0.0,
 ) -> None:
     """Track, measure, report."""
-    from kinestream.tools.process import freeze_loaded_objects, load_kernels_without_scipy, use_threads
+    from kinestream.tools.process import (
+        freeze_loaded_objects,
+        keep_freed_memory,
+        load_kernels_without_scipy,
+        use_threads,
+    )
 
     load_kernels_without_scipy()
     from kinestream.capture import FrameSource
@@ -44,6 +49,7 @@ def main(
     from kinestream.stream import Publisher
 
     use_threads()
+    keep_freed_memory()
     progress = _Messages()
     logging.getLogger("kinestream.progress").addHandler(progress)
     logging.getLogger("kinestream.progress").setLevel(logging.INFO)
