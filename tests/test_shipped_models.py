@@ -1,14 +1,18 @@
 """The shipped models on the embedded clip: somebody is found at once, followed as one, and roughly right."""
 
+import json
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 import kinestream
 from kinestream import Camera, Tracker
-from kinestream.regress.shipped import MODELS
+from kinestream.models import Models
+from kinestream.regress.shipped import MODELS, weights_of
 
 ASSETS = Path(kinestream.__file__).parent / "assets"
 FRAMES = 60
@@ -37,4 +41,18 @@ def test_the_person_of_the_embedded_clip_is_followed(truth: dict[str, np.ndarray
 
 
 def test_all_weights_together_are_small() -> None:
-    assert sum(path.stat().st_size for path in ASSETS.glob("*.safetensors")) < 20e6
+    assert sum(path.stat().st_size for path in ASSETS.glob("*.safetensors")) < 22e6
+
+
+def test_weights_keep_how_far_off_their_keypoints_are(tmp_path: Path) -> None:
+    with safe_open(str(weights_of("medium")), framework="numpy") as file:
+        metadata, arrays = dict(file.metadata()), {name: file.get_tensor(name) for name in file.keys()}
+    metadata["config"] = json.dumps(
+        json.loads(metadata["config"]) | {"keypoint_std": 0.03, "keypoint_slope": 2}
+    )
+    save_file(arrays, tmp_path / "own.safetensors", metadata=metadata)
+    shipped, own = (
+        Models.load(regressor=name, engine="torch") for name in ("medium", tmp_path / "own.safetensors")
+    )
+    assert (shipped.keypoint_noise.std, shipped.keypoint_noise.slope) == (0.010, 4.2)
+    assert (own.keypoint_noise.std, own.keypoint_noise.slope) == (0.03, 2)

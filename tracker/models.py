@@ -9,6 +9,8 @@ import numpy.typing as npt
 from kinestream.body.arrays import BodyArrays, read_body
 from kinestream.defaults import DEFAULT_ENGINE, DEFAULT_MODEL
 from kinestream.detect.detector import Detector, PersonDetector
+from kinestream.filtering.keypoint_noise import KeypointNoise
+from kinestream.filtering.temporal_lifter import LifterWeights
 from kinestream.geometry.camera import Camera
 from kinestream.kernels.array_types import RgbImage
 from kinestream.latent.dynamics_weights import DynamicsWeights
@@ -40,8 +42,10 @@ class Models:
         body: joint rotations and shape to joints, keypoints and mesh.
         dynamics: how latents of that flow move; only the filter ``learned`` needs them.
         engine: what runs the networks, for the statistics.
+        keypoint_noise: how far off the regressor's keypoints are, as stored with its weights.
+        temporal_lifter: corrects latents of that flow by keypoints over time; None for single frames.
 
-    Raises ``ValueError`` for dynamics of another flow.
+    Raises ``ValueError`` for dynamics or a temporal lifter of another flow.
     """
 
     detector: Detector
@@ -50,10 +54,18 @@ class Models:
     body: BodyArrays
     dynamics: DynamicsWeights | None = None
     engine: str = "torch"
+    keypoint_noise: KeypointNoise = KeypointNoise()
+    temporal_lifter: LifterWeights | None = None
 
     def __post_init__(self) -> None:
         if self.dynamics is not None:
             self.check_dynamics(self.dynamics)
+        if self.temporal_lifter is not None and self.temporal_lifter.flow_id != self.decoder.flow_id:
+            raise ValueError(
+                f"the temporal lifter belongs to flow {self.temporal_lifter.flow_id or 'unknown'}, but poses "
+                f"are decoded by flow {self.decoder.flow_id}; train one for that flow "
+                "(kinestream.trainer.train_temporal_lifter), or go without: temporal_lifter=None"
+            )
 
     def check_dynamics(self, dynamics: DynamicsWeights) -> None:
         """Raise ``ValueError`` where ``dynamics`` were trained with another flow than the decoder's."""
@@ -88,12 +100,17 @@ class Models:
         Raises ``FileNotFoundError`` where weights are missing, ``ValueError`` for a model or engine that
         there is not, that cannot run here, or for dynamics of another flow.
         """
-        observer = Regressor.load(regressor, engine=engine)
+        observer, decoder = Regressor.load(regressor, engine=engine), FlowMap.load(flow)
+        lifter = LifterWeights.load() if flow is None else None  # it knows the shipped flow's latents alone
         return cls(
             detector=PersonDetector.load(detector, score_threshold=CANDIDATE_SCORE, engine=engine),
             regressor=observer,
-            decoder=FlowMap.load(flow),
+            decoder=decoder,
             body=read_body(body),
             dynamics=DynamicsWeights.load(dynamics),
             engine=observer.engine,
+            keypoint_noise=KeypointNoise(
+                std=observer.config.keypoint_std, slope=observer.config.keypoint_slope
+            ),
+            temporal_lifter=lifter,
         )

@@ -20,9 +20,9 @@ from kinestream.defaults import (
     DEFAULT_MODEL,
 )
 from kinestream.filtering import FilterFactory, PoseFilter, check_filter, filter_factory
-from kinestream.filtering.keypoint_filter import SMOOTHNESS, with_keypoints
-from kinestream.filtering.keypoint_update import InvertibleDecoder
-from kinestream.filtering.learned import DEFAULT_SMOOTHNESS, LearnedFilter
+from kinestream.filtering.keypoint_filter import with_keypoints
+from kinestream.filtering.keypoint_update import InvertibleDecoder, KeypointUpdate
+from kinestream.filtering.learned import LearnedFilter
 from kinestream.geometry.camera import Camera
 from kinestream.kernels.array_types import Int64Array, RgbImage
 from kinestream.models import Models
@@ -122,12 +122,11 @@ class Tracker:
             self.source = open_source(source, policy=policy, mode=mode)
         try:
             self._models = models or Models.load(body=body, engine=engine, regressor=regressor)
+            new_filter, self._filter_name, self._smoothness = self._filter_of(filter)
             decoder = self._models.decoder
-            keypoints = keypoint_update and isinstance(decoder, InvertibleDecoder)
-            smoothness = SMOOTHNESS if keypoints else DEFAULT_SMOOTHNESS
-            new_filter, self._filter_name, self._smoothness = self._filter_of(filter, smoothness)
             if keypoint_update and isinstance(decoder, InvertibleDecoder):
-                new_filter = with_keypoints(new_filter, self._models.body, decoder)
+                update = KeypointUpdate(self._models.body, decoder, noise=self._models.keypoint_noise)
+                new_filter = with_keypoints(new_filter, update, self._models.temporal_lifter)
             poser = BodyPoser(self._models.body, self._models.decoder, vertices=vertices)
             heights = KnownHeights.given(self._models.body, heights_m)
             self._people = People(poser, new_filter, max_people=max_people, heights=heights, ground=ground)
@@ -310,13 +309,11 @@ class Tracker:
     ) -> None:
         self.close()
 
-    def _filter_of(
-        self, chosen: str | FilterFactory, smoothness: float
-    ) -> tuple[FilterFactory, str, float | None]:
+    def _filter_of(self, chosen: str | FilterFactory) -> tuple[FilterFactory, str, float | None]:
         """What makes filters, their name and smoothness; one is made, so faults show before any frame."""
         if chosen == LearnedFilter.name and self._models.dynamics is None:
             raise ValueError("filter 'learned': these models have no dynamics; give Models(dynamics=...)")
-        factory = filter_factory(chosen, self._models.dynamics, smoothness=smoothness)
+        factory = filter_factory(chosen, self._models.dynamics)
         made = factory()
         if not isinstance(made, PoseFilter):
             raise TypeError(f"filter: expected a callable that returns a PoseFilter, it returned {made!r}")

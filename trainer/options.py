@@ -26,6 +26,7 @@ FrozenStages: TypeAlias = Annotated[
 LifterWeights: TypeAlias = Annotated[
     Path | None, typer.Option(help="weights of a trained lifter to start from")
 ]
+TrainedLifter: TypeAlias = Annotated[Path, typer.Option(help="lifter.safetensors of a run of train_lifter")]
 RecordedErrors: TypeAlias = Annotated[
     Path | None,
     typer.Option("--keypoint-errors", help="recording of kinestream.trainer.prepare.record_keypoint_errors"),

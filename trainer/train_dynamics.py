@@ -1,8 +1,9 @@
 """Train the dynamics: `python -m kinestream.trainer.train_dynamics --run FOLDER --mocap CACHE`.
 
 The whole filter is trained, unrolled over simulated observations with random frame rates, drops and noise,
-and over recorded observations of rendered people (`--recorded`, made by
-`kinestream.trainer.prepare.record_observations`): likelihood of its estimates and of its forecasts up to half
+and over observations of rendered people and of the real lifter (`--recorded`, made by
+`kinestream.trainer.prepare.record_observations` and `simulate_observations` and brought to what the filter
+sees by `update_observations`): likelihood of its estimates and of its forecasts up to half
 a second ahead, plus errors of the joints. Every step draws from a generator seeded by (seed, step), so a run
 that was interrupted and resumed sees the same batches. Standard deviations are calibrated at the end on the
 validation half of the held-out clips, and on other recorded people. Writes ``dynamics.safetensors``.
@@ -38,10 +39,10 @@ def main(
     seed: int = 0,
     threads: int = 1,
     recorded: Annotated[
-        Path | None, typer.Option(help="recording of prepare.record_observations to learn from as well")
+        list[Path] | None, typer.Option(help="recording of prepare.update_observations to learn from as well")
     ] = None,
     recorded_validation: Annotated[
-        Path | None, typer.Option(help="recording of other people, to measure and calibrate on")
+        list[Path] | None, typer.Option(help="recording of other people, to measure and calibrate on")
     ] = None,
     compiled: Annotated[
         bool, typer.Option(help="torch.compile the step: slow start, twice the pace")
@@ -52,8 +53,8 @@ def main(
     pose_flow, cache = PoseFlow.load(flow), MocapCache.load(mocap)
     halves = held_out_halves(list(cache.clips(split="val")))
     motions, validation = (
-        Motions(LatentClips(clips, pose_flow), None if path is None else RecordedObservations.load(path))
-        for clips, path in ((list(cache.clips(split="train")), recorded), (halves[0], recorded_validation))
+        Motions(LatentClips(clips, pose_flow), RecordedObservations.load_all(paths) if paths else None)
+        for clips, paths in ((list(cache.clips(split="train")), recorded), (halves[0], recorded_validation))
     )
     config = TrainConfig(
         dynamics=DynamicsConfig(latent=pose_flow.dim, hidden=hidden),

@@ -8,7 +8,7 @@ import pytest
 
 from kinestream.body.arrays import read_body
 from kinestream.filtering.base import KeypointEvidence, PersonState
-from kinestream.filtering.keypoint_filter import SMOOTHNESS, KeypointFilter
+from kinestream.filtering.keypoint_filter import KeypointFilter
 from kinestream.filtering.keypoint_update import KeypointUpdate
 from kinestream.filtering.learned import LearnedFilter
 from kinestream.geometry.camera import Camera
@@ -60,7 +60,7 @@ def gap_px(poser: BodyPoser, state: PersonState, evidence: KeypointEvidence) -> 
 
 
 def filter_of(parts: Parts) -> KeypointFilter:
-    return KeypointFilter(LearnedFilter(smoothness=SMOOTHNESS), parts[0])
+    return KeypointFilter(LearnedFilter(), parts[0])
 
 
 @pytest.mark.parametrize("rate_hz", [15, 30, 60])

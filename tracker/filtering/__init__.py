@@ -5,7 +5,7 @@ from functools import partial
 from kinestream.filtering.base import FilterFactory, PersonState, PoseFilter
 from kinestream.filtering.interpolation import InterpolationFilter
 from kinestream.filtering.kalman import KalmanFilter
-from kinestream.filtering.learned import DEFAULT_SMOOTHNESS, LearnedFilter
+from kinestream.filtering.learned import LearnedFilter
 from kinestream.filtering.one_euro import OneEuroFilter
 from kinestream.filtering.unfiltered import Unfiltered
 from kinestream.latent.dynamics_weights import DynamicsWeights
@@ -18,12 +18,7 @@ FILTERS: dict[str, FilterFactory] = {
 """What makes a new filter for a new track."""
 
 
-def filter_factory(
-    chosen: str | FilterFactory,
-    dynamics: DynamicsWeights | None = None,
-    *,
-    smoothness: float = DEFAULT_SMOOTHNESS,
-) -> FilterFactory:
+def filter_factory(chosen: str | FilterFactory, dynamics: DynamicsWeights | None = None) -> FilterFactory:
     """What makes the filters of new tracks: those of a name in `FILTERS`, or ``chosen`` itself.
 
     The filter ``learned`` runs on ``dynamics``; None means the shipped ones. Raises as
@@ -31,7 +26,7 @@ def filter_factory(
     """
     check_filter(chosen)
     if chosen == LearnedFilter.name:
-        return partial(LearnedFilter, dynamics or DynamicsWeights.load(), smoothness=smoothness)
+        return partial(LearnedFilter, dynamics or DynamicsWeights.load())
     return FILTERS[chosen] if isinstance(chosen, str) else chosen
 
 

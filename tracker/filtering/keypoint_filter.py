@@ -1,11 +1,11 @@
 """A motion filter whose estimates agree with the keypoints: the measurement update before and after it.
 
-Each observation is updated by its own keypoints before the filter takes it in, so that what is filtered
-agrees with the picture. A smooth filter then lags behind. What its estimate lacks, the correction,
-changes far more slowly than the person moves, so it is followed as a state of its own: it wanders with time,
-fades without evidence, and each look's keypoints update it with the little uncertainty that it has gathered
-since the last. A low-pass takes out what is left of the keypoints' noise. The correction is added to every
-estimate and forecast.
+Each observation is corrected by the temporal lifter, where there is one, and updated by its own keypoints
+before the filter takes it in, so that what is filtered agrees with the picture. A smooth filter then lags
+behind. What its estimate lacks, the correction, changes far more slowly than the person moves, so it is
+followed as a state of its own: it wanders with time, fades without evidence, and each picture's keypoints
+update it with the little uncertainty that it has gathered since the last. A low-pass takes out what is left
+of the keypoints' noise. The correction is added to every estimate and forecast.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from kinestream.body.arrays import BodyArrays
 from kinestream.filtering.base import FilterFactory, KeypointEvidence, PersonState, PoseFilter
 from kinestream.filtering.error_state import difference, mean_of, move
-from kinestream.filtering.keypoint_update import InvertibleDecoder, KeypointUpdate, Tangents
+from kinestream.filtering.keypoint_update import KeypointUpdate, Tangents
 from kinestream.filtering.one_euro import smoothing
+from kinestream.filtering.temporal_lifter import LifterWeights, TemporalLifter
 from kinestream.kernels.array_types import Float32Array
 
 WANDER = 1.7
@@ -32,8 +32,6 @@ FADE_S = 0.3
 """Time in which a correction loses two thirds of its size without evidence."""
 SHAPE_HELD = 0.02
 """Factor of the shape's deviations after the filter: it is an average and does not follow single pictures."""
-SMOOTHNESS = 0.8
-"""Of the learned filter within: the correction takes its lag out again."""
 
 
 class KeypointFilter(PoseFilter):
@@ -41,9 +39,11 @@ class KeypointFilter(PoseFilter):
 
     name = "keypoints"
 
-    def __init__(self, motion: PoseFilter, update: KeypointUpdate) -> None:
-        """Take the filter of one track, and an update that tracks may share."""
-        self.motion = motion
+    def __init__(
+        self, motion: PoseFilter, update: KeypointUpdate, lifter: TemporalLifter | None = None
+    ) -> None:
+        """Take filter and temporal lifter of one track, and an update that tracks may share."""
+        self.motion, self._lifter = motion, lifter
         self._update = update
         self._found: Float32Array | None = None  # correction (N,) at `_t_ns`; None before there is one
         self._shown: Float32Array | None = None  # the same after the low-pass
@@ -63,6 +63,8 @@ class KeypointFilter(PoseFilter):
     def reset(self) -> None:
         """Forget the person."""
         self.motion.reset()
+        if self._lifter is not None:
+            self._lifter.reset()
         self._found = self._shown = self._share = None
         self._tangents = None, None
 
@@ -73,6 +75,8 @@ class KeypointFilter(PoseFilter):
 
     def observe(self, t_ns: int, observed: PersonState, evidence: KeypointEvidence) -> PersonState:
         """Take in what was seen at ``t_ns`` with its keypoints."""
+        if self._lifter is not None:
+            observed = self._lifter.correct(t_ns, observed, evidence)
         seen = self._update(observed, evidence, tangents=self._tangents[0])
         estimate = self.motion.update(t_ns, seen.state)
         if np.array_equal(estimate.z, seen.state.z):  # begun, begun anew, or nothing is filtered
@@ -130,7 +134,12 @@ def _moved(state: PersonState, step: Float32Array) -> PersonState:
     )
 
 
-def with_keypoints(new_filter: FilterFactory, body: BodyArrays, decoder: InvertibleDecoder) -> FilterFactory:
-    """What makes such filters, around each a new one, with an update that they share."""
-    update = KeypointUpdate(body, decoder)
-    return lambda: KeypointFilter(new_filter(), update)
+def with_keypoints(
+    new_filter: FilterFactory, update: KeypointUpdate, lifter: LifterWeights | None = None
+) -> FilterFactory:
+    """What makes such filters: each around a new one, with a temporal lifter of its own."""
+
+    def new() -> KeypointFilter:
+        return KeypointFilter(new_filter(), update, None if lifter is None else TemporalLifter(lifter))
+
+    return new

@@ -1,8 +1,9 @@
 """How far the network's keypoints are off: their deviation by confidence and by the size of the box.
 
 Calibrated by `kinestream.trainer.prepare.keypoint_noise` on rendered people whose keypoints are known
-exactly, the floors on photos in the public domain; all lengths are shares of the longer side of the box. A
-keypoint at confidence c is off by about ``std * exp(slope * (1 - c))``, Rayleigh for the most part, with
+exactly, and kept with the regressor's weights; the floors on photos in the public domain. All lengths are
+shares of the longer side of the box. A keypoint at confidence c is off by about
+``std * exp(slope * (1 - c))``, Rayleigh for the most part, with
 outliers for which the loss is robust. By network and boxes, std comes out as 0.009 to 0.012 and slope as 2.8
 to 4.6, and the poses do not depend on which is taken. Hips and shoulders have a floor: where labels of photos
 put them is not where the body has them.

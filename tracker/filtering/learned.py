@@ -25,8 +25,8 @@ from kinestream.latent.dynamics_weights import (
 LONGEST_FORECAST_S = 1.0
 """How long a motion is carried on; uncertainty keeps growing after it."""
 CALIBRATED_LEAD_S = 0.5
-DEFAULT_SMOOTHNESS = 0.3
-"""Nearer to the truth than Kalman behind the shipped regressor, with less jitter and half its lag."""
+DEFAULT_SMOOTHNESS = 0.0
+"""Behind temporal lifter and measurement update: near, calm, and hardly late (docs/decisions.md)."""
 
 
 class LearnedFilter(GatedFilter):

@@ -54,12 +54,16 @@ class RegressorConfig:
         backbone: a name in ``BACKBONES``.
         crop_px: side of the input crop, a multiple of 32.
         crop_margin: side of the crop over the longer side of the person's box.
+        keypoint_std: deviation of keypoints at full confidence, as a share of the box's longer side.
+        keypoint_slope: growth of its logarithm per unit of confidence that is missing.
     """
 
     latent_size: int
     backbone: str = "medium"
     crop_px: int = 192
     crop_margin: float = 1.25
+    keypoint_std: float = 0.010
+    keypoint_slope: float = 4.2
 
     def __post_init__(self) -> None:
         if self.backbone not in BACKBONES:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kinestream.geometry.rotation import matrix_from_sixd
 from kinestream.networks.interface import BodyState
 from kinestream.networks.weight_files import fill, read_weights
-from kinestream.regress.lifter import split_state
+from kinestream.regress.lifter import Lifter, split_state
 from kinestream.regress.state_head import StateHead
 from kinestream.trainer.data.crops.keypoint_errors import KeypointErrors
 from kinestream.trainer.data.crops.lift_samples import LiftBatch, lift_samples
@@ -23,9 +23,16 @@ LIFTER_FORMAT = "kinestream.lifter.v1"
 
 def load_lifter(head: StateHead, path: Path, *, keep_image_branch: bool = False) -> None:
     """Give a state head the lifter at ``path``; its image branch, which corrected another, starts at zero."""
-    fill(head.lifter, read_weights(path, kind=LIFTER_FORMAT)[1], path=path)
+    head.lifter.load_state_dict(read_lifter(path, head.latent_size).state_dict())
     if not keep_image_branch:
         head.zero_init_image_branch()
+
+
+def read_lifter(path: Path, latent_size: int) -> Lifter:
+    """The lifter at ``path``; raises as `read_weights`."""
+    lifter = Lifter(latent_size)
+    fill(lifter, read_weights(path, kind=LIFTER_FORMAT).arrays, path=path)
+    return lifter
 
 
 def lifted(lifter: nn.Module, batch: LiftBatch, latent_size: int) -> BodyState:

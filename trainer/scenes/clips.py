@@ -1,7 +1,7 @@
 """Clips: one person who moves before a hand-held camera, with ground truth for every frame."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -43,16 +43,25 @@ class Walk:
 
 
 def make_clip(
-    assets: SceneAssets, source: MotionSource, augmenter: Augmenter, seed: int, *, frames: int
+    assets: SceneAssets,
+    source: MotionSource,
+    augmenter: Augmenter,
+    seed: int,
+    *,
+    frames: int,
+    only: Sequence[int] | None = None,
 ) -> Iterator[Frame]:
-    """Frames of the clip with this seed, at `config.clip_fps`."""
+    """Frames of the clip with this seed, at `config.clip_fps`; ``only`` some of them, by index."""
     config, rng = augmenter.config, np.random.default_rng((seed, _STREAM))
     character = Character(assets.library, random_outfit(assets.library, rng))
-    motion = grounded(character, source.motion(rng, frames=frames, fps=config.clip_fps))
+    whole = source.motion(rng, frames=frames, fps=config.clip_fps)
+    drawn = np.arange(frames) if only is None else np.asarray(only)
+    motion = grounded(character, Motion(whole.rotations[drawn], whole.root_translation_m[drawn]))
     walk = _filmed(character, motion, config, rng)
-    turns = sway(frames, config, rng)
+    turns = sway(frames, config, rng)[drawn]
     shadow = bool(rng.random() < config.shadow_share)
-    return film(assets, augmenter, walk, turns, seed=seed, shadow=shadow, rng=rng)
+    times_s = drawn / config.clip_fps
+    return film(assets, augmenter, walk, turns, seed=seed, shadow=shadow, rng=rng, times_s=times_s)
 
 
 def film(
@@ -65,9 +74,11 @@ def film(
     shadow: bool,
     rng: np.random.Generator,
     panorama: tuple[int, float] | None = None,
+    times_s: Sequence[float] | npt.NDArray[np.float64] | None = None,
 ) -> Iterator[Frame]:
     """Draw a walk frame by frame; sway_rad (T, 3) turns the camera about its own axes.
 
+    times_s: of the frames (T,), by default at `config.clip_fps`.
     panorama: index of the background's panorama and the heading in it; None for any background.
     """
     config, camera = augmenter.config, walk.camera
@@ -75,7 +86,7 @@ def film(
     settings = augmenter.settings(rng)
     scene = _Scenery(assets, camera, level, config, rng, panorama)
     target = Target(camera.height_px, camera.width_px, samples=config.samples)
-    period_ns = 1e9 / config.clip_fps
+    times_s = np.arange(len(sway_rad)) / config.clip_fps if times_s is None else times_s
     for index, angles in enumerate(sway_rad):
         rotation = turn(0, angles[0]) @ turn(1, angles[1]) @ turn(2, angles[2]) @ level
         view = View(camera, rotation)
@@ -91,7 +102,7 @@ def film(
             person=labels_of(actor, camera, target, assets.keypoint_depths_m),
             camera=camera,
             seed=seed,
-            t_ns=round(index * period_ns),
+            t_ns=round(1e9 * times_s[index]),
         )
 
 

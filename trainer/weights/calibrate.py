@@ -4,8 +4,11 @@
 
 Every dimension of pose, root, pelvis and shape gets one factor, that of the errors on observations (a file of
 `kinestream.trainer.train_state --observations`) that no training saw; means stay. Averaged weights need it.
+With ``--keypoint-noise`` the weights also keep how far off their keypoints are, as
+`kinestream.trainer.prepare.keypoint_noise` found.
 """
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -53,6 +56,7 @@ def main(
     weights: Annotated[Path, typer.Argument(help="regressor whose deviations are to be scaled")],
     observations: Annotated[Path, typer.Option(help="observations of people who were not trained on")],
     out: Annotated[Path, typer.Option(help="file to write")],
+    keypoint_noise: Annotated[Path | None, typer.Option(help="result of prepare.keypoint_noise")] = None,
 ) -> None:
     """Calibrate, and say what it changed."""
     network, teacher, seen = load_network(weights), BodyTeacher(), ObservedBodies.load(observations)
@@ -62,8 +66,12 @@ def main(
     for name, (errors, log_std) in (("before", before), ("after", after)):
         nll = float((0.5 * (errors / log_std.exp()).square() + log_std).mean())
         Console().print(f"{name}: negative log-likelihood {nll:.3f} a dimension")
+    config = network.config.to_dict()
+    if keypoint_noise is not None:
+        found = json.loads(keypoint_noise.read_text(encoding="utf-8"))
+        config |= {f"keypoint_{name}": found[name] for name in ("std", "slope")}
     notes = {"steps": "deviations calibrated"}
-    save_weights(out, network, kind=REGRESSOR_FORMAT, config=network.config.to_dict(), notes=notes)
+    save_weights(out, network, kind=REGRESSOR_FORMAT, config=config, notes=notes)
 
 
 if __name__ == "__main__":

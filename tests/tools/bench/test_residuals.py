@@ -43,6 +43,11 @@ def recording(*, follows: float = 1.0, white: float = 0.0, constant: float = 0.0
         seen_translation_m=place + np.float32([0.01, 0, 0.1]),
         std=np.full((CLIPS, FRAMES, 69), 0.5, np.float32),
         missing=np.zeros((CLIPS, FRAMES), bool),
+        betas=np.zeros((CLIPS, 10), np.float32),
+        seen_betas=np.zeros((CLIPS, FRAMES, 10), np.float32),
+        betas_std=np.ones((CLIPS, FRAMES, 10), np.float32),
+        keypoints=np.zeros((CLIPS, FRAMES, 23, 3), np.float32),
+        half_box=np.ones((CLIPS, FRAMES), np.float32),
     )
 
 

@@ -7,12 +7,21 @@ import pytest
 import torch
 
 from kinestream.body.arrays import read_body
+from kinestream.filtering.temporal_lifter import LAGS_S
 from kinestream.geometry.camera import Camera
 from kinestream.latent.decode import FlowDecoder
 from kinestream.latent.flow import FlowConfig, PoseFlow
 from kinestream.regress.observation import Observations
 from kinestream.tracking.poser import BodyPoser
-from kinestream.trainer.prepare.record_observations import ObservationRecorder, true_pose
+from kinestream.trainer.dynamics.evidence import seen_frames
+from kinestream.trainer.dynamics.keypoint_windows import random_windows
+from kinestream.trainer.dynamics.recorded_observations import RecordedObservations
+from kinestream.trainer.prepare.record_observations import (
+    MOMENTS,
+    MOMENTS_HZ,
+    ObservationRecorder,
+    true_pose,
+)
 from kinestream.trainer.scenes.augment import Augmenter
 from kinestream.trainer.scenes.clips import make_clip
 from kinestream.trainer.scenes.config import SceneConfig
@@ -79,6 +88,14 @@ def test_truth_and_observations_are_recorded_side_by_side(frames: list[Frame], r
     np.testing.assert_array_equal(found.translation_m[0], places)
     np.testing.assert_allclose(found.std[0, 2], [0.4] * 63 + [0.2] * 3 + [0.1] * 3, rtol=1e-6)
     assert not found.missing.any()
+    _, _, state, evidence = list(seen_frames(found, 0))[3]
+    person, camera = frames[3].person, frames[3].camera
+    pixels = camera.project(evidence.camera.unproject(evidence.keypoints_px[:, :2]))
+    np.testing.assert_allclose(pixels, person.keypoints_px, atol=0.01)
+    np.testing.assert_allclose(evidence.keypoints_px[:, 2], 0.9, rtol=1e-6)
+    np.testing.assert_array_equal(state.z, found.seen_z[0, 3])
+    np.testing.assert_allclose(found.betas[0], person.betas, rtol=1e-6)
+    assert found.half_box.shape == (1, FRAMES)
     for name in ("z", "root_quat_wxyz", "std"):
         assert getattr(found, name).dtype == np.float32
 
@@ -94,3 +111,21 @@ def test_each_crop_is_around_the_last_one_or_the_truth_after_a_miss(frames: list
     assert not np.allclose(regressor.boxes[1], true[0], atol=0.5), "around what was seen, with its margins"
     for asked, box, size in zip(regressor.boxes, true, sizes, strict=True):
         assert np.abs(asked - box).max() < 0.35 * size
+
+
+def test_moments_are_the_frames_of_the_lags(assets: SceneAssets, poses: ClipPoses, recording) -> None:
+    config = SceneConfig(**vars(CONFIG) | {"clip_fps": MOMENTS_HZ})
+    assert [(MOMENTS[-1] - at) / MOMENTS_HZ for at in MOMENTS[-2::-1]] == pytest.approx(LAGS_S)
+    frames = list(make_clip(assets, poses, Augmenter(config), 3, frames=MOMENTS[-1] + 1, only=MOMENTS))
+    assert [frame.t_ns for frame in frames] == [round(1e9 * at / MOMENTS_HZ) for at in MOMENTS]
+    _, recorder = recording()
+    recorder._regressor._frames = frames
+    found = recorder.record_moments(frames, np.random.default_rng(0))
+    assert found.is_of_moments
+    assert found.z.shape == (1, len(LAGS_S) + 1, 63)
+    window = random_windows(found, 2, torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(window.true_z[0], found.z[0, -1], atol=1e-6)
+    np.testing.assert_allclose(window.lag_s[0], LAGS_S, rtol=1e-5)
+    joined = RecordedObservations.joined([found, found])
+    assert joined.is_of_moments
+    assert len(joined) == 2

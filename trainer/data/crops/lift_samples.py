@@ -29,7 +29,7 @@ from kinestream.trainer.losses.keypoints import CONFIDENCE_RADIUS
 RECORDED_SHARE = 0.6
 """Share of samples with recorded errors, if given; the simulated ones add exact and strange evidence."""
 
-_UPPER = tuple(
+UPPER_JOINTS = tuple(
     index
     for index, name in enumerate(FLOW_JOINT_NAMES)
     if not name.endswith(("hip", "knee", "ankle", "foot"))
@@ -79,7 +79,7 @@ def lift_samples(
         rotations = _recombined(poses, count, generator)
     else:
         rotations = poses[torch.randint(len(poses), (count,), generator=generator)]
-    rotations[:, 0] = _camera_turn(count, generator, cameras) @ rotations[:, 0]
+    rotations[:, 0] = camera_turns(count, generator, cameras) @ rotations[:, 0]
     turned = torch.rand(count, generator=generator) < cameras.any_turn
     rotations[turned, 0] = random_rotations((int(turned.sum()),), generator=generator).float()
     betas = torch.randn(count, NUM_BETAS, generator=generator) * 0.9
@@ -136,7 +136,7 @@ def _recombined(poses: Tensor, count: int, generator: torch.Generator) -> Tensor
     second = torch.randint(len(poses), (count,), generator=generator)
     rotations = poses[first].clone()
     mixed = torch.rand(count, generator=generator) < 0.35
-    upper = torch.tensor(_UPPER) + 1
+    upper = torch.tensor(UPPER_JOINTS) + 1
     rotations[:, upper] = torch.where(
         mixed[:, None, None, None], poses[second][:, upper], rotations[:, upper]
     )
@@ -146,7 +146,7 @@ def _recombined(poses: Tensor, count: int, generator: torch.Generator) -> Tensor
     return rotations
 
 
-def _camera_turn(count: int, generator: torch.Generator, cameras: CameraRange) -> Tensor:
+def camera_turns(count: int, generator: torch.Generator, cameras: CameraRange) -> Tensor:
     """Rotations (B, 3, 3) from a world with y up to cameras all around."""
     yaw = _uniform((count,), -math.pi, math.pi, generator)
     pitch = (0.15 + cameras.pitch_std_rad * torch.randn(count, generator=generator)).clamp(-0.9, 1.5)

@@ -6,6 +6,7 @@ as they can be (k-center, greedy), each frame belongs to the nearest, and a fram
 for less.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,20 @@ def load_varied_poses(cache: Path, split: str | None, *, step_rad: float, centre
         raise ValueError(f"{cache}: no clip of split '{split}'")
     drawn = drawn_by_weight(variety_weights(np.concatenate(features), centres=centres))
     return torch.from_numpy(np.concatenate(poses)[drawn])
+
+
+def varied_moments(
+    clips: Sequence[MotionClip], *, step_rad: float = 0.05, centres: int = CENTRES
+) -> tuple[np.ndarray[tuple[int], np.dtype[np.intp]], FloatArray]:
+    """Index of the clip and time in it (s) of moments ``step_rad`` of motion apart, drawn by variety."""
+    owners, times, features = [], [], []
+    for index, clip in enumerate(clips):
+        frames = thin_by_arc_length(clip, step_rad)
+        owners.append(np.full(len(frames), index))
+        times.append(np.asarray(frames) / clip.fps)
+        features.append(motion_features(clip)[frames])
+    drawn = drawn_by_weight(variety_weights(np.concatenate(features), centres=centres))
+    return np.concatenate(owners)[drawn], np.concatenate(times)[drawn]
 
 
 def rooted_poses(cache: Path, split: str) -> Tensor:

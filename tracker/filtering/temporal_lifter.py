@@ -1,0 +1,188 @@
+"""The temporal lifter: what keypoints of the last second say about depth, applied to the network's state.
+
+One picture does not tell how far an arm reaches towards the camera; how its keypoints moved often does. A
+small network reads the keypoints of now and of a few moments before, and corrects latent pose, root and
+their deviations. Each picture's keypoints are taken in the virtual camera that looks at the person's pelvis,
+so that panning and walking change nothing; lengths are in units of half the person's box.
+
+Plain numpy; `kinestream.trainer.temporal.network.TemporalLifter` is the same computation, batched and
+differentiable, and a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from kinestream.body.skeleton import NUM_KEYPOINTS
+from kinestream.defaults import ASSETS
+from kinestream.filtering.base import KeypointEvidence, PersonState
+from kinestream.filtering.error_state import is_finite, rotation_columns
+from kinestream.geometry.compiled_rotation import matrix_from_sixd
+from kinestream.geometry.quaternion import from_matrix, product, unit
+from kinestream.kernels.array_types import Float32Array, Float64Array
+from kinestream.networks.weight_files import read_weights
+
+DEFAULT_WEIGHTS: Final = ASSETS / "temporal_lifter.safetensors"
+FORMAT: Final = "kinestream.temporal_lifter.v1"
+ADVICE: Final = "train one with `python -m kinestream.trainer.train_temporal_lifter`"
+
+LAGS_S: Final = (1 / 30, 2 / 30, 4 / 30, 8 / 30, 16 / 30, 1.0)
+"""How far back the network looks; of each moment it takes the nearest picture, and is told which."""
+NEARER, FARTHER, FARTHER_S = 0.6, 1.5, 0.15
+"""Shares of a lag that a picture may be away and still count for it, or seconds at low frame rates."""
+OLDEST_S: Final = 1.3
+"""Older pictures are forgotten."""
+POINT_LIMIT: Final = 3.0
+"""Keypoints and how far they moved are cut at so many half boxes."""
+LOG_STD_STEP: Final = 1.5
+"""A deviation changes by no more than this in its logarithm."""
+_NEAREST: Final = 0.05
+
+
+class SeenKeypoints(NamedTuple):
+    """The keypoints of one picture."""
+
+    t_ns: int
+    plane: Float64Array  # (23, 2) on the plane at 1 of the virtual camera
+    confidence: Float64Array  # (23,)
+
+
+@dataclass(frozen=True)
+class LifterWeights:
+    """The arrays of a temporal lifter, float32, and the flow for whose latents it was trained."""
+
+    arrays: dict[str, Float32Array]
+    first: Float32Array  # the layers on now, past and state beside each other
+    flow_id: str
+
+    @classmethod
+    def load(cls, path: str | Path | None = None) -> LifterWeights:
+        """Read a temporal lifter; None gives the shipped one.
+
+        Raises ``FileNotFoundError``, or ``WeightsError`` where the file holds none.
+        """
+        return _load(Path(path or DEFAULT_WEIGHTS))
+
+
+class TemporalLifter:
+    """The temporal lifter of one track, with its memory of keypoints."""
+
+    def __init__(self, weights: LifterWeights) -> None:
+        """Take weights, which tracks may share."""
+        self._weights = weights
+        self._seen: deque[SeenKeypoints] = deque()
+
+    def reset(self) -> None:
+        """Forget the person."""
+        self._seen.clear()
+
+    def correct(self, t_ns: int, state: PersonState, evidence: KeypointEvidence) -> PersonState:
+        """The state observed at ``t_ns``, corrected by its keypoints and those before; they are remembered.
+
+        Times that do not advance, and what is not finite or shows nobody, leave the state as it is.
+        """
+        points = np.asarray(evidence.keypoints_px, np.float64)
+        stale = bool(self._seen) and t_ns <= self._seen[-1].t_ns
+        if stale or not np.isfinite(points).all() or not points[:, 2].any() or not is_finite(state):
+            return state
+        if not state.translation_m[2] > _NEAREST or not evidence.box_side_px > 0:
+            return state
+        while self._seen and t_ns - self._seen[0].t_ns > OLDEST_S * 1e9:
+            self._seen.popleft()
+        turn = _towards(np.asarray(state.translation_m, np.float64))
+        rays = evidence.camera.unproject(points[:, :2]) @ turn
+        now = SeenKeypoints(t_ns, rays[:, :2] / np.maximum(rays[:, 2:], _NEAREST), points[:, 2].clip(0, 1))
+        half = float(evidence.box_side_px / sum(evidence.camera.focal_px))
+        features, sixd = self._features(now, half, state, turn)
+        target, gain, log_std = self._network(features)
+        self._seen.append(now)
+        size = len(state.z)
+        turned = (sixd + gain[size] * (target[size:] - sixd))[None].astype(np.float64)
+        root = turn @ matrix_from_sixd(turned)[0]
+        return replace(
+            state,
+            z=state.z + gain[:size] * (target[:size] - state.z),
+            z_std=state.z_std * np.exp(log_std[:size]),
+            root_quat_wxyz=from_matrix(root).astype(np.float32),
+            root_std_rad=float(state.root_std_rad * np.exp(log_std[size])),
+        )
+
+    def _features(
+        self, now: SeenKeypoints, half: float, state: PersonState, turn: Float64Array
+    ) -> tuple[Float32Array, Float32Array]:
+        """What the network reads: now, the past relative to it, and the state in the virtual camera.
+
+        Also the root there, by the first two columns of its rotation (6,).
+        """
+        moved = np.zeros((len(LAGS_S), NUM_KEYPOINTS, 2))
+        confidence = np.zeros((len(LAGS_S), NUM_KEYPOINTS))
+        lateness = np.zeros(len(LAGS_S))
+        times = np.array([seen.t_ns for seen in self._seen], np.int64)
+        for slot, lag_s in enumerate(LAGS_S):
+            if not len(times):
+                break
+            before = self._seen[int(np.abs(times - (now.t_ns - lag_s * 1e9)).argmin())]
+            age_s = (now.t_ns - before.t_ns) / 1e9
+            if not NEARER * lag_s <= age_s <= max(FARTHER * lag_s, FARTHER_S):
+                continue
+            confidence[slot] = before.confidence
+            shared = np.minimum(before.confidence, now.confidence)[:, None]
+            moved[slot] = ((before.plane - now.plane) / half).clip(-POINT_LIMIT, POINT_LIMIT) * shared
+            lateness[slot] = np.log(age_s / lag_s)
+        points = (now.plane / half).clip(-POINT_LIMIT, POINT_LIMIT) * now.confidence[:, None]
+        w, x, y, z = state.root_quat_wxyz.tolist()
+        sixd = rotation_columns(product(from_matrix(turn.T), unit((w, x, y, z))))
+        features = np.concatenate(
+            [
+                points.ravel(), now.confidence, (np.log(half),),
+                moved.ravel(), confidence.ravel(), lateness,
+                state.z, sixd, np.log(state.z_std), (np.log(state.root_std_rad),),
+            ],
+            dtype=np.float32,
+        )  # fmt: skip
+        return features, np.array(sixd, np.float32)
+
+    def _network(self, features: Float32Array) -> tuple[Float32Array, Float32Array, Float32Array]:
+        """What is aimed at (D + 6,), how much of the way to go (D + 1,), steps of log deviations (D + 1,)."""
+        w = self._weights.arrays
+        hidden = self._weights.first @ features + w["embed.bias"]
+        layer = 0
+        while f"layers.{layer}.first.weight" in w:
+            name = f"layers.{layer}"
+            inner = _normed(hidden, w[f"{name}.norm.weight"], w[f"{name}.norm.bias"])
+            inner = np.maximum(w[f"{name}.first.weight"] @ inner + w[f"{name}.first.bias"], 0)
+            hidden = hidden + w[f"{name}.second.weight"] @ inner + w[f"{name}.second.bias"]
+            layer += 1
+        hidden = _normed(hidden, w[f"layers.{layer}.weight"], w[f"layers.{layer}.bias"])
+        target, gain, log_std = (
+            w[f"{name}.weight"] @ hidden + w[f"{name}.bias"] for name in ("lifted", "gain", "log_std")
+        )
+        return target, 0.5 + 0.5 * np.tanh(0.5 * gain), log_std.clip(-LOG_STD_STEP, LOG_STD_STEP)
+
+
+def _towards(point: Float64Array) -> Float64Array:
+    """The smallest rotation (3, 3) that takes the optical axis to a point (3,) in front of the camera."""
+    x, y, z = (point / np.linalg.norm(point)).tolist()
+    shared = 1 / (1 + z)
+    return np.array(
+        [[1 - x * x * shared, -x * y * shared, x], [-x * y * shared, 1 - y * y * shared, y], [-x, -y, z]]
+    )
+
+
+def _normed(x: Float32Array, weight: Float32Array, bias: Float32Array) -> Float32Array:
+    centred = x - x.mean()
+    scale = np.float32(1 / np.sqrt(float(centred @ centred) / len(x) + 1e-5))
+    return np.asarray(centred * scale * weight + bias, np.float32)
+
+
+@lru_cache(maxsize=4)
+def _load(path: Path) -> LifterWeights:
+    _, arrays, notes = read_weights(path, kind=FORMAT, advice=ADVICE)
+    first = np.concatenate([arrays[f"{name}.weight"] for name in ("embed", "past", "state")], axis=1)
+    return LifterWeights(arrays, np.ascontiguousarray(first), notes.get("flow_id", ""))
