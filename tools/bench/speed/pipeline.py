@@ -23,7 +23,7 @@ from rich.console import Console
 from kinestream.tools import options
 from kinestream.tools.bench import timing
 from kinestream.tools.bench.speed import growth, start
-from kinestream.tools.bench.speed.processes import cost, medians, track
+from kinestream.tools.bench.speed.processes import cost, filter_times, medians, track
 from kinestream.tools.metrics.limbs import run_mediapipe
 
 IDLE_S: Final = 4.0
@@ -68,6 +68,7 @@ def measure(
         "medians": middle,
         "worst": {"paced_dropped": max(row["dropped"] for row in results["paced"])},
         "start": start.measure(made["size"]["1080p"], runs=runs, mediapipe_python=mediapipe_python),
+        "filter": filter_times(),
         "growth": growth.measure(made, runs=min(runs, 3)),
         "load_average_1min": timing.load_average(),
         "all_runs": results,
@@ -139,7 +140,7 @@ def main(
     console = Console(highlight=False)
     console.print(timing.table(rows, COLUMNS, first="contestant"))
     console.print(growth.table(report["growth"]))
-    console.print({name: value for name, value in report["start"].items()})
+    console.print(report["start"], report["filter"])
     console.print(
         f"stages, p50 ms: {stages}\nfirst pose {every['first_pose_s']} s after the start, at most "
         f"{every['max_rss_mb']:.0f} MB of memory, {idle['idle_cpu_percent']} % of a core while it is idle\n"

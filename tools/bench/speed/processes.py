@@ -42,6 +42,14 @@ def track(clip: Path, *options: str, environment: Mapping[str, str] | None = Non
     return {**report, "received": reader.received}
 
 
+def filter_times() -> dict[str, Any]:
+    """What `speed.filtering` prints, on one thread."""
+    command = [sys.executable, "-m", "kinestream.tools.bench.speed.filtering"]
+    one_thread = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=one_thread)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
 class _Reader:
     """A subscriber that counts poses."""
 
