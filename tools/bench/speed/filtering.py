@@ -14,9 +14,9 @@ from typing import Any, Final
 import numpy as np
 
 from kinestream.capture import open_source
-from kinestream.filtering import PersonState, PoseFilter
+from kinestream.filtering import FilterFactory, PersonState, PoseFilter
 from kinestream.filtering.base import KeypointEvidence
-from kinestream.filtering.keypoint_filter import SMOOTHNESS, KeypointFilter
+from kinestream.filtering.keypoint_filter import KeypointFilter, with_keypoints
 from kinestream.filtering.keypoint_update import InvertibleDecoder, KeypointUpdate
 from kinestream.filtering.learned import LearnedFilter
 from kinestream.filtering.unfiltered import Unfiltered
@@ -42,7 +42,7 @@ class Recorder(Unfiltered):
 
 
 def measure() -> dict[str, Any]:
-    """Milliseconds a frame of the learned filter alone, and with both updates around it."""
+    """Milliseconds a frame: the learned filter, both updates around it, the temporal lifter before them."""
     models = Models.load()
     assert isinstance(models.decoder, InvertibleDecoder)
     recorder = Recorder()
@@ -53,13 +53,18 @@ def measure() -> dict[str, Any]:
     update = KeypointUpdate(models.body, models.decoder)
 
     def learned() -> LearnedFilter:
-        return LearnedFilter(models.dynamics, smoothness=SMOOTHNESS)
+        return LearnedFilter(models.dynamics)
 
-    alone, whole = [], []
+    makers: dict[str, FilterFactory] = {
+        "learned_filter_ms": learned,
+        "with_keypoint_updates_ms": lambda: KeypointFilter(learned(), update),
+        "with_temporal_lifter_ms": with_keypoints(learned, update, models.temporal_lifter),
+    }
+    times: dict[str, list[list[float]]] = {name: [] for name in makers}
     for _ in range(ROUNDS):
-        alone.append(_round(learned(), recorder.seen))
-        whole.append(_round(KeypointFilter(learned(), update), recorder.seen))
-    named = {"learned_filter_ms": np.array(alone), "with_keypoint_updates_ms": np.array(whole)}
+        for name, new in makers.items():
+            times[name].append(_round(new(), recorder.seen))
+    named = {name: np.array(rounds) for name, rounds in times.items()}
     figures = {name: {"all": _spread(ms), "least": _spread(ms.min(0))} for name, ms in named.items()}
     return {"frames": len(recorder.seen), "rounds": ROUNDS, **figures}
 

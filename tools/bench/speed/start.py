@@ -49,7 +49,8 @@ def measure(clip: Path, *, runs: int, mediapipe_python: Path | None = None) -> d
 def _cold(clip: Path) -> dict[str, Any]:
     """A run that finds no cache at all: neither engines nor compiled code."""
     with tempfile.TemporaryDirectory() as folder:
-        empty = {"NUMBA_CACHE_DIR": f"{folder}/numba", "KINESTREAM_CACHE": f"{folder}/kinestream"}
+        names = ("NUMBA_CACHE_DIR", "KINESTREAM_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA")
+        empty = {name: f"{folder}/{name}" for name in names}
         return track(clip, environment=os.environ | empty)
 
 
