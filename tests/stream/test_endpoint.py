@@ -87,7 +87,7 @@ def test_clients_in_other_languages_notice_a_silent_publisher() -> None:
     """Tried by hand as in test_power_loss.py; their libraries are not here."""
     for name, options in {
         "cpp/listen.cpp": ("ZMQ_HEARTBEAT_IVL", "ZMQ_HEARTBEAT_TIMEOUT", "ZMQ_CONNECT_TIMEOUT"),
-        "js/listen.mjs": ("heartbeatInterval", "heartbeatTimeout", "connectTimeout"),
+        "js/kinestream.mjs": ("heartbeatInterval", "heartbeatTimeout", "connectTimeout"),
     }.items():
         text = (ROOT / "tools" / "clients" / name).read_text()
         assert all(option in text for option in options), name
