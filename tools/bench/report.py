@@ -188,7 +188,8 @@ def _speed(report: Json, folder: Path) -> Iterator[Block]:
 def _spans(figures: Json) -> Iterator[list[str]]:
     for name, value in figures.items():
         spread = value if isinstance(value, dict) else {"p50": value}
-        yield [name.replace("_", " "), *(_shown(spread.get(key)) for key in ("p50", "least", "most"))]
+        found = [spread.get(key) for key in ("p50", "least", "most")]
+        yield [name.replace("_", " "), *("" if number is None else f"{number:.3g}" for number in found)]
 
 
 def _clip(report: Json, folder: Path) -> Iterator[Block]:

@@ -74,14 +74,20 @@ def plot(growth: Mapping[str, Mapping[str, Any]], path: Path) -> None:
 
     optional_module("matplotlib", extra="bench", purpose="the plot").use("Agg")
     plt = optional_module("matplotlib.pyplot", extra="bench", purpose="the plot")
-    labels = {"people": "people, 1080p", "size": "picture, one person", "rate": "frames/s, 720p, as if live"}
+    labels = {
+        "people": "people followed, 1080p",
+        "size": "picture, one person",
+        "rate": "frames/s, 720p, as if live",
+    }
     figure, axes = plt.subplots(1, len(growth), figsize=(10, 3.2), sharey=False)
     for axis, (name, named) in zip(axes, growth.items(), strict=True):
         costs = [row["cpu_ms_per_frame"] for row in named.values()]
-        at = [int(key) for key in named] if name == "people" else range(len(named))
-        axis.plot(at, costs, "o-", color="#0a6")
-        axis.set_xticks(list(at), list(named))
-        axis.set_ylim(0)
+        if name == "people":
+            axis.plot([row["people_per_frame"] for row in named.values()], costs, "o-", color="#0a6")
+            axis.set_xlim(0)
+        else:
+            axis.plot(list(named), costs, "o-", color="#0a6")
+        axis.set_ylim(0, 1.1 * max(costs))
         axis.set_xlabel(labels[name])
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("processor ms a frame")
