@@ -43,6 +43,8 @@ POINT_LIMIT: Final = 3.0
 LOG_STD_STEP: Final = 1.5
 """A deviation changes by no more than this in its logarithm."""
 _NEAREST: Final = 0.05
+_LAGS: Final = np.array(LAGS_S)
+_OLDEST_OF_LAG: Final = np.maximum(FARTHER * _LAGS, FARTHER_S)
 
 
 class SeenKeypoints(NamedTuple):
@@ -59,6 +61,8 @@ class LifterWeights:
 
     arrays: dict[str, Float32Array]
     first: Float32Array  # the layers on now, past and state beside each other
+    last: Float32Array  # those of pose, gain and deviations below each other
+    last_bias: Float32Array
     flow_id: str
 
     @classmethod
@@ -120,21 +124,21 @@ class TemporalLifter:
 
         Also the root there, by the first two columns of its rotation (6,).
         """
-        moved = np.zeros((len(LAGS_S), NUM_KEYPOINTS, 2))
-        confidence = np.zeros((len(LAGS_S), NUM_KEYPOINTS))
-        lateness = np.zeros(len(LAGS_S))
-        times = np.array([seen.t_ns for seen in self._seen], np.int64)
-        for slot, lag_s in enumerate(LAGS_S):
-            if not len(times):
-                break
-            before = self._seen[int(np.abs(times - (now.t_ns - lag_s * 1e9)).argmin())]
-            age_s = (now.t_ns - before.t_ns) / 1e9
-            if not NEARER * lag_s <= age_s <= max(FARTHER * lag_s, FARTHER_S):
-                continue
-            confidence[slot] = before.confidence
-            shared = np.minimum(before.confidence, now.confidence)[:, None]
-            moved[slot] = ((before.plane - now.plane) / half).clip(-POINT_LIMIT, POINT_LIMIT) * shared
-            lateness[slot] = np.log(age_s / lag_s)
+        count = len(LAGS_S)
+        moved, confidence = np.zeros((count, NUM_KEYPOINTS, 2)), np.zeros((count, NUM_KEYPOINTS))
+        lateness = np.zeros(count)
+        if self._seen:
+            ages_s = np.array([now.t_ns - seen.t_ns for seen in self._seen]) * 1e-9
+            nearest = np.abs(ages_s[:, None] - _LAGS).argmin(0)
+            ages_s = ages_s[nearest]
+            slots = np.flatnonzero((ages_s >= NEARER * _LAGS) & (ages_s <= _OLDEST_OF_LAG))
+            if len(slots):
+                before = [self._seen[index] for index in nearest[slots]]
+                confidence[slots] = [seen.confidence for seen in before]
+                moved[slots] = [seen.plane for seen in before]
+                moved[slots] = ((moved[slots] - now.plane) / half).clip(-POINT_LIMIT, POINT_LIMIT)
+                moved[slots] *= np.minimum(confidence[slots], now.confidence)[..., None]
+                lateness[slots] = np.log(ages_s[slots] / _LAGS[slots])
         points = (now.plane / half).clip(-POINT_LIMIT, POINT_LIMIT) * now.confidence[:, None]
         w, x, y, z = state.root_quat_wxyz.tolist()
         sixd = rotation_columns(product(from_matrix(turn.T), unit((w, x, y, z))))
@@ -160,9 +164,9 @@ class TemporalLifter:
             hidden = hidden + w[f"{name}.second.weight"] @ inner + w[f"{name}.second.bias"]
             layer += 1
         hidden = _normed(hidden, w[f"layers.{layer}.weight"], w[f"layers.{layer}.bias"])
-        target, gain, log_std = (
-            w[f"{name}.weight"] @ hidden + w[f"{name}.bias"] for name in ("lifted", "gain", "log_std")
-        )
+        answer = self._weights.last @ hidden + self._weights.last_bias
+        size = len(w["lifted.bias"])
+        target, gain, log_std = np.split(answer, [size, size + len(w["gain.bias"])])
         return target, 0.5 + 0.5 * np.tanh(0.5 * gain), log_std.clip(-LOG_STD_STEP, LOG_STD_STEP)
 
 
@@ -185,4 +189,8 @@ def _normed(x: Float32Array, weight: Float32Array, bias: Float32Array) -> Float3
 def _load(path: Path) -> LifterWeights:
     _, arrays, notes = read_weights(path, kind=FORMAT, advice=ADVICE)
     first = np.concatenate([arrays[f"{name}.weight"] for name in ("embed", "past", "state")], axis=1)
-    return LifterWeights(arrays, np.ascontiguousarray(first), notes.get("flow_id", ""))
+    last, bias = (
+        np.concatenate([arrays[f"{name}.{kind}"] for name in ("lifted", "gain", "log_std")])
+        for kind in ("weight", "bias")
+    )
+    return LifterWeights(arrays, np.ascontiguousarray(first), last, bias, notes.get("flow_id", ""))
