@@ -4,7 +4,9 @@ import json
 import logging
 import math
 import struct
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,12 @@ import pytest
 import zmq
 from scipy.spatial.transform import Rotation
 
-from kinestream.geometry.level import Ground
+from kinestream.geometry.level import Ground, level_from_camera
 from kinestream.pose import PoseFrame
 from kinestream.stream import InsecureBindError
 from kinestream.stream.adapters import SonicPublisher
+from kinestream.stream.adapters.sonic import RATE_HZ
+from kinestream.stream.fixed_rate import FixedRate
 
 Make = Callable[..., PoseFrame]
 FORMATS = {"f32": ("f", 4), "f64": ("d", 8), "i32": ("i", 4), "i64": ("q", 8)}
@@ -155,6 +159,38 @@ def test_a_tilted_camera_keeps_people_upright(pose_frame: Make) -> None:
             _, arrays = unpacked(publisher._pack(frame.persons[0], publisher._axes.on(ground).world))
         sent = Rotation.from_quat(arrays["body_quat"][0], scalar_first=True)
         np.testing.assert_allclose(sent.apply([0, 0, 1]), [0, 0, 1], atol=1e-6)
+
+
+def test_at_50_hz_somebody_who_turns_stays_upright(
+    link: tuple[SonicPublisher, "zmq.Socket[bytes]"], pose_frame: Make
+) -> None:
+    """One radian a second on the spot, seen by a camera that is known to be tilted and rolled."""
+    publisher, socket = link
+    ground = Ground(tilt_rad=0.5, roll_rad=-0.2, std_rad=0.05, height_m=1.5, height_std_m=0.1)
+    held = Rotation.from_matrix(level_from_camera(ground.tilt_rad, ground.roll_rad)).inv()
+    start_ns = time.monotonic_ns()
+
+    def tick(t_ns: int) -> None:
+        turned = Rotation.from_rotvec([0, -(t_ns - start_ns) / 1e9, 0]) * Rotation.from_quat([1, 0, 0, 0])
+        root = (held * turned).as_quat(scalar_first=True)
+        frame = replace(pose_frame(0, score=0.9, root_quat_wxyz=root), ground=ground)
+        publisher.publish(frame, clock="monotonic")
+
+    beats = FixedRate(RATE_HZ, tick)
+    beats.start()
+    received = []
+    for _ in range(50):
+        assert socket.poll(10_000)
+        received.append(unpacked(socket.recv())[1])
+    beats.stop()
+    assert beats.error is None
+    assert [int(arrays["frame_index"][0]) for arrays in received] == list(range(50)), "none lost, none twice"
+    roots = Rotation.from_quat([arrays["body_quat"][0] for arrays in received], scalar_first=True)
+    np.testing.assert_allclose(roots.apply([0, 0, 1]), np.tile([0, 0, 1], (50, 1)), atol=1e-6)
+    forward = roots.apply([1, 0, 0])
+    headings = np.unwrap(np.arctan2(forward[:, 1], forward[:, 0]))
+    assert (np.diff(headings) > 0).all(), "in order"
+    assert headings[-1] - headings[0] > 49 / RATE_HZ - 0.02, "50 in a second, and never faster"
 
 
 def test_robots_are_not_driven_by_strangers() -> None:

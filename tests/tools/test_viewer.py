@@ -45,7 +45,7 @@ def test_run_writes_a_rerun_file_and_a_recording_opens_in_it(
         for entity in (
             b"/camera/image",
             b"/people/0/skeleton",
-            b"/people/0/joints",
+            b"/people/0/uncertainty",
             b"/plots/uncertainty_mm/0",
         ):
             assert entity in data, entity

@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from kinestream.tools.commands.error_reporting import report_errors
 
-FORMATS = ("bvh", "amass", "trc", "c3d", "csv", "jsonl", "glb")
+FORMATS = ("bvh", "amass", "gmr", "trc", "c3d", "csv", "jsonl", "glb")
 OTHER_BODY_M = 0.02
 """Joints that are further from those of the body than this belong to another one."""
 
@@ -39,7 +39,9 @@ def export(
     ] = None,
     fps: Annotated[
         float | None,
-        typer.Option(min=1, max=1000, help="Frame rate of BVH, AMASS, TRC and C3D; default: the file's."),
+        typer.Option(
+            min=1, max=1000, help="Frame rate of BVH, AMASS, GMR, TRC and C3D; default: the file's."
+        ),
     ] = None,
     max_gap: Annotated[
         float,
@@ -62,7 +64,7 @@ def export(
         Path | None, typer.Option(help="Body model with which the file was tracked; default: the free body.")
     ] = None,
 ) -> None:
-    """Convert tracks to BVH, AMASS, TRC, C3D, CSV, JSON lines or glTF. Files that exist are replaced.
+    """Convert tracks to BVH, AMASS, GMR, TRC, C3D, CSV, JSON lines or glTF. Files that exist are replaced.
 
     docs/recording.md lists axes and units.
     """

@@ -1,4 +1,4 @@
-"""Tracks for other programs: BVH, AMASS, TRC, C3D, CSV, JSON lines, glTF (docs/recording.md)."""
+"""Tracks for other programs: BVH, AMASS, GMR, TRC, C3D, CSV, JSON lines, glTF (docs/recording.md)."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -12,6 +12,7 @@ from kinestream.tools.export.amass import write_amass
 from kinestream.tools.export.bvh import write_bvh
 from kinestream.tools.export.c3d import write_c3d
 from kinestream.tools.export.gltf import write_glb
+from kinestream.tools.export.gmr import write_gmr
 from kinestream.tools.export.motion import (
     grounded,
     joint_error_m,
@@ -28,11 +29,11 @@ from kinestream.tools.export.trc import write_trc
 from kinestream.tools.sinks.base import naming
 
 SUFFIXES = {
-    "bvh": ".bvh", "amass": ".npz", "trc": ".trc", "c3d": ".c3d", "csv": ".csv", "jsonl": ".jsonl",
-    "glb": ".glb",
+    "bvh": ".bvh", "amass": ".npz", "gmr": ".gmr.npz", "trc": ".trc", "c3d": ".c3d", "csv": ".csv",
+    "jsonl": ".jsonl", "glb": ".glb",
 }  # fmt: skip
 """The formats, and how their files end."""
-PER_TAKE = ("bvh", "amass", "trc", "c3d")
+PER_TAKE = ("bvh", "amass", "gmr", "trc", "c3d")
 """Formats that hold one person at a fixed frame rate: a file for each take of each track."""
 
 
@@ -88,6 +89,8 @@ def export(
                     write_bvh(path, motion, rest_joints_m)
                 elif format_name == "amass":
                     write_amass(path, motion, rest_joints_m)
+                elif format_name == "gmr":
+                    write_gmr(path, motion)
                 elif format_name == "c3d":
                     write_c3d(path, motion)
                 else:

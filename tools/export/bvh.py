@@ -1,6 +1,8 @@
 """Biovision hierarchy (.bvh): skeleton and joint angles, for Blender, MotionBuilder, game engines."""
 
+import math
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,7 @@ def write_bvh(path: Path, motion: Motion, rest_joints_m: Floats) -> None:
     """
     rotations = motion.rotations.copy()
     rotations[:, 0] = Y_UP @ rotations[:, 0]
-    angles_deg = np.degrees(np.unwrap(euler_zxy(rotations), axis=0))
+    angles_deg = np.degrees(steady(euler_zxy(rotations)))
     places_cm = CM_PER_M * motion.pelvis_m @ Y_UP.T
     angles_deg = angles_deg[:, list(_depth_first(0))]
     rows = np.concatenate([places_cm, angles_deg.reshape(len(angles_deg), -1)], axis=1)
@@ -52,6 +54,22 @@ def euler_zxy(rotations: Floats) -> Floats:
     )
     c = np.where(locked, 0.0, np.arctan2(-entry[..., 2, 0], entry[..., 2, 2]))
     return np.stack([a, b, c], axis=-1)
+
+
+def steady(angles: Floats) -> Floats:
+    """The same turns (T, ..., 3), each written as near as can be to the one before.
+
+    Every turn has two sets of angles, (a, b, c) and (a + pi, pi - b, c + pi), and any number of full turns
+    more. Where a hip is bent past a quarter turn the first would flip, and what is drawn between two frames
+    with it.
+    """
+    result = angles.copy()
+    for before, now in pairwise(result):
+        both = np.stack([now, now * [1, -1, 1] + math.pi])
+        both += 2 * math.pi * np.round((before - both) / (2 * math.pi))
+        nearer = np.abs(both - before).sum(axis=-1).argmin(axis=0)
+        now[...] = np.where(nearer[..., None] == 0, both[0], both[1])
+    return result
 
 
 def _joint(index: int, rest_cm: Floats, indent: str) -> Iterator[str]:

@@ -27,7 +27,6 @@ Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 """Camera frame to x right, y forward, z up."""
 
 FEET = [KEYPOINT_NAMES.index(f"{side}_{part}") for side in ("left", "right") for part in SOLES]
-FLOOR_PERCENTILE = 90
 _POINTS = ("joints_cam_m", "keypoints_cam_m", "translation_m")
 
 
@@ -140,8 +139,8 @@ def level_of(tracks: Sequence[Track]) -> Floats:
 def grounded(track: Track, level: Floats) -> Track:
     """The track turned by ``level`` (3, 3), and moved so that its feet stand on the floor, y = 0.
 
-    That is where the lowest point of the soles is at most times; jumps stay above it. Each person is moved
-    alone, since an error in distance lifts or sinks everybody differently.
+    That is where the lowest point of the soles is at most times (`usual`); jumps stay above it. Each person
+    is moved alone, since an error in distance lifts or sinks everybody differently.
     """
     rows = track.rows.copy()
     for name in _POINTS:
@@ -149,10 +148,18 @@ def grounded(track: Track, level: Floats) -> Track:
     roots = matrix_from_quat(rows["root_quat_wxyz"].astype(np.float64))
     rows["root_quat_wxyz"] = quat_from_matrix(level @ roots)
     lowest_m = rows["keypoints_cam_m"][:, FEET, 1].max(axis=1)  # y looks down
-    floor_m = np.percentile(lowest_m, FLOOR_PERCENTILE)
+    floor_m = usual(lowest_m)
     for name in _POINTS:
         rows[name][..., 1] -= floor_m
     return replace(track, rows=rows)
+
+
+def usual(values: npt.NDArray[Any]) -> float:
+    """The middle of the shortest stretch that holds more than half of the values (T,)."""
+    ordered = np.sort(values)
+    held = len(ordered) // 2 + 1
+    first = int((ordered[held - 1 :] - ordered[: len(ordered) - held + 1]).argmin())
+    return float(ordered[first] + ordered[first + held - 1]) / 2
 
 
 def mean_betas(track: Track) -> Floats:

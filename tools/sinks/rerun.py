@@ -1,8 +1,8 @@
 """Frames in the viewer Rerun, live or as a file for later. Needs the extra ``view``.
 
 Paths: ``camera`` (pinhole with frustum), ``camera/image`` (picture, boxes, keypoints), ``people/<id>/mesh``,
-``/skeleton``, ``/joints`` (radius: standard deviation), and the plots ``plots/latency_ms``,
-``plots/uncertainty_mm/<id>``. Positions are metres in the camera frame.
+``/skeleton``, ``/uncertainty`` (a standard deviation to both sides of each joint), and the plots
+``plots/latency_ms``, ``plots/uncertainty_mm/<id>``. Positions are metres in the camera frame.
 """
 
 import time
@@ -20,6 +20,7 @@ from kinestream.kernels.raster.overlay import PALETTE
 from kinestream.pose import Person, PoseFrame
 from kinestream.tools.extras import optional_module
 from kinestream.tools.sinks.base import Sink, SinkError, WholeFile, naming
+from kinestream.tools.web.scene import error_bars
 
 JPEG_QUALITY: Final = 85
 CONFIDENT: Final = 0.3
@@ -111,7 +112,8 @@ class RerunSink(Sink):
         joints = person.joints_cam_m
         bones = rerun.LineStrips3D([[joints[a], joints[b]] for a, b in BONES], colors=[colour], radii=0.01)
         self._log(f"{place}/skeleton", bones)
-        self._log(f"{place}/joints", rerun.Points3D(joints, radii=person.joint_std_m, colors=[(*colour, 60)]))
+        bars = rerun.LineStrips3D(error_bars(person), colors=[(*colour, 60)], radii=0.004)
+        self._log(f"{place}/uncertainty", bars)
         if person.vertices_cam_m is not None and self._faces is not None:
             mesh = rerun.Mesh3D(
                 vertex_positions=person.vertices_cam_m, triangle_indices=self._faces, albedo_factor=colour

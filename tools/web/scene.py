@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from kinestream.body.arrays import BodyArrays
-from kinestream.body.skeleton import JOINT_NAMES, NUM_FLOW_JOINTS, PARENTS
+from kinestream.body.orientations import joint_orientations
+from kinestream.body.skeleton import JOINT_NAMES, PARENTS
 from kinestream.geometry.camera import Camera
-from kinestream.geometry.quaternion import multiply
 from kinestream.kernels.array_types import Float32Array, Float64Array
 from kinestream.kernels.raster.overlay import PALETTE
 from kinestream.pose import Person, PoseFrame
@@ -153,7 +153,8 @@ class _PersonNodes:
 
     def move(self, person: Person) -> None:
         """To where the person is now."""
-        turns, joints = joint_turns(person), person.joints_cam_m
+        turns = joint_orientations(person.root_quat_wxyz, person.joint_quats_wxyz)
+        joints = person.joints_cam_m
         self._follow_shape(person.betas)
         self._seen = person.state == "tracked"
         for mesh in self._meshes():
@@ -195,17 +196,6 @@ class _PersonNodes:
         elif self._next is None and self._mesh.updates % SHAPE_UPDATES == 0:
             if self._mesh.differs_m(betas) > SHAPE_STEP_M:
                 self._next = self._scene.new_mesh(betas)
-
-
-def joint_turns(person: Person) -> Float64Array:
-    """Quaternions (24, 4) of the joints from the rest pose to the camera frame; hands go with the wrists."""
-    turns = np.empty((len(PARENTS), 4))
-    turns[0] = person.root_quat_wxyz
-    for joint in range(1, len(PARENTS)):
-        turns[joint] = turns[PARENTS[joint]]
-        if joint <= NUM_FLOW_JOINTS:
-            turns[joint] = multiply(turns[joint], person.joint_quats_wxyz[joint - 1])
-    return turns
 
 
 def error_bars(person: Person) -> Float32Array:

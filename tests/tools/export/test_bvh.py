@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from kinestream.body.skeleton import JOINT_NAMES, PARENTS
-from kinestream.tools.export.bvh import euler_zxy
+from kinestream.tools.export.bvh import euler_zxy, steady
 from kinestream.trainer.data.motion.bvh import load_bvh
 
 Written = Callable[..., list[Path]]
@@ -56,3 +56,14 @@ def test_euler_angles_against_scipy() -> None:
     locked = Rotation.from_euler("ZXY", [[0.3, np.pi / 2, 0.4], [-2.0, -np.pi / 2, 1.0]])
     again = Rotation.from_euler("ZXY", euler_zxy(locked.as_matrix()))
     assert (again.inv() * locked).magnitude().max() < 1e-6
+
+
+def test_angles_do_not_flip_past_a_quarter_turn() -> None:
+    """A kick: the hip bends from 40 to 140 degrees, slightly twisted; then three turns on the spot."""
+    degrees = np.array([[10.0, bend, 5.0] for bend in range(40, 144, 4)])
+    plain = euler_zxy(Rotation.from_euler("ZXY", degrees, degrees=True).as_matrix())
+    assert np.abs(np.diff(np.unwrap(plain, axis=0), axis=0)).max() > 1, "as they come, they flip"
+    np.testing.assert_allclose(np.degrees(steady(plain)), degrees, atol=1e-6)
+    spin = np.array([[0.0, 0.0, turn] for turn in range(0, 1080, 30)])
+    plain = euler_zxy(Rotation.from_euler("ZXY", spin, degrees=True).as_matrix())
+    np.testing.assert_allclose(np.degrees(steady(plain[:, None]))[:, 0], spin, atol=1e-6)

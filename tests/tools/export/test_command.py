@@ -43,7 +43,7 @@ def test_another_body_is_noticed(rows: np.ndarray, kinestream: Command, tmp_path
 @pytest.mark.parametrize(
     ("name", "arguments", "code", "complaint"),
     [
-        ("walk.npz", ["--to", "fbx"], 2, "expected bvh, amass, trc, c3d, csv, jsonl, glb, found 'fbx'"),
+        ("walk.npz", ["--to", "fbx"], 2, "expected bvh, amass, gmr, trc, c3d, csv, jsonl, glb"),
         ("walk.npz", ["--to", "csv", "--track", "3"], 1, "no such track; it has 0, 5"),
         ("empty.npz", ["--to", "csv"], 1, "nobody is in it"),
         ("other.npz", ["--to", "csv"], 1, "it lacks frame_index, t_capture_ns"),

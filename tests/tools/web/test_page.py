@@ -17,12 +17,13 @@ pytest.importorskip("viser", reason="needs the extra 'web'")
 import viser
 from websockets.asyncio.client import ClientConnection, connect
 
+from kinestream.body.orientations import joint_orientations
 from kinestream.geometry.quaternion import rotate
 from kinestream.models import Models
 from kinestream.pipeline import Tracker
 from kinestream.tools.sinks.web import WebSink
 from kinestream.tools.web.page import Page
-from kinestream.tools.web.scene import error_bars, joint_turns, rest
+from kinestream.tools.web.scene import error_bars, rest
 from tests.tools.web.people import BODY, mesh, person, update
 
 if TYPE_CHECKING:
@@ -228,7 +229,8 @@ def test_bones_move_the_mesh_as_the_body_model_does() -> None:
     """By linear blend skinning alone, with the four largest weights: correctives are left out on the page."""
     body, someone = BODY, person(betas=np.float32([1, -1, 0.5, 0, 0, 0, 0, 0, 0, 0]))
     vertices, joints = rest(body, someone.betas)
-    turned = rotate(joint_turns(someone)[:, None], vertices[None] - joints[:, None])
+    turns = joint_orientations(someone.root_quat_wxyz, someone.joint_quats_wxyz)
+    turned = rotate(turns[:, None], vertices[None] - joints[:, None])
     placed = turned + someone.joints_cam_m[:, None]
     largest = np.argsort(body.skin_weights, axis=1)[:, :-4]
     weights = body.skin_weights.copy()
