@@ -75,6 +75,7 @@ def lifter(flow: PoseFlow) -> TemporalLifter:
     network = TemporalLifter(flow.dim, hidden=48, depth=2)
     for layer in (network.past, network.state, network.gain, network.log_std):
         torch.nn.init.normal_(layer.weight, std=0.05)
+        torch.nn.init.normal_(layer.bias, std=0.05)
     return network.eval()
 
 

@@ -61,6 +61,7 @@ class LifterWeights:
 
     arrays: dict[str, Float32Array]
     first: Float32Array  # the layers on now, past and state beside each other
+    first_bias: Float32Array
     last: Float32Array  # those of pose, gain and deviations below each other
     last_bias: Float32Array
     flow_id: str
@@ -155,7 +156,7 @@ class TemporalLifter:
     def _network(self, features: Float32Array) -> tuple[Float32Array, Float32Array, Float32Array]:
         """What is aimed at (D + 6,), how much of the way to go (D + 1,), steps of log deviations (D + 1,)."""
         w = self._weights.arrays
-        hidden = self._weights.first @ features + w["embed.bias"]
+        hidden = self._weights.first @ features + self._weights.first_bias
         layer = 0
         while f"layers.{layer}.first.weight" in w:
             name = f"layers.{layer}"
@@ -188,9 +189,11 @@ def _normed(x: Float32Array, weight: Float32Array, bias: Float32Array) -> Float3
 @lru_cache(maxsize=4)
 def _load(path: Path) -> LifterWeights:
     _, arrays, notes = read_weights(path, kind=FORMAT, advice=ADVICE)
-    first = np.concatenate([arrays[f"{name}.weight"] for name in ("embed", "past", "state")], axis=1)
+    inputs = ("embed", "past", "state")
+    first = np.concatenate([arrays[f"{name}.weight"] for name in inputs], axis=1)
+    first_bias = np.sum([arrays[f"{name}.bias"] for name in inputs], axis=0)
     last, bias = (
         np.concatenate([arrays[f"{name}.{kind}"] for name in ("lifted", "gain", "log_std")])
         for kind in ("weight", "bias")
     )
-    return LifterWeights(arrays, np.ascontiguousarray(first), last, bias, notes.get("flow_id", ""))
+    return LifterWeights(arrays, np.ascontiguousarray(first), first_bias, last, bias, notes.get("flow_id", ""))
