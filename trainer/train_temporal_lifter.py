@@ -25,7 +25,6 @@ from kinestream.trainer.dynamics.simulated_observations import ObservationSimula
 from kinestream.trainer.dynamics.temporal_lifter import (
     LiftingLoss,
     TemporalLifter,
-    averaged,
     train,
 )
 from kinestream.trainer.regressor.lifter import read_lifter
@@ -97,7 +96,9 @@ def main(
         clip_norm=1.0,
     )
     notes = {"flow_id": flow_fingerprint(pose_flow), "steps": str(training.step)}
-    save_weights(run / "temporal_lifter.safetensors", averaged(training), kind=FORMAT, config={}, notes=notes)
+    save_weights(
+        run / "temporal_lifter.safetensors", training.averaged(), kind=FORMAT, config={}, notes=notes
+    )
 
 
 if __name__ == "__main__":

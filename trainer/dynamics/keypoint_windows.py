@@ -75,8 +75,7 @@ def _of_moments(recorded: RecordedObservations, clip: Tensor, lag_s: Tensor) -> 
     """Windows of clips (B,) of moments."""
     last = len(LAGS_S)
     at = torch.arange(last, -1, -1).expand(len(clip), -1)
-    missing = torch.from_numpy(recorded.missing[clip[:, None].numpy(), at.numpy()])
-    return _without(_taken(recorded, clip, at, lag_s), missing[:, 1:])
+    return _taken(recorded, clip, at, lag_s)
 
 
 def random_rates(count: int, fastest_hz: float, generator: torch.Generator) -> Tensor:
@@ -104,8 +103,7 @@ def windows_at(recorded: RecordedObservations, clip: Tensor, frame: Tensor, rate
     at = at.clamp_min(0)
     lag_s = (frame[:, None] - at[:, 1:]) / recorded.fps
     found = _taken(recorded, clip, at, lag_s)
-    missing = torch.from_numpy(recorded.missing[clip[:, None].numpy(), at.numpy()])
-    return _without(found, (lag_s < NEARER * lags) | missing[:, 1:])
+    return _without(found, lag_s < NEARER * lags)
 
 
 def _taken(recorded: RecordedObservations, clip: Tensor, at: Tensor, lag_s: Tensor) -> Windows:
@@ -125,7 +123,7 @@ def _taken(recorded: RecordedObservations, clip: Tensor, at: Tensor, lag_s: Tens
     std = torch.from_numpy(recorded.std[now]).log()
     roots = (recorded.seen_root_quat_wxyz, recorded.root_quat_wxyz)
     seen_root, true_root = (turn[:, 0] @ matrix_from_quat(torch.from_numpy(quats[now])) for quats in roots)
-    return Windows(
+    found = Windows(
         points=points[:, 0],
         confidence=keypoints[:, 0, :, 2],
         log_half_box=half.log(),
@@ -141,6 +139,7 @@ def _taken(recorded: RecordedObservations, clip: Tensor, at: Tensor, lag_s: Tens
         true_root=true_root,
         true_betas=torch.from_numpy(recorded.betas[now[0]]),
     )
+    return _without(found, taken(recorded.missing)[:, 1:])
 
 
 def _without(windows: Windows, absent: Tensor) -> Windows:

@@ -25,7 +25,7 @@ from kinestream.geometry.rotation import (
 from kinestream.latent.flow import PoseFlow
 from kinestream.regress.lifter import Lifter, split_state
 from kinestream.trainer.data.crops.keypoint_errors import KeypointErrors
-from kinestream.trainer.data.crops.lift_samples import UPPER_JOINTS, CameraRange, camera_turns
+from kinestream.trainer.data.crops.lift_samples import UPPER_JOINTS, CameraRange, camera_turns, uniform
 from kinestream.trainer.data.motion.clip import MotionClip
 from kinestream.trainer.data.motion.variety import varied_moments
 from kinestream.trainer.dynamics.clips import LatentClips, Times
@@ -67,7 +67,8 @@ class ObservationSimulator:
     ) -> None:
         """Take the motions, which are drawn by variety, and what sees them; without ``errors`` exactly."""
         self._clips = LatentClips(list(clips), flow)
-        chosen = [clip for clip in clips if clip.name in set(self._clips.names)]
+        known = set(self._clips.names)
+        chosen = [clip for clip in clips if clip.name in known]
         self._owners, self._times_s = varied_moments(chosen)
         self._flow, self._body = flow, body
         self._lifter, self._errors = lifter.eval(), errors
@@ -109,7 +110,7 @@ class ObservationSimulator:
             betas.repeat_interleave(frames, 0), with_hands(rotations.flatten(0, 1)), moved_m.flatten(0, 1)
         )
         keypoints = keypoints.unflatten(0, (count, frames))
-        depth = torch.exp(_uniform(count, math.log(_NEAR_M), math.log(_FAR_M), generator))
+        depth = torch.exp(uniform((count,), math.log(_NEAR_M), math.log(_FAR_M), generator))
         depth = torch.maximum(depth, 0.4 - keypoints[..., 2].amin((1, 2)))
         keypoints[..., 2] += depth[:, None, None]
         moved_m[..., 2] += depth[:, None]
@@ -233,7 +234,7 @@ def _crops(low: Tensor, high: Tensor, extent: Tensor, generator: torch.Generator
     count, frames = extent.shape
     wider = torch.exp(0.08 * torch.randn(count, generator=generator))
     cut = torch.rand(count, generator=generator) < 0.08
-    wider = torch.where(cut, wider * _uniform(count, 0.5, 0.85, generator), wider)
+    wider = torch.where(cut, wider * uniform((count,), 0.5, 0.85, generator), wider)
     offset = 0.04 * torch.randn(count, 2, generator=generator)
     shift = -0.3 + 0.6 * torch.rand(count, 2, generator=generator)
     offset = torch.where(cut[:, None], shift, offset)[:, None]
@@ -291,7 +292,3 @@ def _erring(
     outside = (points.abs() >= 1).any(-1)
     edge = 0.7 * torch.rand(count, frames, NUM_KEYPOINTS, generator=generator) ** 3
     return seen.clamp(-_EDGE, _EDGE), torch.where(outside, edge, 1 - (1 - confidence) * scale)
-
-
-def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    return low + (high - low) * torch.rand(count, generator=generator)

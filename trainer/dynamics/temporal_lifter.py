@@ -3,7 +3,7 @@
 The tracker runs the same computation on one person in numpy (`kinestream.filtering.temporal_lifter`).
 """
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -154,8 +154,3 @@ def train(
         validate=lambda average: {name: loss.figures(average, seen) for name, seen in validation.items()},
         **loop,
     )
-
-
-def averaged(run: TrainingRun) -> TemporalLifter:
-    """The averaged network of a run."""
-    return cast(TemporalLifter, run.averaged())

@@ -85,17 +85,17 @@ def lift_samples(
     betas = torch.randn(count, NUM_BETAS, generator=generator) * 0.9
     _, keypoints = body.skeleton(betas, with_hands(rotations), torch.zeros(count, 3))
     near, far = cameras.depth_m
-    depth = torch.exp(_uniform((count,), math.log(near), math.log(far), generator))
+    depth = torch.exp(uniform((count,), math.log(near), math.log(far), generator))
     depth = torch.maximum(depth, 0.35 - keypoints[..., 2].amin(1))
     plane = keypoints[..., :2] / (keypoints[..., 2:] + depth[:, None, None])
     low, high = plane.amin(1), plane.amax(1)
     extent = (high - low).amax(1)
     jitter = torch.exp(0.12 * torch.randn(count, generator=generator))
     cut = torch.rand(count, generator=generator) < 0.12
-    jitter = torch.where(cut, jitter * _uniform((count,), 0.5, 0.85, generator), jitter)
+    jitter = torch.where(cut, jitter * uniform((count,), 0.5, 0.85, generator), jitter)
     half = extent * cameras.margin * jitter / 2
     offset = 0.05 * torch.randn(count, 2, generator=generator) * extent[:, None]
-    offset = torch.where(cut[:, None], _uniform((count, 2), -0.3, 0.3, generator) * extent[:, None], offset)
+    offset = torch.where(cut[:, None], uniform((count, 2), -0.3, 0.3, generator) * extent[:, None], offset)
     # the virtual camera looks at the centre of the crop: shift the body so that it lies on the axis
     translation = torch.cat([-((low + high) / 2 + offset) * depth[:, None], depth[:, None]], 1)
     seen = keypoints + translation[:, None]
@@ -115,7 +115,7 @@ def noisy_evidence(points: Tensor, generator: torch.Generator) -> tuple[Tensor, 
     quality = torch.exp(0.5 * torch.randn(count, 1, generator=generator))
     std = 0.022 * quality * torch.exp(0.45 * torch.randn(count, NUM_KEYPOINTS, generator=generator))
     poor = torch.rand(count, NUM_KEYPOINTS, generator=generator) < 0.08 * quality
-    std = torch.where(poor, _uniform(std.shape, 0.06, 0.3, generator), std)
+    std = torch.where(poor, uniform(std.shape, 0.06, 0.3, generator), std)
     lost = torch.rand(count, NUM_KEYPOINTS, generator=generator) < 0.04
     lost |= (torch.rand(count, 1, generator=generator) < 0.08) & _half_body(count, generator)
     std = torch.where(lost, 0.5, std)
@@ -125,8 +125,8 @@ def noisy_evidence(points: Tensor, generator: torch.Generator) -> tuple[Tensor, 
     noisy = torch.where(outside[..., None], noisy.clamp(-0.95, 0.95), noisy)
     reported = std * torch.exp(0.25 * torch.randn(std.shape, generator=generator))
     confidence = 1 - torch.exp(-0.5 * (CONFIDENCE_RADIUS / reported) ** 2)
-    confidence = torch.where(outside, _uniform(std.shape, 0.0, 0.15, generator), confidence)
-    doubt = _uniform(std.shape, 0.3, 0.9, generator)
+    confidence = torch.where(outside, uniform(std.shape, 0.0, 0.15, generator), confidence)
+    doubt = uniform(std.shape, 0.3, 0.9, generator)
     return noisy, torch.where(exchanged, confidence * doubt, confidence)
 
 
@@ -148,7 +148,7 @@ def _recombined(poses: Tensor, count: int, generator: torch.Generator) -> Tensor
 
 def camera_turns(count: int, generator: torch.Generator, cameras: CameraRange) -> Tensor:
     """Rotations (B, 3, 3) from a world with y up to cameras all around."""
-    yaw = _uniform((count,), -math.pi, math.pi, generator)
+    yaw = uniform((count,), -math.pi, math.pi, generator)
     pitch = (0.15 + cameras.pitch_std_rad * torch.randn(count, generator=generator)).clamp(-0.9, 1.5)
     roll = 0.12 * torch.randn(count, generator=generator)
     zero = torch.zeros(count)
@@ -178,7 +178,8 @@ def _half_body(count: int, generator: torch.Generator) -> Tensor:
     return torch.where(torch.rand(count, 1, generator=generator) < 0.7, legs, arms)
 
 
-def _uniform(
+def uniform(
     shape: tuple[int, ...] | torch.Size, low: float, high: float, generator: torch.Generator
 ) -> Tensor:
+    """Even random numbers of a shape, from low to high."""
     return low + (high - low) * torch.rand(shape, generator=generator)
