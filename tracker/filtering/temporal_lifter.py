@@ -27,6 +27,7 @@ from kinestream.geometry.compiled_rotation import matrix_from_sixd
 from kinestream.geometry.quaternion import from_matrix, product, unit
 from kinestream.kernels.array_types import Float32Array, Float64Array
 from kinestream.networks.weight_files import read_weights
+from kinestream.regress.preprocessing import turn_towards
 
 DEFAULT_WEIGHTS: Final = ASSETS / "temporal_lifter.safetensors"
 FORMAT: Final = "kinestream.temporal_lifter.v1"
@@ -100,7 +101,7 @@ class TemporalLifter:
             return state
         while self._seen and t_ns - self._seen[0].t_ns > OLDEST_S * 1e9:
             self._seen.popleft()
-        turn = _towards(np.asarray(state.translation_m, np.float64))
+        turn = turn_towards(np.asarray(state.translation_m, np.float64)[None])[0]
         rays = evidence.camera.unproject(points[:, :2]) @ turn
         now = SeenKeypoints(t_ns, rays[:, :2] / np.maximum(rays[:, 2:], _NEAREST), points[:, 2].clip(0, 1))
         half = float(evidence.box_side_px / sum(evidence.camera.focal_px))
@@ -171,15 +172,6 @@ class TemporalLifter:
         return target, 0.5 + 0.5 * np.tanh(0.5 * gain), log_std.clip(-LOG_STD_STEP, LOG_STD_STEP)
 
 
-def _towards(point: Float64Array) -> Float64Array:
-    """The smallest rotation (3, 3) that takes the optical axis to a point (3,) in front of the camera."""
-    x, y, z = (point / np.linalg.norm(point)).tolist()
-    shared = 1 / (1 + z)
-    return np.array(
-        [[1 - x * x * shared, -x * y * shared, x], [-x * y * shared, 1 - y * y * shared, y], [-x, -y, z]]
-    )
-
-
 def _normed(x: Float32Array, weight: Float32Array, bias: Float32Array) -> Float32Array:
     centred = x - x.mean()
     scale = np.float32(1 / np.sqrt(float(centred @ centred) / len(x) + 1e-5))
@@ -196,4 +188,6 @@ def _load(path: Path) -> LifterWeights:
         np.concatenate([arrays[f"{name}.{kind}"] for name in ("lifted", "gain", "log_std")])
         for kind in ("weight", "bias")
     )
-    return LifterWeights(arrays, np.ascontiguousarray(first), first_bias, last, bias, notes.get("flow_id", ""))
+    return LifterWeights(
+        arrays, np.ascontiguousarray(first), first_bias, last, bias, notes.get("flow_id", "")
+    )

@@ -47,7 +47,7 @@ def virtual_view(intrinsics: npt.ArrayLike) -> VirtualView:
     inverse[:, 0, 0], inverse[:, 0, 2] = 1 / fx, -cx / fx
     inverse[:, 1, 1], inverse[:, 1, 2] = 1 / fy, -cy / fy
     inverse[:, 2, 2] = 1.0
-    rotation = _turn_towards(inverse[:, :, 2])
+    rotation = turn_towards(inverse[:, :, 2])
     to_virtual = rotation.transpose(0, 2, 1) @ inverse
     half_extent = _half_extent(to_virtual)
     to_virtual[:, :2] /= half_extent[:, None, None]
@@ -69,7 +69,7 @@ def to_pixels(points: npt.ArrayLike, crop: CropTransform) -> Float64Array:
     return crop.to_full((np.asarray(points, np.float64) + 1) * (crop.crop_px / 2) - 0.5)
 
 
-def _turn_towards(rays: Float64Array) -> Float64Array:
+def turn_towards(rays: Float64Array) -> Float64Array:
     """Smallest rotations (B, 3, 3) that take the optical axis to the rays (B, 3), which point forward."""
     x, y, z = (rays / np.linalg.norm(rays, axis=-1, keepdims=True)).T
     shared = 1 / (1 + z)
