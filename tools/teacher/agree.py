@@ -6,7 +6,8 @@ Reads ``DATA/images/NAME`` and its machine labels ``DATA/pseudo/NAME.npz`` and w
 the same layout. A keypoint is kept where two teachers or more see it in one place: there it moves to their
 mean, and its visibility is the share of the teachers who agree. Feet, which only the first teacher knows, are
 as sure as their ankles. ``parts`` (N, 64, 64) are labels of body parts, stretched over the whole photo; a
-limb's part is kept where both of its ends are. What was labelled so far is in ``LABELS/NAME.partial.npz``.
+limb's pixels keep their side where the limb's ends are known and nearer than those of the other side, and
+change it where they are clearly the other's. What was labelled so far is in ``LABELS/NAME.partial.npz``.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import Annotated, Any, Final
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import typer
 from rich.console import Console
 
@@ -30,7 +32,13 @@ AGREEMENT: Final = 0.06
 """Largest distance that counts as agreement, as a share of the longer side of the person's box."""
 SURE: Final = 0.3
 """Probability from which EfficientPose and BodyPix count as seeing a keypoint."""
+REACH: Final = 0.15
+"""Farthest that a pixel may be from the line between its limb's ends, as a share of the person's extent."""
+CLEARLY: Final = 0.5
+"""A pixel belongs to the other side where that limb is nearer than this share of its own limb's distance."""
 SAVE_EVERY: Final = 100
+
+Floats64 = npt.NDArray[np.float64]
 
 _ENDS: Final = {
     "upper_arm": ("shoulder", "elbow"), "forearm": ("elbow", "wrist"), "hand": ("wrist",),
@@ -91,23 +99,34 @@ def confirmed(landmarks: Floats, others: Sequence[Floats], extent_px: float) -> 
 def kept_parts(parts: Image, keypoints: Floats, size: tuple[int, int]) -> Image:
     """Part labels (64, 64) of a photo of ``size`` (width, height) that agreed keypoints (23, 3) confirm.
 
-    Limbs without both ends, and a torso without shoulders and hips, become ``PART_PERSON``; other torsos are
-    divided, but for a band around the waist.
+    Limbs that the keypoints do not confirm, and a torso without shoulders and hips, become ``PART_PERSON``;
+    other torsos are divided, but for a band around the waist.
     """
     result = parts.copy()
-    sure = {name for name, point in zip(KEYPOINT_NAMES, keypoints, strict=True) if point[2] > 0}
-    for label, name in enumerate(PART_NAMES, 1):
-        side, _, limb = name.partition("_")
-        ends = {f"{'left' if side == 'l' else 'right'}_{joint}" for joint in _ENDS.get(limb, ())}
-        if not ends <= sure:
-            result[parts == label] = PART_PERSON
+    places = {
+        name: point[:2].astype(np.float64)
+        for name, point in zip(KEYPOINT_NAMES, keypoints, strict=True)
+        if point[2] > 0
+    }
+    reach = REACH * float(np.ptp(np.array([*places.values()]), axis=0).max()) if places else 0.0
+    for limb, ends in _ENDS.items():
+        labels = [1 + PART_NAMES.index(f"{side}_{limb}") for side in "lr"]
+        rows, columns = np.nonzero(np.isin(parts, labels))
+        pixels = _in_photo(rows, columns, size)
+        far = np.stack([_distance(pixels, places, side, ends) for side in ("left", "right")])
+        side = (parts[rows, columns] == labels[1]).astype(int)
+        own, other = (far[which, np.arange(len(side))] for which in (side, 1 - side))
+        change = np.isfinite(own) & (other < CLEARLY * own)
+        sure = (np.where(change, other, own) <= reach) & (change | (own <= other))
+        side = np.where(change, 1 - side, side)
+        result[rows, columns] = np.where(sure, np.array(labels)[side], PART_PERSON)
     corners = [f"{side}_{joint}" for joint in ("shoulder", "hip") for side in ("left", "right")]
-    torso = np.isin(parts, (PART_PERSON,))
-    if set(corners) <= sure and torso.any():
-        places = keypoints[[KEYPOINT_NAMES.index(name) for name in corners], :2].astype(np.float64)
-        top, bottom = places[:2].mean(0), places[2:].mean(0)
+    torso = parts == PART_PERSON
+    if set(corners) <= set(places) and torso.any():
+        ends = np.array([places[name] for name in corners])
+        top, bottom = ends[:2].mean(0), ends[2:].mean(0)
         rows, columns = np.nonzero(torso)
-        pixels = (np.stack([columns, rows], 1) + 0.5) * np.array(size) / MASK_SIDE - 0.5
+        pixels = _in_photo(rows, columns, size)
         axis = bottom - top
         share = (pixels - top) @ axis / max(float(axis @ axis), 1.0)
         halves = np.full(len(share), PART_PERSON)
@@ -115,6 +134,23 @@ def kept_parts(parts: Image, keypoints: Floats, size: tuple[int, int]) -> Image:
         halves[share > _LOWER] = 1 + PART_NAMES.index("lower_torso")
         result[rows, columns] = halves
     return result
+
+
+def _in_photo(rows: Any, columns: Any, size: tuple[int, int]) -> Floats64:
+    """Pixels (N, 2) of the photo in the middle of cells of its part map."""
+    middle: Floats64 = (np.stack([columns, rows], 1) + 0.5) * np.array(size) / MASK_SIDE - 0.5
+    return middle
+
+
+def _distance(pixels: Floats64, places: dict[str, Floats64], side: str, ends: tuple[str, ...]) -> Floats64:
+    """Distance (N,) of pixels to one side's limb, infinite where one of its ends is not known."""
+    if not {f"{side}_{joint}" for joint in ends} <= set(places):
+        return np.full(len(pixels), np.inf)
+    first, last = places[f"{side}_{ends[0]}"], places[f"{side}_{ends[-1]}"]
+    axis = last - first
+    share = ((pixels - first) @ axis / max(float(axis @ axis), 1e-9)).clip(0, 1)
+    distance: Floats64 = np.linalg.norm(pixels - first - share[:, None] * axis, axis=1)
+    return distance
 
 
 def label(

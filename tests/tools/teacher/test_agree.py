@@ -45,15 +45,35 @@ def test_landmarks_move_to_the_agreement_and_feet_follow_their_ankles() -> None:
     assert found[LANDMARK_OF_KEYPOINT["right_heel"], 3] == pytest.approx(0.8)
 
 
-def test_parts_stay_where_their_ends_are_known() -> None:
-    forearm, head, thigh = (1 + PART_NAMES.index(n) for n in ("l_forearm", "head", "r_thigh"))
+def test_limbs_stay_where_their_ends_are_and_change_sides_where_these_clearly_say_so() -> None:
+    left, right, thigh = (1 + PART_NAMES.index(n) for n in ("l_forearm", "r_forearm", "r_thigh"))
+    arms = {
+        f"{side}_{joint}": (x, y, 1)
+        for side, x in (("left", 96), ("right", 32))
+        for joint, y in (("elbow", 20), ("wrist", 60))
+    }
     parts = np.zeros((64, 64), np.uint8)
-    parts[0:4], parts[4:8], parts[8:12] = head, forearm, thigh
-    parts[20:40] = PART_PERSON
-    keypoints = answer(left_elbow=(10, 10, 1), left_wrist=(20, 10, 1))
-    kept = agree.kept_parts(parts, keypoints, (128, 128))
-    assert (kept[0:4] == head).all() and (kept[4:8] == forearm).all()
-    assert (kept[8:12] == PART_PERSON).all() and (kept[20:40] == PART_PERSON).all()
+    parts[15:20, 45:52] = left  # at the left arm
+    parts[20:25, 45:52] = right  # of the wrong side
+    parts[15:20, 14:18], parts[15:20, 30:34] = right, right  # at the right arm, and between the two
+    parts[15:20, 60:] = left  # too far away
+    parts[50:, 40:] = thigh  # of which nothing is known
+    kept = agree.kept_parts(parts, answer(**arms), (128, 128))
+    assert (kept[15:25, 45:52] == left).all() and (kept[15:20, 14:18] == right).all()
+    assert (kept[15:20, 33:34] == PART_PERSON).all() and (kept[50:, 40:] == PART_PERSON).all()
+    assert (kept[15:20, 60:] == PART_PERSON).all() and (kept[:15] == 0).all()
+    alone = {name: point for name, point in arms.items() if name.startswith("right")}
+    kept = agree.kept_parts(parts, answer(**alone), (128, 128))
+    assert (kept[15:20, 14:18] == right).all() and (kept[15:20, 45:52] == PART_PERSON).all()
+    assert (kept[20:25, 45:52] == PART_PERSON).all()
+
+
+def test_heads_stay_and_torsos_are_divided_where_their_corners_are_known() -> None:
+    head = 1 + PART_NAMES.index("head")
+    parts = np.zeros((64, 64), np.uint8)
+    parts[0:4], parts[20:40] = head, PART_PERSON
+    kept = agree.kept_parts(parts, answer(left_elbow=(10, 10, 1)), (128, 128))
+    assert (kept == parts).all()
     heights = {"shoulder": 40, "hip": 80}
     corners = {f"{side}_{joint}": (64, y, 1) for side in ("left", "right") for joint, y in heights.items()}
     kept = agree.kept_parts(parts, answer(**corners), (128, 128))
