@@ -122,6 +122,15 @@ Filter = Annotated[
         help="Motion filter: learned, kalman, one-euro, interpolation, none.",
     ),
 ]
+SmoothLagMs = Annotated[
+    float,
+    tracking(
+        "--smooth-lag-ms",
+        min=0,
+        max=2000,
+        help="Files: let what is seen up to so much later correct each pose; 250 to 500 is enough, 0 is off.",
+    ),
+]
 Engine = Annotated[
     str,
     tracking(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kinestream.capture import CameraMode, Clock, Frame, FrameSource, PictureGeometry, Policy, open_source
+from kinestream.capture.intrinsics import Intrinsics
 from kinestream.defaults import (
     DEFAULT_ENGINE,
     DEFAULT_FILTER,
@@ -31,6 +32,7 @@ from kinestream.stream import BasePublisher
 from kinestream.stream.fixed_rate import FixedRate
 from kinestream.timing import WINDOW, Rate, StageTimes, percentiles_ms
 from kinestream.tracking.cuts import CutDetector
+from kinestream.tracking.fixed_lag import FixedLagSmoother
 from kinestream.tracking.known_heights import KnownHeights
 from kinestream.tracking.people import People
 from kinestream.tracking.poser import BodyPoser
@@ -80,6 +82,7 @@ class Tracker:
         rate_hz: float | None = None,
         ground: bool = False,
         heights_m: float | Sequence[float] | None = None,
+        smooth_lag_ms: float = 0.0,
     ) -> None:
         """Open the source and load the models.
 
@@ -105,6 +108,7 @@ class Tracker:
             rate_hz: publish predictions at this rate instead of each frame, for live and paced sources.
             ground: estimate `PoseFrame.ground` from the people, and level what is published.
             heights_m: how tall everybody is, or each in the order in which they come; fixes distances.
+            smooth_lag_ms: hold pictures of files back so long and let what follows correct the poses in them.
 
         Raises ``CaptureError`` for the source, ``ValueError`` for a filter, model or number that is not
         there, and ``FileNotFoundError`` where weights are missing.
@@ -112,8 +116,6 @@ class Tracker:
         check_filter(filter)
         self.lead_ms = lead_ms
         self._lead_ns = self._next_lead_ns
-        self._camera_given, self._fov_deg = camera, fov_deg
-        self._camera: Camera | None = None
         self.source: FrameSource | None = None
         self._fixed_rate: FixedRate | None = None
         if isinstance(source, FrameSource):
@@ -121,6 +123,8 @@ class Tracker:
         elif source is not None:
             self.source = open_source(source, policy=policy, mode=mode)
         try:
+            geometry = self.source.info.geometry if self.source else PictureGeometry()
+            self._intrinsics = Intrinsics(camera, fov_deg, geometry)
             self._models = models or Models.load(body=body, engine=engine, regressor=regressor)
             new_filter, self._filter_name, self._smoothness = self._filter_of(filter)
             decoder = self._models.decoder
@@ -131,6 +135,7 @@ class Tracker:
             heights = KnownHeights.given(self._models.body, heights_m)
             self._people = People(poser, new_filter, max_people=max_people, heights=heights, ground=ground)
             self._fixed_rate = self._make_fixed_rate(rate_hz, publisher)
+            self._smoother = self._make_smoother(smooth_lag_ms)
             if self.source is not None:
                 self._warm_up(self.source.info.width_px, self.source.info.height_px)
         except BaseException:
@@ -162,19 +167,23 @@ class Tracker:
             raise ValueError("Tracker: made without a source; give one, or call process(image_rgb, t_ns)")
         if self._fixed_rate is not None:
             self._fixed_rate.start()
-        while True:
-            with self._stages.measure("wait"):
-                frame = self.source.read()
-            if frame is None:
-                return
-            taken_ns = time.monotonic_ns()
-            pose_frame = self.process(frame.image_rgb, frame.t_capture_ns, frame_index=frame.index)
+        tracked = self._tracked(self.source)
+        for frame, pose_frame in self._smoother.smoothed(tracked) if self._smoother else tracked:
             if self._fixed_rate is None:
                 self._publish(pose_frame, lead_ns=self._lead_ns)
             elif self._fixed_rate.error is not None:
                 raise self._fixed_rate.error
-            self._count(frame, taken_ns)
+            self._count(frame)
             yield frame, pose_frame
+
+    def _tracked(self, source: FrameSource) -> Iterator[tuple[Frame, PoseFrame]]:
+        while True:
+            with self._stages.measure("wait"):
+                frame = source.read()
+            if frame is None:
+                return
+            self._taken_ns = time.monotonic_ns()
+            yield frame, self.process(frame.image_rgb, frame.t_capture_ns, frame_index=frame.index)
 
     def process(self, image_rgb: RgbImage, t_capture_ns: int, *, frame_index: int | None = None) -> PoseFrame:
         """The people in one picture.
@@ -198,7 +207,7 @@ class Tracker:
             log.info("frame %s: a new shot begins; everybody gets a new id", frame_index)
             self._people.reset()
             self._detected_ns = None
-        camera = self._camera_of(image_rgb)
+        camera = self._intrinsics.of(image_rgb.shape[1], image_rgb.shape[0])
         self._lead_ns = self._next_lead_ns
         if self._detector_is_due(t_capture_ns):
             with self._stages.measure("detect"):
@@ -326,25 +335,7 @@ class Tracker:
         image = np.zeros((height_px, width_px, 3), np.uint8)
         self._models.detector(image)
         whole = np.array([[0, 0, width_px, height_px]], np.float32)
-        self._models.regressor(image, whole, Camera.from_fov(width_px, height_px, fov_deg=self._fov_deg))
-
-    def _camera_of(self, image: RgbImage) -> Camera:
-        """Intrinsics for pictures of this size."""
-        height, width = image.shape[:2]
-        if self._camera and (self._camera.width_px, self._camera.height_px) == (width, height):
-            return self._camera
-        given = self._camera_given
-        geometry = self.source.info.geometry if self.source else PictureGeometry()
-        self._camera = geometry.fit(given, width, height) if given else None
-        if self._camera is None:
-            if given is not None:
-                log.warning(
-                    "the camera was calibrated at %dx%d px, which does not scale to %dx%d px; assuming a "
-                    "field of view of %.0f degrees instead",
-                    given.width_px, given.height_px, width, height, self._fov_deg,
-                )  # fmt: skip
-            self._camera = Camera.from_fov(width, height, fov_deg=self._fov_deg)
-        return self._camera
+        self._models.regressor(image, whole, self._intrinsics.of(width_px, height_px))
 
     def _detector_is_due(self, t_ns: int) -> bool:
         people = self._people
@@ -361,6 +352,13 @@ class Tracker:
         if self.clock != "monotonic":
             raise ValueError("rate_hz (--rate): needs a live source, or a file with policy paced")
         return FixedRate(rate_hz, self._publish_prediction)
+
+    def _make_smoother(self, lag_ms: float) -> FixedLagSmoother | None:
+        if not lag_ms:
+            return None
+        if self.source is None or self.source.info.live or self.clock == "monotonic" or self._next_lead_ns:
+            raise ValueError("smooth_lag_ms (--smooth-lag-ms): for files at their own pace, without lead_ms")
+        return FixedLagSmoother(self._people, lag_ms)
 
     def _publish_prediction(self, now_ns: int) -> None:
         """Send everybody as they are now, or will be; nothing once frames no longer come."""
@@ -382,13 +380,13 @@ class Tracker:
                 corrupt=source.corrupt,
             )
 
-    def _count(self, frame: Frame, taken_ns: int) -> None:
+    def _count(self, frame: Frame) -> None:
         """Note the latency, and now and then send the statistics.
 
-        A file has no moment of capture on our clock: there it counts from ``taken_ns``.
+        A file has no moment of capture on our clock: there it counts from the moment the picture was taken.
         """
         now_ns = time.monotonic_ns()
-        start_ns = frame.t_capture_ns if self.clock == "monotonic" else taken_ns
+        start_ns = frame.t_capture_ns if self.clock == "monotonic" else self._taken_ns
         self._latency_ns.append(now_ns - start_ns)
         self._rates[0].tick(frame.t_ready_ns)
         self._rates[1].tick(now_ns)

@@ -41,13 +41,15 @@ class Settings:
 
     Attributes:
         npz, json, save_video: which files are written.
-        filter, model, max_people, fov_deg, intrinsics, body, rotate, flip: as the options of ``run``.
+        filter, smooth_lag_ms, model, max_people, fov_deg, intrinsics, body, rotate, flip: as the options of
+            ``run``.
     """
 
     npz: bool = True
     json: bool = False
     save_video: bool = False
     filter: str = DEFAULT_FILTER
+    smooth_lag_ms: float = 0.0
     model: str = DEFAULT_MODEL
     max_people: int = DEFAULT_MAX_PEOPLE
     fov_deg: float = DEFAULT_FOV_DEG

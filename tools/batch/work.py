@@ -84,6 +84,7 @@ def _track(video: Video, settings: Settings, work: Path, summary: dict[str, Any]
         intrinsics=settings.intrinsics,
         fov_deg=settings.fov_deg,
         filter=settings.filter,
+        smooth_lag_ms=settings.smooth_lag_ms,
         max_people=settings.max_people,
         models=_models(settings.body, settings.model),
     ) as session:

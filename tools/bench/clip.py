@@ -8,6 +8,7 @@ decoded picture to the poses, one after the other, every frame processed.
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from kinestream.defaults import DEFAULT_MODEL
 from kinestream.filtering import FILTERS
 from kinestream.models import Models
 from kinestream.pipeline import Tracker
+from kinestream.pose import PoseFrame
 from kinestream.tools import options
 from kinestream.tools.bench.timing import load_average, table, write_report
 from kinestream.tools.metrics import motion as metrics
@@ -43,22 +45,31 @@ def measure(
     filter_name: str, models: Models, truth: ClipTruth, *, keypoint_update: bool = True
 ) -> dict[str, Any]:
     """Figures of one filter, and its error and time frame by frame (NaN where nobody is seen)."""
-    joints = np.full(truth.joints_cam_m.shape, np.nan)
-    times_s = np.full(len(joints), np.nan)
-    frame_ms = []
+    frames, frame_ms = [], []
     with open_source(CLIP) as source:
         tracker = Tracker(
             camera=truth.camera, filter=filter_name, models=models, keypoint_update=keypoint_update
         )
         for frame in source:
             before_s = time.perf_counter()
-            poses = tracker.process(frame.image_rgb, frame.t_capture_ns, frame_index=frame.index)
+            frames.append(tracker.process(frame.image_rgb, frame.t_capture_ns, frame_index=frame.index))
             frame_ms.append(1000 * (time.perf_counter() - before_s))
-            times_s[frame.index] = frame.t_capture_ns / 1e9
-            if poses.persons:
-                pelvis = truth.joints_cam_m[frame.index, 0]
-                nearest = min(poses, key=lambda p: float(np.linalg.norm(p.translation_m - pelvis)))
-                joints[frame.index] = nearest.joints_cam_m
+    return figures(frames, truth) | {
+        "frame_ms": {f"p{share}": float(np.percentile(frame_ms, share)) for share in (50, 95, 99)},
+        "all_frame_ms": [round(float(ms), 2) for ms in frame_ms],
+    }
+
+
+def figures(frames: Sequence[PoseFrame], truth: ClipTruth) -> dict[str, Any]:
+    """Error, jitter and lag of the person nearest to the true one in the frames of the embedded clip."""
+    joints = np.full(truth.joints_cam_m.shape, np.nan)
+    times_s = np.full(len(joints), np.nan)
+    for poses in frames:
+        times_s[poses.frame_index] = poses.t_capture_ns / 1e9
+        if poses.persons:
+            pelvis = truth.joints_cam_m[poses.frame_index, 0]
+            nearest = min(poses, key=lambda p: float(np.linalg.norm(p.translation_m - pelvis)))
+            joints[poses.frame_index] = nearest.joints_cam_m
     seen = np.isfinite(joints).all((1, 2))
     at = times_s[seen]
     around = joints - joints[:, :1]
@@ -75,10 +86,8 @@ def measure(
         "jitter_100m_s3": metrics.jitter(at, found),
         "lag_ms": metrics.lag_ms([(at, found, true)]),
         "limbs": limb_figures(truth.times_s, joints[:, limbs], truth.joints_cam_m[:, limbs]),
-        "frame_ms": {f"p{share}": float(np.percentile(frame_ms, share)) for share in (50, 95, 99)},
         "error_over_time_mm": [round(float(error), 1) for error in pelvis_mm],
         "times_s": [round(float(t), 4) for t in times_s],
-        "all_frame_ms": [round(float(ms), 2) for ms in frame_ms],
     }
 
 

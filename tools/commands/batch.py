@@ -52,6 +52,7 @@ def batch(
         bool, options.workers("--retry-broken", help="Try videos again that could not be processed.")
     ] = False,
     filter_name: options.Filter = DEFAULT_FILTER,
+    smooth_lag_ms: options.SmoothLagMs = 0.0,
     model: options.Model = DEFAULT_MODEL,
     max_people: options.MaxPeople = DEFAULT_MAX_PEOPLE,
     fov_deg: options.FovDeg = DEFAULT_FOV_DEG,
@@ -83,6 +84,7 @@ def batch(
             json=json,
             save_video=save_video,
             filter=filter_name,
+            smooth_lag_ms=smooth_lag_ms,
             model=model if model in MODELS else str(Path(model).resolve()),
             max_people=max_people,
             fov_deg=fov_deg,

@@ -92,6 +92,7 @@ def run(
     height_m: options.HeightM = None,
     heights: options.Heights = None,
     filter_name: options.Filter = DEFAULT_FILTER,
+    smooth_lag_ms: options.SmoothLagMs = 0.0,
     model: options.Model = DEFAULT_MODEL,
     engine: options.Engine = DEFAULT_ENGINE,
     body: options.Body = None,
@@ -180,6 +181,7 @@ def run(
                 regressor=model,
                 lead_ms=lead_ms,
                 rate_hz=rate,
+                smooth_lag_ms=smooth_lag_ms,
             )
         )
         session.run(console, max_frames=max_frames)

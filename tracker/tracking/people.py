@@ -1,7 +1,9 @@
 """Everybody who is followed: tracks with their motion filters, posed at any time that is asked for."""
 
+import dataclasses
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from kinestream.filtering.base import KeypointEvidence
 from kinestream.geometry.camera import Camera
 from kinestream.geometry.level import Ground
 from kinestream.kernels.array_types import Float32Array
-from kinestream.pose import Person
+from kinestream.pose import Person, PoseFrame
 from kinestream.regress.observation import Observations
 from kinestream.tracking.association import Track, TrackList, TrackSettings
 from kinestream.tracking.ground import GroundEstimator, Seen
@@ -54,6 +56,7 @@ class People:
         self._filters: dict[Track, PoseFilter] = {}
         self._posed: dict[Track, tuple[PersonState, PosedBody]] = {}
         self._posed_ns: int | None = None
+        self._observed: dict[int, tuple[PersonState, KeypointEvidence]] = {}
         self._lock = threading.Lock()
 
     @property
@@ -89,11 +92,10 @@ class People:
         with self._lock:
             presence = _usable_presence(observations, camera.within_picture(boxes_xyxy_px))
             owners = self._tracks.update(t_ns, observations.keypoints_px, presence)
-            self._filters = {
-                track: self._filters.get(track) or self._begin() for track in self._tracks.tracks
-            }
+            self._filters = {track: self._filters.get(track) or self.begin() for track in self._tracks.tracks}
             if self._heights is not None:
                 self._heights.assign(self._filters)
+            self._observed = {}
             sides_px = (boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2]).max(1, initial=0)
             for row, track in enumerate(owners):
                 if track in self._filters:
@@ -102,6 +104,7 @@ class People:
                     if self._heights is not None:
                         state = self._heights.scaled(track, state)
                     self._filters[track].observe(t_ns, state, evidence)
+                    self._observed[track.track_id] = state, evidence
             for track in [track for track in self._filters if track.misses]:
                 if self._filters[track].lost(t_ns):
                     self._tracks.tracks.remove(track)
@@ -138,12 +141,38 @@ class People:
             for motion in self._filters.values():
                 motion.smoothness = smoothness
 
-    def _begin(self) -> PoseFilter:
+    def begin(self) -> PoseFilter:
         """The filter of a new track."""
         motion = self._new_filter()
         if self._smoothness is not None:
             motion.smoothness = self._smoothness
         return motion
+
+    @property
+    def observed(self) -> Mapping[int, tuple[PersonState, KeypointEvidence]]:
+        """What the filters took in from the last picture, by track id."""
+        return self._observed
+
+    @property
+    def estimates(self) -> Mapping[int, PersonState]:
+        """Everybody's state as posed last, by track id."""
+        return {track.track_id: state for track, (state, _) in self._posed.items()}
+
+    def reposed(self, frame: PoseFrame, states: Mapping[int, PersonState]) -> PoseFrame:
+        """The frame with these states, by track id, in place of what its persons have."""
+        with self._lock:
+            bodies = dict(zip(states, self._poser.pose(list(states.values())), strict=True))
+        persons = []
+        for person in frame:
+            if person.track_id in states:
+                body = bodies[person.track_id]
+                changed = _body_fields(states[person.track_id], body)
+                if person.state == "coasting":
+                    confidence = person.keypoints_px[:, 2:]
+                    changed["keypoints_px"] = np.concatenate([body.keypoints_px(frame.camera), confidence], 1)
+                person = dataclasses.replace(person, **changed)
+            persons.append(person)
+        return dataclasses.replace(frame, persons=tuple(persons))
 
     @property
     def ground(self) -> Ground | None:
@@ -164,6 +193,7 @@ class People:
             self._tracks.reset()
             self._filters.clear()
             self._posed.clear()
+            self._observed = {}
 
 
 def _person(t_ns: int, track: Track, state: PersonState, posed: PosedBody, camera: Camera) -> Person:
@@ -179,16 +209,23 @@ def _person(t_ns: int, track: Track, state: PersonState, posed: PosedBody, camer
         state="coasting" if track.misses else "tracked",
         age_ns=max(0, t_ns - track.born_ns),
         box_xyxy_px=track.box_xyxy_px,
-        root_quat_wxyz=state.root_quat_wxyz,
-        translation_m=state.translation_m,
-        joint_quats_wxyz=posed.joint_quats_wxyz,
-        betas=state.betas,
-        joints_cam_m=posed.joints_cam_m,
-        joint_std_m=posed.joint_std_m,
-        keypoints_cam_m=posed.keypoints_cam_m,
         keypoints_px=keypoints_px,
-        vertices_cam_m=posed.vertices_cam_m,
+        **_body_fields(state, posed),
     )
+
+
+def _body_fields(state: PersonState, posed: PosedBody) -> dict[str, Any]:
+    """What a `Person` has from its state and the body posed by it."""
+    return {
+        "root_quat_wxyz": state.root_quat_wxyz,
+        "translation_m": state.translation_m,
+        "joint_quats_wxyz": posed.joint_quats_wxyz,
+        "betas": state.betas,
+        "joints_cam_m": posed.joints_cam_m,
+        "joint_std_m": posed.joint_std_m,
+        "keypoints_cam_m": posed.keypoints_cam_m,
+        "vertices_cam_m": posed.vertices_cam_m,
+    }
 
 
 def _usable_presence(observations: Observations, boxes_xyxy_px: Float32Array) -> Float32Array:
