@@ -5,7 +5,8 @@
 * ``clip``: the whole tracker on the embedded clip, exact truth, 24 joints, each filter; coverage is the share
   of joints whose error along the ray from the camera lies within the central 90 % of the stated deviation.
   With the default filter also smoothed by what follows (``--smooth-lag-ms``).
-* ``opencap``: marker-based truth of recorded clips, see `kinestream.tools.bench.accuracy.opencap`.
+* ``opencap``: marker-based truth of recorded clips, see `kinestream.tools.bench.accuracy.opencap`; without
+  filter, with the default one, and with that and fixed-lag smoothing.
 * ``bodypose3d``: one man, reference from two views, true boxes, single frames, PA-MPJPE of 12 keypoints.
 * ``agreement``: the whole tracker with the default filter on the clips of ``DATA/clips``: distance of the
   body's keypoints in the picture to those the network found (confidence 0.3 or more), in percent of the
@@ -19,7 +20,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +56,17 @@ SETS = ("clip", "opencap", "bodypose3d", "agreement", "time")
 CLIPS = ("phalp_vid", "mmhuman3d_single", "mmhuman3d_multi", "intel_one_by_one")
 SEEN_CONFIDENCE = 0.3
 SMOOTH_LAG_MS = 400.0
-"""Of the row with fixed-lag smoothing."""
+"""Of the rows with fixed-lag smoothing."""
+TRACKING: Final[dict[str, dict[str, Any]]] = {
+    "as observed": {"keypoint_update": False},
+    "updated": {},
+    f"{DEFAULT_FILTER}, updated": {"filter": DEFAULT_FILTER},
+    f"{DEFAULT_FILTER}, updated, {SMOOTH_LAG_MS:.0f} ms later": {
+        "filter": DEFAULT_FILTER,
+        "smooth_lag_ms": SMOOTH_LAG_MS,
+    },
+}
+"""Options of the tracker for the recorded trials; without filter where none is named."""
 
 _CLIP_KEYS = ("mpjpe_mm", "camera_mpjpe_mm", "acceleration_error_m_s2", "jitter_100m_s3", "lag_ms")
 
@@ -71,7 +82,7 @@ def embedded(models: Models, filters: list[str]) -> dict[str, Any]:
             row = _clip_figures(frames, truth) | {"frame_ms": found["frame_ms"]}
             rows[f"{name}{', updated' if updated else ''}"] = row
     with Tracker(CLIP, camera=truth.camera, models=models, smooth_lag_ms=SMOOTH_LAG_MS) as tracker:
-        rows[f"{DEFAULT_FILTER}, updated, {SMOOTH_LAG_MS:.0f} ms later"] = _clip_figures(list(tracker), truth)
+        rows[list(TRACKING)[-1]] = _clip_figures(list(tracker), truth)
     return rows
 
 
@@ -213,10 +224,8 @@ def main(
     runs: dict[str, Callable[[], dict[str, Any]]] = {
         "clip": lambda: embedded(models, filters.split(",")),
         "opencap": lambda: {
-            "updated" if updated else "as observed": opencap(
-                data / "bench" / "opencap", models, keypoint_update=updated
-            )
-            for updated in (False, True)
+            name: opencap(data / "bench" / "opencap", models, **tracking)
+            for name, tracking in TRACKING.items()
         },
         "bodypose3d": lambda: bodypose3d(models, data / "bench" / "bodypose3d"),
         "agreement": lambda: {

@@ -1,10 +1,10 @@
 """Accuracy on OpenCap's sample trials: phone video of one person with marker-based joints, no calibration.
 
-The whole tracker on every frame, without filter. 12 limb joints of the body (not the surface keypoints, whose
-hips lie elsewhere) against the set's joint centres at the same time; the clocks of video and markers may
-differ by up to 0.15 s, so one offset a clip is fitted. PA-MPJPE is after a similarity in every frame; beside
-it the error after one rotation and one scale for the whole clip, around the middle of the hips, which keeps
-errors of the root's rotation.
+The whole tracker on every frame, by default without filter. 12 limb joints of the body (not the surface
+keypoints, whose hips lie elsewhere) against the set's joint centres at the same time; the clocks of video and
+markers may differ by up to 0.15 s, so one offset a clip is fitted. PA-MPJPE is after a similarity in every
+frame; beside it the error after one rotation and one scale for the whole clip, around the middle of the hips,
+which keeps errors of the root's rotation.
 """
 
 from pathlib import Path
@@ -22,13 +22,19 @@ OFFSETS_S: Final[Float64Array] = np.arange(-0.15, 0.1501, 0.01)
 _KEYS: Final = ("names", "mocap", "mocap_t")
 
 
-def opencap(folder: Path, models: Models, *, keypoint_update: bool = True) -> dict[str, dict[str, Any]]:
-    """Metrics of every trial (NAME.mp4 with NAME.npz) of a folder, as ``opencap/NAME``."""
+def opencap(
+    folder: Path, models: Models, *, filter: str = "none", **tracking: Any
+) -> dict[str, dict[str, Any]]:
+    """Metrics of every trial (NAME.mp4 with NAME.npz) of a folder, as ``opencap/NAME``.
+
+    ``filter`` and ``tracking`` are options of `kinestream.Tracker`.
+    """
+    tracking |= {"filter": filter, "models": models}
     results: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.npz")):
         truth_s, truth, names = trial(path)
         rows = [JOINT_NAMES.index(name) for name in names]
-        times_s, guess = _tracked(path.with_suffix(".mp4"), rows, models, keypoint_update)
+        times_s, guess = _tracked(path.with_suffix(".mp4"), rows, tracking)
         results[f"opencap/{path.stem}"] = compared(times_s, guess, truth_s, truth, names)
     return results
 
@@ -43,14 +49,10 @@ def trial(path: Path) -> tuple[Float64Array, Float64Array, list[str]]:
         return times_s, joints_m, content["names"].tolist()
 
 
-def _tracked(
-    video: Path, rows: list[int], models: Models, keypoint_update: bool
-) -> tuple[Float64Array, Float64Array]:
+def _tracked(video: Path, rows: list[int], tracking: dict[str, Any]) -> tuple[Float64Array, Float64Array]:
     """Seconds (T,) since the first frame and joints (T, 12, 3) of the best person of each frame."""
     times_s, joints, first_ns = [], [], None
-    with Tracker(
-        video, policy="every", filter="none", models=models, keypoint_update=keypoint_update
-    ) as tracker:
+    with Tracker(video, policy="every", **tracking) as tracker:
         for frame in tracker:
             first_ns = frame.t_capture_ns if first_ns is None else first_ns
             if frame.persons:
