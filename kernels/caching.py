@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import numba
-
 NAME: Final = "kinestream"
 
 
@@ -36,10 +34,21 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """`numba.njit` with these options, its code kept for the next start where that is possible."""
 
     def compile_function(function: Callable[..., Any]) -> Any:
+        import numba
+
         keep = _numba_folder(Path(function.__code__.co_filename).parent)
         return numba.njit(cache=keep, **options)(function)
 
     return compile_function
+
+
+def has_code(source: Path, function: str) -> bool:
+    """Whether code of a compiled function is kept that is newer than its source; does not load numba."""
+    named = os.environ.get("NUMBA_CACHE_DIR")
+    below = [Path(named)] if named else [place / "numba" for place in cache_places()]
+    folders = [source.parent / "__pycache__", *(folder for top in below for folder in top.glob("*"))]
+    kept = (path for folder in folders for path in folder.glob(f"{source.stem}.{function}-*.nbi"))
+    return any(path.stat().st_mtime > source.stat().st_mtime for path in kept)
 
 
 @functools.cache
@@ -56,6 +65,8 @@ def _numba_folder(source: Path) -> bool:
     folder = cache_folder()
     if folder is None:
         return False
+    import numba
+
     settings: Any = numba.config
     settings.CACHE_DIR = str(folder / "numba")
     return writable(folder / "numba")

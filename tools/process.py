@@ -1,13 +1,19 @@
 """What a process of ours does when it starts: threads, signals, the garbage collector."""
 
+import atexit
 import contextlib
 import ctypes
 import gc
 import os
 import signal
+import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 from types import FrameType
+
+import kinestream
+from kinestream.kernels.caching import has_code
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 
@@ -45,6 +51,26 @@ def keep_freed_memory() -> None:
             mallopt(_TRIM_THRESHOLD, 1 << 28)
 
 
+def start_quickly() -> None:
+    """What shortens the start of a process that is ours alone.
+
+    Until `freeze_loaded_objects` nothing is searched for garbage: a start makes many objects, and keeps them.
+    """
+    gc.disable()
+    _compile_beside()
+    load_kernels_without_scipy()
+
+
+def _compile_beside() -> None:
+    """On a first start, compile the second half of the kernels on another core; see `compile_kernels`."""
+    source = Path(kinestream.__file__).parent / "filtering" / "keypoint_solver.py"
+    if cores() > 1 and not has_code(source, "_step"):
+        command = [sys.executable, "-m", "kinestream.tools.compile_kernels"]
+        silent = subprocess.DEVNULL
+        helper = subprocess.Popen(command, stdin=silent, stdout=silent, stderr=silent)
+        atexit.register(helper.kill)
+
+
 def load_kernels_without_scipy() -> None:
     """Load numba, which loads scipy where it is installed: for products of matrices, which no kernel has.
 
@@ -80,6 +106,8 @@ def stop_on_signals() -> None:
 def freeze_loaded_objects() -> None:
     """Keep the garbage collector away from all that exists by now: modules and networks, which stay anyway.
 
-    A search of all of it takes 0.15 s and would fall on one of the first frames (docs/decisions.md).
+    A search of all of it takes 0.15 s and would fall on one of the first frames (docs/decisions.md). What
+    comes later is searched as ever.
     """
     gc.freeze()
+    gc.enable()

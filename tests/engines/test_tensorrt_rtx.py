@@ -8,8 +8,8 @@ import pytest
 from torch import nn
 
 from kinestream.detect.detector import PersonDetector
-from kinestream.engines.cpu import export_onnx
 from kinestream.engines.engine import Network, NetworkInput
+from kinestream.engines.onnx_graph import export_onnx
 from kinestream.engines.tensorrt_library import shape_range
 from kinestream.engines.torch import TorchEngine
 from kinestream.regress.regressor import Regressor

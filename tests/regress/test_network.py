@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kinestream.body.skeleton import NUM_BETAS, NUM_KEYPOINTS, NUM_PARTS
-from kinestream.engines.cpu import export_onnx
+from kinestream.engines.onnx_graph import export_onnx
 from kinestream.networks.interface import Inference, RegressorConfig
 from kinestream.regress.lifter import LOG_STD_RANGE, Lifter, split_state, state_sizes
 from kinestream.regress.network import InferenceNetwork, RegressorNetwork

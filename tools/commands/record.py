@@ -17,7 +17,7 @@ from kinestream.tools.commands.error_reporting import report_errors
 from kinestream.tools.commands.listen import heard
 from kinestream.tools.process import (
     keep_freed_memory,
-    load_kernels_without_scipy,
+    start_quickly,
     stop_on_signals,
     use_threads,
 )
@@ -63,7 +63,7 @@ def record(
         _record_stream(source, file, console, max_frames=max_frames, keys=keys)
         return
     with report_errors():
-        load_kernels_without_scipy()
+        start_quickly()
         from kinestream.capture import CameraMode
         from kinestream.tools.session import Outputs, Session
 

@@ -104,12 +104,12 @@ def run(
     """
     from kinestream.tools.process import (
         keep_freed_memory,
-        load_kernels_without_scipy,
+        start_quickly,
         stop_on_signals,
         use_threads,
     )
 
-    load_kernels_without_scipy()
+    start_quickly()
     from kinestream.capture import CameraMode
     from kinestream.tools.session import Outputs, Session, private_address
 

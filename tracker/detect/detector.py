@@ -24,6 +24,11 @@ if TYPE_CHECKING:  # made only where an engine has to be built
 DETECTOR_FORMAT: Final = "kinestream.detector.v1"
 DEFAULT_WEIGHTS: Final = ASSETS / "detector.safetensors"
 
+_NETWORK_CODE: Final = (
+    *("networks/backbone", "networks/interface", "networks/weight_files"),
+    "detect/network",
+)
+"""Modules that define the network."""
 SCORE_THRESHOLD: Final = 0.55
 """At 0.6 the shipped detector found 99 to 100 % of the people of three clips, and somebody in 0.5 % of photos
 without people; at 0.5 in 5 %, at 0.3 in 33 %."""
@@ -107,14 +112,7 @@ class PersonDetector:
         Raises ``FileNotFoundError``, :class:`kinestream.networks.weight_files.WeightsError`, and as
         :func:`kinestream.engines.engine.compile_network` does.
         """
-        path = DEFAULT_WEIGHTS if path is None else Path(path)
-        config = configured(DetectorConfig, read_header(path, kind=DETECTOR_FORMAT).config, path=path)
-        network = Network(
-            lambda: load_network(path),
-            (_frame_input(config),),
-            DetectorOutput._make(DetectorOutput._fields),
-            network_key(path, "networks", "detect"),
-        )
+        network, config = inference_network(path)
         return cls(
             compile_network(network, engine=engine, max_batch=1),
             config,
@@ -132,6 +130,15 @@ class PersonDetector:
         boxes = cut(boxes.astype(np.float32), image_rgb.shape[1], image_rgb.shape[0])
         kept = suppress(boxes, scores, self._overlap_threshold)[:MAX_PERSONS]
         return Detections(boxes[kept], scores[kept])
+
+
+def inference_network(path: str | Path | None = None) -> tuple[Network, DetectorConfig]:
+    """What engines run of a detector, and its configuration; raises as :meth:`PersonDetector.load`."""
+    path = DEFAULT_WEIGHTS if path is None else Path(path)
+    config = configured(DetectorConfig, read_header(path, kind=DETECTOR_FORMAT).config, path=path)
+    form = DetectorOutput._make(DetectorOutput._fields)
+    key = network_key(path, *_NETWORK_CODE)
+    return Network(lambda: load_network(path), (_frame_input(config),), form, key, path), config
 
 
 def load_network(path: str | Path) -> DetectorNetwork:

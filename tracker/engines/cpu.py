@@ -8,26 +8,14 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kinestream.engines import cache as engine_cache
-from kinestream.engines.engine import (
-    EngineError,
-    Network,
-    NetworkInput,
-    NotHereError,
-    Precision,
-    check,
-    examples,
-    rebuild,
-)
+from kinestream.engines.engine import EngineError, Network, NotHereError, Precision, check, rebuild
+from kinestream.engines.onnx_graph import onnx_graph, reference
 from kinestream.kernels.array_types import AnyArray
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 def require() -> ModuleType:
@@ -77,52 +65,15 @@ def build(network: Network, max_batch: int) -> CpuEngine:
     """
     runtime = require()
 
-    def compare(engine: CpuEngine) -> float:
-        from kinestream.engines.torch import TorchEngine
-
-        return check(engine, TorchEngine(network.module), network.inputs)
-
     versions = {"onnxruntime": runtime.__version__, "torch": importlib.metadata.version("torch")}
     return engine_cache.open_or_build(
         "cpu",
         network,
         {**versions, "processor": _processor()},
         start=lambda graph: CpuEngine(graph, network.like),
-        build=lambda: _optimised(export_onnx(network.module, network.inputs)),
-        compare=compare,
+        build=lambda: _optimised(onnx_graph(network)),
+        compare=lambda engine: check(engine, reference(network), network.inputs),
     )
-
-
-def export_onnx(network: nn.Module, inputs: Sequence[NetworkInput]) -> bytes:
-    """The network as an ONNX graph whose varying axes are free; :class:`EngineError` if torch cannot."""
-    import io
-    import warnings
-    from typing import cast
-
-    import torch
-
-    from kinestream.engines.torch import Flat
-
-    names = [f"input_{index}" for index in range(len(inputs))]
-    free = {
-        name: {axis: "batch" if axis == 0 else f"{name}_axis_{axis}" for axis in entry.varies}
-        for name, entry in zip(names, inputs, strict=True)
-    }
-    buffer = io.BytesIO()
-    try:
-        with warnings.catch_warnings(), torch.no_grad():
-            # This exporter needs the package onnx and takes a second; the newer one takes half a minute.
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                Flat(network).eval(), tuple(map(torch.as_tensor, examples(inputs, 2))), cast(Any, buffer),
-                input_names=names, dynamic_axes=free,
-                opset_version=17, dynamo=False,
-            )  # fmt: skip
-    except (RuntimeError, TypeError, ValueError, ImportError, torch.onnx.errors.OnnxExporterError) as error:
-        raise EngineError(
-            f"engine cpu: torch {torch.__version__} cannot export the network: {error}"
-        ) from error
-    return buffer.getvalue()
 
 
 def _session(graph: bytes, *, optimise: bool, save_to: str = "") -> Any:

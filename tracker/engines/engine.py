@@ -70,12 +70,14 @@ class Network:
         inputs: one for every argument.
         like: a result with anything for tensors, whose form results take.
         key: tells the network, its weights and its code from all others.
+        weights: file that it is read from, if it is.
     """
 
     make: Callable[[], nn.Module]
     inputs: Sequence[NetworkInput]
     like: Any
     key: str
+    weights: Path | None = None
 
     @cached_property
     def module(self) -> nn.Module:
@@ -165,12 +167,11 @@ def build_key(network: Network, **versions: str) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
-def network_key(weights: Path, *packages: str) -> str:
-    """Key of the network that a weight file and the code in these packages of ours define."""
+def network_key(weights: Path, *code: str) -> str:
+    """Key of the network that a weight file and these modules of ours define."""
     root = Path(__file__).resolve().parents[1]
-    code = (path for package in packages for path in sorted((root / package).glob("*.py")))
     digest = hashlib.sha256()
-    for path in (weights, *code):
+    for path in (weights, *(root / f"{module}.py" for module in code)):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -180,7 +181,7 @@ def examples(inputs: Sequence[NetworkInput], batch: int) -> tuple[AnyArray, ...]
     return tuple(entry.example.repeat(batch, 0) for entry in inputs)
 
 
-def check(engine: Engine, reference: Engine, inputs: Sequence[NetworkInput]) -> float:
+def check(engine: Engine, reference: Callable[..., Any], inputs: Sequence[NetworkInput]) -> float:
     """Largest difference from torch on batches of one and three; :class:`EngineError` if it is too large."""
     differences = [
         drift(engine(*given), reference(*given)) for given in (examples(inputs, n) for n in (1, 3))

@@ -73,42 +73,44 @@ def turn(base: Float64Array, vectors: Float64Array, turned: Float64Array, right:
                 turned[n, r, s] = base[n, r, 0] * x + base[n, r, 1] * y + base[n, r, 2] * z
 
 
-@compiled()
+@compiled(error_model="numpy")
 def matrix_from_sixd(sixd: Float64Array) -> Float64Array:
-    """Rotations (N, 3, 3) of 6D coordinates (N, 6); a fixed one where they determine none."""
+    """Rotations (N, 3, 3) of 6D coordinates (N, 6); a fixed one where they determine none.
+
+    One function, since each call of another one, and each kind of its arguments, takes long to compile.
+    """
     rotations = np.empty((sixd.shape[0], 3, 3))
-    x, y, z = np.empty(3), np.empty(3), np.empty(3)
     for n in range(sixd.shape[0]):
-        _normalise(sixd[n, :3], 0, x)
-        _normalise(sixd[n, 3:], 1, y)
-        _cross(x, y, z)
-        if z[0] * z[0] + z[1] * z[1] + z[2] * z[2] < _PARALLEL:
-            y[:] = 0.0
-            y[np.argmin(np.abs(x))] = 1.0
-            _cross(x, y, z)
-        _normalise(z.copy(), 2, z)
-        _cross(z, x, y)
-        for row in range(3):
-            rotations[n, row, 0], rotations[n, row, 1], rotations[n, row, 2] = x[row], y[row], z[row]
+        columns = rotations[n]
+        for c in range(3):
+            if c < 2:
+                x, y, z = sixd[n, 3 * c], sixd[n, 3 * c + 1], sixd[n, 3 * c + 2]
+            else:
+                a, b, e = columns[0, 0], columns[1, 0], columns[2, 0]
+                for _ in range(2):
+                    x = b * columns[2, 1] - e * columns[1, 1]
+                    y = e * columns[0, 1] - a * columns[2, 1]
+                    z = a * columns[1, 1] - b * columns[0, 1]
+                    if not x * x + y * y + z * z < _PARALLEL:
+                        break
+                    # no plane: take the axis that is least along the first column for the second one
+                    columns[0, 1] = 1.0 if abs(a) <= abs(b) and abs(a) <= abs(e) else 0.0
+                    columns[1, 1] = 1.0 if columns[0, 1] == 0.0 and abs(b) <= abs(e) else 0.0
+                    columns[2, 1] = 1.0 - columns[0, 1] - columns[1, 1]
+            scale = abs(x)
+            if abs(y) > scale:
+                scale = abs(y)
+            if abs(z) > scale:
+                scale = abs(z)
+            if scale < _SHORT:
+                for r in range(3):
+                    columns[r, c] = 0.0
+                columns[c, c] = 1.0
+                continue
+            x, y, z = x / scale, y / scale, z / scale
+            length = np.sqrt(x * x + y * y + z * z)
+            columns[0, c], columns[1, c], columns[2, c] = x / length, y / length, z / length
+        for r in range(3):
+            s, t = (r + 1) % 3, (r + 2) % 3
+            columns[r, 1] = columns[s, 2] * columns[t, 0] - columns[t, 2] * columns[s, 0]
     return rotations
-
-
-@compiled()
-def _normalise(vector: Float64Array, fallback_axis: int, out: Float64Array) -> None:
-    """Fill ``out`` (3,) with the direction of a vector, or with an axis where it has none."""
-    scale = max(abs(vector[0]), abs(vector[1]), abs(vector[2]))
-    if scale < _SHORT:
-        out[:] = 0.0
-        out[fallback_axis] = 1.0
-        return
-    a, b, c = vector[0] / scale, vector[1] / scale, vector[2] / scale
-    length = np.sqrt(a * a + b * b + c * c)
-    out[0], out[1], out[2] = a / length, b / length, c / length
-
-
-@compiled()
-def _cross(left: Float64Array, right: Float64Array, out: Float64Array) -> None:
-    """Fill ``out`` (3,) with the cross product."""
-    out[0] = left[1] * right[2] - left[2] * right[1]
-    out[1] = left[2] * right[0] - left[0] * right[2]
-    out[2] = left[0] * right[1] - left[1] * right[0]

@@ -65,7 +65,7 @@ def save_weights(
     """
     arrays = {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
     stored = {name: _stored(value, half=halved(name, value)) for name, value in arrays.items()}
-    _write(path, stored, {"format": kind, "config": json.dumps(dict(config)), **(notes or {})})
+    write_arrays(path, stored, {"format": kind, "config": json.dumps(dict(config)), **(notes or {})})
 
 
 def pack_weights(source: str | Path, out: str | Path) -> None:
@@ -77,7 +77,7 @@ def pack_weights(source: str | Path, out: str | Path) -> None:
             packed[name], packed[name + _SCALE] = _as_int8(value)
         else:
             packed[name] = _stored(value, half=value.ndim >= 2) if value.dtype.kind == "f" else value
-    _write(out, packed, metadata)
+    write_arrays(out, packed, metadata)
 
 
 def read_weights(
@@ -91,7 +91,14 @@ def read_weights(
 
     """
     header = read_header(path, kind=kind, advice=advice)
-    return header._replace(arrays=_restored(_read(Path(path), advice)[1]))
+    return header._replace(arrays=read_arrays(path, advice=advice))
+
+
+def read_arrays(
+    path: str | Path, *, advice: str = "reinstall, or train them (docs/training.md)"
+) -> dict[str, AnyArray]:
+    """The arrays alone, of a file of any kind; raises as :func:`read_weights`."""
+    return _restored(_read(Path(path), advice)[1])
 
 
 def read_header(
@@ -137,7 +144,8 @@ def _read(path: Path, advice: str, *, arrays: bool = True) -> tuple[dict[str, st
         raise WeightsError(f"{path}: not a readable weight file ({error}); get a fresh copy") from error
 
 
-def _write(path: str | Path, arrays: dict[str, AnyArray], metadata: dict[str, str]) -> None:
+def write_arrays(path: str | Path, arrays: dict[str, AnyArray], metadata: dict[str, str]) -> None:
+    """Write arrays as they are, with ``format``, ``config`` and notes in ``metadata``."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     save_file(arrays, str(path), metadata=metadata)
     Path(path).chmod(0o644)  # safetensors writes files that only their owner may read

@@ -30,6 +30,11 @@ REGRESSOR_FORMAT: Final = "kinestream.regressor.v1"
 INFERENCE_FORM: Final = Inference._make([*Inference._fields[:-1], BodyState._make(BodyState._fields)])
 """The form of what engines return, names for arrays."""
 
+_NETWORK_CODE: Final = (
+    *("networks/backbone", "networks/interface", "networks/weight_files"),
+    *("regress/heads", "regress/lifter", "regress/network", "regress/state_head"),
+)
+"""Modules that define the network."""
 MIN_BOX_PX: Final = 4.0
 """Boxes are enlarged to at least this side, so that no input can break the crop."""
 
@@ -65,8 +70,8 @@ def inference_network(model: str | Path | None = None) -> tuple[Network, Regress
 
         return InferenceNetwork(load_network(path)).eval()
 
-    key = network_key(path, "networks", "regress")
-    return Network(make, network_inputs(config), INFERENCE_FORM, key), config
+    key = network_key(path, *_NETWORK_CODE)
+    return Network(make, network_inputs(config), INFERENCE_FORM, key, path), config
 
 
 def network_inputs(config: RegressorConfig) -> tuple[NetworkInput, ...]:

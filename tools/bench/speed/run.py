@@ -37,11 +37,11 @@ def main(
     from kinestream.tools.process import (
         freeze_loaded_objects,
         keep_freed_memory,
-        load_kernels_without_scipy,
+        start_quickly,
         use_threads,
     )
 
-    load_kernels_without_scipy()
+    start_quickly()
     from kinestream.capture import FrameSource
     from kinestream.capture.av_source import AvDecoder
     from kinestream.engines.cpu import threads
