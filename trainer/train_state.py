@@ -15,6 +15,9 @@ from typing import Annotated
 import torch
 import typer
 
+from kinestream.body.arrays import read_body
+from kinestream.filtering.keypoint_update import KeypointUpdate
+from kinestream.latent.flow_map import FlowMap
 from kinestream.networks.weight_files import save_weights
 from kinestream.regress.regressor import REGRESSOR_FORMAT, load_network
 from kinestream.trainer import options
@@ -30,6 +33,7 @@ from kinestream.trainer.regressor.observed_people import ObservedPeople
 from kinestream.trainer.regressor.real_people import RealPeople, RealPeopleWeights
 from kinestream.trainer.regressor.self_regime import matching_dynamics
 from kinestream.trainer.regressor.state_head import ObservedBodies, observe, train
+from kinestream.trainer.regressor.updated_people import UpdatedBodies, updated_bodies
 from kinestream.trainer.run_state import TrainingRun
 
 VALIDATION_CROPS = 512
@@ -64,6 +68,7 @@ def main(
     prior: Annotated[float, typer.Option(help="weight of the latent prior on real people")] = 0.002,
     mirror: Annotated[float, typer.Option(help="weight of the agreement with the mirrored picture")] = 0.0,
     temporal: Annotated[float, typer.Option(help="weight of the dynamics' surprise over video")] = 0.0,
+    updated: Annotated[float, typer.Option(help="weight of the bodies that the keypoint update finds")] = 0.0,
     steps: int = 3000,
     batch_size: int = 256,
     peak_rate: options.PeakRate = 1e-3,
@@ -91,11 +96,19 @@ def main(
     teacher = BodyTeacher(flow)
     real = None
     if people is not None:
+        photos, views = ObservedPeople.load(people), None if video is None else ObservedPeople.load(video)
+        update = KeypointUpdate(read_body(), FlowMap(teacher.flow)) if updated > 0 else None
+
+        def bodies(some: ObservedPeople | None) -> UpdatedBodies | None:
+            return update and some and updated_bodies(network.head, teacher, update, some)
+
         real = RealPeople(
-            ObservedPeople.load(people),
-            None if video is None else ObservedPeople.load(video),
+            photos,
+            views,
             matching_dynamics(teacher.flow, torch.device("cpu")) if temporal > 0 else None,
-            RealPeopleWeights(WeakLossWeights(reprojection, alignment, prior), mirror, temporal),
+            RealPeopleWeights(WeakLossWeights(reprojection, alignment, prior), mirror, temporal, updated),
+            bodies(photos),
+            bodies(views),
         )
     head = network.head.requires_grad_(True)
     training = TrainingRun(run, head, torch.optim.AdamW(head.parameters(), lr=peak_rate, weight_decay=0.05))

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from kinestream.body.arrays import read_body
 from kinestream.body.skeleton import MIRROR_JOINTS, NUM_KEYPOINTS
+from kinestream.filtering.keypoint_update import KeypointUpdate
+from kinestream.geometry.rotation import matrix_from_sixd
 from kinestream.latent.dynamics import DynamicsConfig, LatentDynamics
 from kinestream.latent.flow import FlowConfig, PoseFlow
+from kinestream.latent.flow_map import FlowMap
 from kinestream.networks.interface import BodyState, RegressorConfig
 from kinestream.regress.network import RegressorNetwork
 from kinestream.regress.state_head import Evidence, StateHead
@@ -16,10 +20,12 @@ from kinestream.trainer.data.crops.crop_sample import PART_UNKNOWN, CropSample
 from kinestream.trainer.data.photos.unlabelled import Views
 from kinestream.trainer.losses.agreement import mirror_disagreement
 from kinestream.trainer.losses.alignment import PartTargets
+from kinestream.trainer.losses.body import in_half_extents
 from kinestream.trainer.losses.weak import WeakLossWeights
 from kinestream.trainer.regressor.body_teacher import BodyTeacher
 from kinestream.trainer.regressor.observed_people import ObservedPeople, observe_photos, observe_video
 from kinestream.trainer.regressor.real_people import RealPeople, RealPeopleWeights, both_ways
+from kinestream.trainer.regressor.updated_people import updated_bodies
 
 SIDE, POOLED, UNDER = 64, 6, 4
 
@@ -136,6 +142,44 @@ def test_every_regime_teaches_the_head(teacher: BodyTeacher) -> None:
     assert after < loss
     plain, few = RealPeople(people(8, 1)).loss(head, teacher, 8, torch.Generator().manual_seed(0))
     assert set(few) == {"photos_reprojection", "photos_prior", "photos_shape"} and plain < after
+
+
+def test_the_updates_bodies_agree_with_the_keypoints_and_teach_the_head() -> None:
+    torch.manual_seed(2)
+    shipped = BodyTeacher()
+    head = StateHead(shipped.flow.dim, pooled=POOLED, under=UNDER)
+    with torch.no_grad():  # 4 m away, facing the camera, as sure as a trained head
+        state = head.lifter.state
+        for parameter in (state.weight, state.bias):
+            parameter.zero_()
+        dim = shipped.flow.dim
+        state.bias[dim : dim + 6] = torch.tensor([1.0, 0, 0, 0, -1.0, 0])
+        state.bias[dim + 8] = 0.4
+        state.bias[-(dim + 14) :] = -1.0
+    crowd = people(3, 1)
+    before = head(crowd.evidence, crowd.to_virtual, crowd.log_extent)
+    _, body_keypoints, _ = shipped.loss.posed(before, matrix_from_sixd(before.root_sixd), crowd.log_extent)
+    shifted = (in_half_extents(body_keypoints, crowd.log_extent) + torch.tensor([0.15, -0.1])).detach()
+    sure = torch.full((3, NUM_KEYPOINTS), 4.0)
+    sure[2] = -9.0  # of whom the network sees nothing
+    evidence = crowd.evidence._replace(points=shifted, confidence_logit=sure)
+    crowd = crowd._replace(evidence=evidence)
+    found = updated_bodies(head, shipped, KeypointUpdate(read_body(), FlowMap(shipped.flow)), crowd)
+    assert found.sure.tolist() == [True, True, False]
+    gap = (in_half_extents(shipped.targets(found).keypoints_m, crowd.log_extent) - shifted).norm(dim=-1)
+    assert gap[:2].mean() < 0.03 and gap[2].mean() > 0.15
+    real = RealPeople(crowd, weights=RealPeopleWeights(updated=1.0), updated_photos=found)
+    optimizer = torch.optim.Adam([head.lifter.state.bias], lr=0.01)
+    deviations = head.lifter.state.bias[-(dim + 14) :].clone()
+    losses = []
+    for _ in range(6):
+        optimizer.zero_grad()
+        loss, terms = real.loss(head, shipped, 8, torch.Generator().manual_seed(0))
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] and "photos_updated" in terms
+    torch.testing.assert_close(head.lifter.state.bias[-(dim + 14) :], deviations)  # learned elsewhere
 
 
 def test_time_has_no_direction() -> None:

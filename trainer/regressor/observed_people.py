@@ -59,10 +59,14 @@ class ObservedPeople(NamedTuple):
         fields = zip(*[batch._fields_in_order() for batch in batches], strict=True)
         return cls._of([torch.cat(values) for values in fields])
 
+    def rows(self, index: Tensor) -> Tensor:
+        """The crops of some of the runs."""
+        frames = self.times_s.shape[1]
+        return (index[:, None] * frames + torch.arange(frames)).flatten()
+
     def runs(self, index: Tensor) -> "ObservedPeople":
         """Some of the runs; part maps as the alignment takes them."""
-        frames = self.times_s.shape[1]
-        rows = (index[:, None] * frames + torch.arange(frames)).flatten()
+        rows = self.rows(index)
         some = self._of([field[rows] for field in self._fields_in_order()[:-1]] + [self.times_s[index]])
         part_map, confidence = some.parts
         return some._replace(parts=PartTargets(part_map.long(), confidence.float()))
@@ -80,11 +84,14 @@ _NAMES = [
 def observe_photos(
     network: RegressorNetwork, photos: CropSource, count: int, *, seed: int, bfloat16: bool = False
 ) -> ObservedPeople:
-    """Run the network on ``count`` random crops of photos, and on their mirror images."""
-    rng = np.random.default_rng(seed)
+    """Run the network on ``count`` random crops of photos, and on their mirror images.
+
+    The same seed gives networks of any size the same crops.
+    """
     found = []
     for first in range(0, count, _BATCH):
-        batch = collate([photos.sample(rng) for _ in range(min(_BATCH, count - first))])
+        numbers = range(first, min(first + _BATCH, count))
+        batch = collate([photos.sample(np.random.default_rng((seed, number))) for number in numbers])
         found.append(_observed(network, batch, torch.zeros(len(batch.images), 1), bfloat16=bfloat16))
     return ObservedPeople.joined(found)
 
@@ -93,10 +100,10 @@ def observe_video(
     network: RegressorNetwork, video: Source[Views], runs: int, *, seed: int, bfloat16: bool = False
 ) -> ObservedPeople:
     """Run the network on ``runs`` random runs of frames; the keypoints of which it is sure are the labels."""
-    rng, sure = np.random.default_rng(seed), SelfThresholds().keypoint
+    sure = SelfThresholds().keypoint
     found = []
-    for _ in range(runs):
-        views = collate_views([video.sample(rng)])
+    for number in range(runs):
+        views = collate_views([video.sample(np.random.default_rng((seed, number)))])
         seen = _observed(network, views.clean, views.times_s, bfloat16=bfloat16)
         confidence = torch.sigmoid(seen.evidence.confidence_logit)
         weight = confidence * (confidence >= sure)

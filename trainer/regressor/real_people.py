@@ -10,10 +10,15 @@ from kinestream.latent.dynamics import LatentDynamics
 from kinestream.networks.interface import BodyState
 from kinestream.regress.state_head import StateHead
 from kinestream.trainer.losses.agreement import mirror_disagreement
+from kinestream.trainer.losses.body import BodyLoss, BodyLossWeights
 from kinestream.trainer.losses.temporal import temporal_loss
 from kinestream.trainer.losses.weak import WeakLossWeights, weak_body_loss
 from kinestream.trainer.regressor.body_teacher import BodyTeacher
 from kinestream.trainer.regressor.observed_people import ObservedPeople
+from kinestream.trainer.regressor.updated_people import UpdatedBodies
+
+_MEANS = BodyLossWeights(deviations=0.0)
+"""How far off the head is cannot be learned from targets that were made of its own answers."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +28,10 @@ class RealPeopleWeights:
     weak: WeakLossWeights = field(default_factory=WeakLossWeights)
     mirror: float = 0.0
     temporal: float = 0.0
+    updated: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RealPeople:
     """Photos with labels, and video without, that the head learns from."""
 
@@ -33,16 +39,18 @@ class RealPeople:
     video: ObservedPeople | None = None
     dynamics: LatentDynamics | None = None  # for the temporal loss
     weights: RealPeopleWeights = field(default_factory=RealPeopleWeights)
+    updated_photos: UpdatedBodies | None = None
+    updated_video: UpdatedBodies | None = None
 
     def loss(
         self, head: StateHead, teacher: BodyTeacher, crops: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Weighted loss of so many photos, and of as many frames of video; its unweighted terms by name."""
-        total, terms = self._of_people(head, teacher, self.photos, crops, generator)
+        total, terms = self._of_people(head, teacher, self.photos, self.updated_photos, crops, generator)
         named = {f"photos_{name}": term for name, term in terms.items()}
         if self.video is not None:
             runs = max(1, crops // self.video.times_s.shape[1])
-            value, terms = self._of_people(head, teacher, self.video, runs, generator)
+            value, terms = self._of_people(head, teacher, self.video, self.updated_video, runs, generator)
             total = total + value
             named |= {f"video_{name}": term for name, term in terms.items()}
         return total, named
@@ -52,10 +60,12 @@ class RealPeople:
         head: StateHead,
         teacher: BodyTeacher,
         people: ObservedPeople,
+        updated: UpdatedBodies | None,
         count: int,
         generator: torch.Generator,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        some = people.runs(torch.randint(len(people.times_s), (count,), generator=generator))
+        chosen = torch.randint(len(people.times_s), (count,), generator=generator)
+        some = people.runs(chosen)
         state = head(some.evidence, some.to_virtual, some.log_extent)
         total, terms = weak_body_loss(
             teacher.loss,
@@ -74,6 +84,15 @@ class RealPeople:
         if self.weights.temporal > 0 and self.dynamics is not None and some.times_s.shape[1] > 1:
             terms["temporal"] = both_ways(self.dynamics, state, some.log_extent, some.times_s)
             total = total + self.weights.temporal * terms["temporal"]
+        if self.weights.updated > 0 and updated is not None:
+            bodies = updated.rows(people.rows(chosen))
+            sure = bodies.sure.nonzero()[:, 0]
+            if len(sure):
+                loss = BodyLoss(teacher.flow, teacher.body, _MEANS)
+                some_state = BodyState(*[values[sure] for values in state])
+                value, found = loss(some_state, teacher.targets(bodies, sure))
+                terms["updated"] = found["joints"]
+                total = total + self.weights.updated * value
         return total, {name: value.detach() for name, value in terms.items()}
 
 

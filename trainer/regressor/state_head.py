@@ -21,7 +21,7 @@ from kinestream.trainer.schedule import linear_decay, step_generator
 
 LIFT_SHARE = 0.5
 """Weight of the motion-capture samples beside the crops."""
-REAL_SHARE = 0.25
+REAL_SHARE = 0.5
 """Real crops of a batch, for each rendered one."""
 _BATCH = 64
 

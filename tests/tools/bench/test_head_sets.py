@@ -4,11 +4,17 @@ import numpy as np
 import pytest
 import torch
 
+from kinestream.body.arrays import read_body
+from kinestream.body.model import BodyModel
+from kinestream.filtering.keypoint_update import KeypointUpdate
 from kinestream.geometry.camera import Camera
+from kinestream.latent.flow import PoseFlow
+from kinestream.latent.flow_map import FlowMap
 from kinestream.networks.interface import RegressorConfig
 from kinestream.regress.network import InferenceNetwork, RegressorNetwork
 from kinestream.regress.regressor import Regressor
 from kinestream.tools.bench.accuracy.head import RecordedCrops, _mean, _overlaps
+from kinestream.tools.bench.accuracy.sets import posed
 from kinestream.trainer.data.crops.crop_sample import PART_PERSON, PART_UNKNOWN
 
 
@@ -30,6 +36,25 @@ def test_recorded_evidence_gives_the_regressors_observations() -> None:
     np.testing.assert_allclose(seen.keypoints_px[..., :2], expected.keypoints_px[..., :2], atol=0.05)
     np.testing.assert_allclose(seen.translation_m, expected.translation_m, rtol=1e-3)
     np.testing.assert_allclose(seen.z, expected.z, atol=1e-3)
+
+
+def test_updated_observations_are_nearer_to_the_keypoints() -> None:
+    torch.manual_seed(0)
+    flow, body = PoseFlow.load().eval(), BodyModel.load()
+    network = RegressorNetwork(RegressorConfig(latent_size=flow.dim, backbone="tiny", crop_px=64)).eval()
+    image = np.random.default_rng(0).integers(0, 256, (80, 120, 3), np.uint8)
+    camera = Camera.from_fov(120, 80)
+    crops = RecordedCrops(bfloat16=False)
+    for box in [[10, 5, 50, 70], [60, 20, 110, 60]]:
+        crops.add(network, image, box, camera)
+    crops.finish(network)
+    update = KeypointUpdate(read_body(), FlowMap(flow))
+    gaps = []
+    for seen in (crops.observed(network.head), crops.observed(network.head, update)):
+        keypoints = posed(seen, flow, body)[1]
+        pixels = np.stack([camera.project(person) for person in keypoints])
+        gaps.append(np.median(np.linalg.norm(pixels - seen.keypoints_px[..., :2], axis=-1)))
+    assert gaps[1] < 0.8 * gaps[0]
 
 
 def test_overlaps_leave_out_what_is_unknown_and_absent() -> None:

@@ -5,17 +5,19 @@
         --mocap CACHE --out FOLDER
 
 Five trainings a seed, each with one thing more than the one before: exact bodies of rendered people alone;
-keypoints of photos; the alignment with their body parts; the latent prior; self-supervision (agreement with
-the mirrored picture, and on video the surprise of the dynamics, forwards and backwards). All go on from the
-same weights, from evidence that the network gave once (:mod:`kinestream.trainer.train_state`,
-:mod:`kinestream.trainer.prepare.observe_people`), and are measured by
-:mod:`kinestream.tools.bench.accuracy.head` on people nobody trained on, on held-out rendered people, and by
-the reprojection on held-out photos. A training that was measured is not repeated, one that was interrupted
+keypoints of photos; the alignment with their body parts; the latent prior; self-supervision (the bodies that
+the measurement update by the network's own keypoints finds, agreement with the mirrored picture, and on video
+the surprise of the dynamics, forwards and backwards). All go on from the same weights, from evidence that the
+network gave once (:mod:`kinestream.trainer.train_state`, :mod:`kinestream.trainer.prepare.observe_people`),
+and are measured by :mod:`kinestream.tools.bench.accuracy.head` on people nobody trained on, without and with
+the measurement update, on held-out rendered people, and by the reprojection on
+held-out photos. A training that was measured is not repeated, one that was interrupted
 goes on. Writes ``ablation.json`` and ``ablation.md``.
 """
 
 import json
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -24,9 +26,12 @@ import torch
 import typer
 from rich.console import Console
 
+from kinestream.body.arrays import read_body
 from kinestream.body.model import BodyModel
 from kinestream.defaults import DEFAULT_MODEL
+from kinestream.filtering.keypoint_update import KeypointUpdate
 from kinestream.geometry.rotation import matrix_from_sixd
+from kinestream.latent.flow_map import FlowMap
 from kinestream.networks.weight_files import save_weights
 from kinestream.regress.regressor import REGRESSOR_FORMAT, load_network
 from kinestream.regress.state_head import StateHead
@@ -35,31 +40,38 @@ from kinestream.tools.bench.accuracy.head import HeadSets
 from kinestream.tools.bench.report import Grid
 from kinestream.tools.bench.report import as_markdown as as_page
 from kinestream.tools.bench.timing import write_report
+from kinestream.trainer.data.crops.keypoint_errors import KeypointErrors
 from kinestream.trainer.data.motion.variety import rooted_poses
 from kinestream.trainer.losses.weak import WeakLossWeights, weak_body_loss
 from kinestream.trainer.metrics import aligned_error
+from kinestream.trainer.options import RecordedErrors
 from kinestream.trainer.regressor.body_teacher import BodyTeacher
 from kinestream.trainer.regressor.observed_people import ObservedPeople
 from kinestream.trainer.regressor.real_people import RealPeople, RealPeopleWeights
 from kinestream.trainer.regressor.self_regime import matching_dynamics
 from kinestream.trainer.regressor.state_head import ObservedBodies, train
+from kinestream.trainer.regressor.updated_people import UpdatedBodies, updated_bodies
 from kinestream.trainer.run_state import TrainingRun
 
 _logger = logging.getLogger(__name__)
 
 SETTINGS: Final[dict[str, dict[str, float]]] = {
-    "full": {"reprojection": 0.0, "alignment": 0.0, "prior": 0.0, "mirror": 0.0, "temporal": 0.0},
+    "full": dict.fromkeys(("reprojection", "alignment", "prior", "mirror", "temporal", "updated"), 0.0),
     "+ weak keypoints": {"reprojection": 15.0},
     "+ alignment": {"alignment": 4.0},
     "+ latent prior": {"prior": 0.01},
-    "+ self": {"mirror": 10.0, "temporal": 0.3},
+    "+ self": {"mirror": 10.0, "temporal": 0.3, "updated": 2.0},
 }
 """Weights that each training changes, see `kinestream.trainer.train_state`; it keeps those before it."""
+
+FEATURE_DROPOUT: Final = 0.3
+"""As in the last training of the shipped heads."""
 
 COLUMNS: Final = (
     ("opencap", "pa_mpjpe_mm"),
     ("bodypose3d", "pa_mpjpe_mm"),
     ("lspet", "pck_0.2_body_percent"),
+    ("lspet updated", "pck_0.2_body_percent"),
     ("clothing", "part_iou"),
     ("rendered", "mpjpe_mm"),
     ("rendered", "pa_mpjpe_mm"),
@@ -79,18 +91,27 @@ def weights_of(name: str) -> dict[str, float]:
     raise KeyError(name)
 
 
-def real_people(
-    name: str, photos: ObservedPeople, video: ObservedPeople, teacher: BodyTeacher
-) -> RealPeople | None:
-    """What a setting learns from beside rendered people; None for ``full``."""
-    chosen = weights_of(name)
-    if not chosen["reprojection"]:
-        return None
-    weak = WeakLossWeights(*[chosen[key] for key in ("reprojection", "alignment", "prior")])
-    weights = RealPeopleWeights(weak, chosen["mirror"], chosen["temporal"])
-    if not chosen["temporal"]:
-        return RealPeople(photos, weights=weights)
-    return RealPeople(photos, video, matching_dynamics(teacher.flow, torch.device("cpu")), weights)
+@dataclass(frozen=True, eq=False)
+class Crowd:
+    """The real people of all settings, and the bodies that the update finds of them."""
+
+    photos: ObservedPeople
+    video: ObservedPeople
+    updated_photos: UpdatedBodies
+    updated_video: UpdatedBodies
+
+    def regime(self, name: str, teacher: BodyTeacher) -> RealPeople | None:
+        """What a setting learns from beside rendered people; None for ``full``."""
+        chosen = weights_of(name)
+        if not chosen["reprojection"]:
+            return None
+        weak = WeakLossWeights(*[chosen[key] for key in ("reprojection", "alignment", "prior")])
+        weights = RealPeopleWeights(weak, chosen["mirror"], chosen["temporal"], chosen["updated"])
+        if not chosen["updated"]:
+            return RealPeople(self.photos, weights=weights)
+        dynamics = matching_dynamics(teacher.flow, torch.device("cpu"))
+        updated = (self.updated_photos, self.updated_video)
+        return RealPeople(self.photos, self.video, dynamics, weights, *updated)
 
 
 @torch.no_grad()
@@ -161,6 +182,7 @@ def main(
     video: Annotated[Path, typer.Option(help="Observed video (npz).")],
     mocap: Annotated[Path, typer.Option(help="Cache of kinestream.trainer.prepare.mocap.")],
     out: options.OutFolder,
+    keypoint_errors: RecordedErrors = None,
     model: options.Model = DEFAULT_MODEL,
     steps: Annotated[int, typer.Option(help="Of each training.")] = 400,
     batch_size: Annotated[int, typer.Option(help="Rendered people of a step.")] = 128,
@@ -175,10 +197,14 @@ def main(
     sets = HeadSets(network, data, teacher.flow, BodyModel.load())
     rendered, unseen = ObservedBodies.load(observations), ObservedBodies.load(held_out)
     photos, other_photos = ObservedPeople.load(people), ObservedPeople.load(held_out_people)
-    views = ObservedPeople.load(video)
+    update, views = KeypointUpdate(read_body(), FlowMap(teacher.flow)), ObservedPeople.load(video)
+    updated = [updated_bodies(network.head, teacher, update, one) for one in (photos, views)]
+    crowd = Crowd(photos, views, *updated)
+    errors = None if keypoint_errors is None else KeypointErrors.load(keypoint_errors)
 
     def measured(head: StateHead) -> Figures:
-        return sets(head) | held_out_figures(head, teacher, unseen, other_photos)
+        after = {f"{name} updated": figures for name, figures in sets(head, update).items()}
+        return sets(head) | after | held_out_figures(head, teacher, unseen, other_photos)
 
     budget = {"steps": steps, "batch_size": batch_size, "peak_rate": peak_rate, "seeds": seeds}
     runs: dict[str, list[Figures]] = {"before": [measured(network.head)]}
@@ -201,7 +227,9 @@ def main(
                     batch_size=batch_size,
                     peak_rate=peak_rate,
                     seed=seed,
-                    real=real_people(name, photos, views, teacher),
+                    errors=errors,
+                    feature_dropout=FEATURE_DROPOUT,
+                    real=crowd.regime(name, teacher),
                 )
                 network.head.load_state_dict(run.averaged().state_dict())
                 notes = {"steps": f"ablation: {name}, {run.step} steps"}

@@ -1,7 +1,8 @@
 """Accuracy of state heads on people nobody trained on, from evidence that the network gives once.
 
 The network runs once on every set, in half precision; a head is then measured in a second or two, frame by
-frame, without filter and without the measurement update. Joints are the body's own, not surface keypoints.
+frame, without filter, with or without the measurement update by the network's keypoints. Joints are the
+body's own, not surface keypoints.
 
 * ``opencap``: PA-MPJPE as in :mod:`kinestream.tools.bench.accuracy.opencap`, mean over all frames of its
   trials, in the boxes of the detector (the best of each frame, every ``OPENCAP_STRIDE``-th frame of a video).
@@ -12,7 +13,7 @@ frame, without filter and without the measurement update. Joints are the body's 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,8 @@ import torch
 from kinestream.body.model import BodyModel
 from kinestream.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES, PART_NAMES
 from kinestream.detect.detector import PersonDetector
+from kinestream.filtering.base import KeypointEvidence, PersonState
+from kinestream.filtering.keypoint_update import KeypointUpdate
 from kinestream.geometry.camera import Camera
 from kinestream.geometry.crop import CropTransform
 from kinestream.geometry.rotation import matrix_from_quat
@@ -40,6 +43,7 @@ from kinestream.trainer.data.crops.crop_sample import PART_UNKNOWN
 from kinestream.trainer.data.photos.clothing import clothing_map, label_table
 from kinestream.trainer.data.photos.lspet import LIMB_JOINTS, LIMB_KEYPOINTS, load_lspet
 from kinestream.trainer.data.photos.pseudo import PseudoLabels
+from kinestream.trainer.data.photos.unlabelled import CLEAN_MARGIN
 from kinestream.trainer.losses.body import with_hands
 from kinestream.trainer.metrics import aligned_error
 
@@ -84,14 +88,27 @@ class RecordedCrops:
         return self
 
     @torch.no_grad()
-    def observed(self, head: StateHead) -> Observations:
-        """What the regressor would say with this head."""
+    def observed(self, head: StateHead, update: KeypointUpdate | None = None) -> Observations:
+        """What the regressor would say with this head, after the measurement update if there is one."""
         view = virtual_view([crop_intrinsics(*pair) for pair in zip(self.crops, self.cameras, strict=True)])
         evidence = Evidence(*[torch.cat(parts) for parts in zip(*self.evidence, strict=True)])
         place = [torch.from_numpy(array).float() for array in (view.to_virtual, view.log_extent)]
         presence = torch.zeros(len(self.crops))
         output = Inference(*evidence[:2], presence, head.eval()(evidence, *place))
-        return observations(output, self.crops, view)
+        seen = observations(output, self.crops, view)
+        return seen if update is None else self._updated(seen, update)
+
+    def _updated(self, seen: Observations, update: KeypointUpdate) -> Observations:
+        states = [
+            update(
+                PersonState.from_observations(seen, row),
+                KeypointEvidence(seen.keypoints_px[row], camera, crop.side_px / CLEAN_MARGIN),
+                deviations=False,
+            ).state
+            for row, (crop, camera) in enumerate(zip(self.crops, self.cameras, strict=True))
+        ]
+        names = ("z", "root_quat_wxyz", "translation_m", "betas")
+        return replace(seen, **{name: np.stack([getattr(one, name) for one in states]) for name in names})
 
 
 Measure = Callable[[Observations], dict[str, float]]
@@ -113,11 +130,11 @@ class HeadSets:
             if folder.is_dir():
                 getattr(self, f"_record_{name}")(network, folder)
 
-    def __call__(self, head: StateHead) -> dict[str, dict[str, float]]:
+    def __call__(self, head: StateHead, update: KeypointUpdate | None = None) -> dict[str, dict[str, float]]:
         """Metrics by set; frames of a set's trials count alike."""
         found: dict[str, list[dict[str, float]]] = {}
         for name, crops, measure in self._sets:
-            found.setdefault(name, []).append(measure(crops.observed(head)))
+            found.setdefault(name, []).append(measure(crops.observed(head, update)))
         return {name: _mean(trials) for name, trials in found.items()}
 
     def _joints(self, seen: Observations) -> tuple[Float64Array, Float64Array]:
