@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kinestream.filtering.base import KeypointEvidence, PersonState
-from kinestream.filtering.keypoint_update import KeypointUpdate, Updated
+from kinestream.filtering.keypoint_update import KeypointUpdate
 from kinestream.geometry.camera import Camera
 from kinestream.geometry.rotation import matrix_from_quat, matrix_from_sixd, quat_from_matrix
 from kinestream.kernels.array_types import Float32Array
@@ -25,8 +25,6 @@ from kinestream.trainer.regressor.observed_people import ObservedPeople
 
 MIN_USED = 10
 """Keypoints that a body must have been moved by to be a target."""
-PASSES = 4
-"""Updates one after the other, each from where the last one ended: extreme poses take more than one."""
 _BATCH = 256
 _FOCAL_PX = 1000.0
 
@@ -60,7 +58,7 @@ def updated_bodies(
         confidence = torch.sigmoid(evidence.confidence_logit)[..., None]
         keypoints = torch.cat([points, confidence], -1).numpy()
         results = [
-            _updated(update, person, _evidence(row, extent))
+            update(person, _evidence(row, extent), deviations=False)
             for person, row, extent in zip(_persons(state, log_extent), keypoints, log_extent, strict=True)
         ]
         z, root, place, betas = (
@@ -71,13 +69,6 @@ def updated_bodies(
         sure = torch.tensor([int(one.used.sum()) >= MIN_USED for one in results])
         found.append([rotations, place, betas, log_extent, sure])
     return UpdatedBodies(*[torch.cat(fields) for fields in zip(*found, strict=True)])
-
-
-def _updated(update: KeypointUpdate, person: PersonState, seen: KeypointEvidence) -> Updated:
-    found = update(person, seen, deviations=False)
-    for _ in range(PASSES - 1):
-        found = update(found.state, seen, deviations=False)
-    return found
 
 
 def _evidence(keypoints: Float32Array, log_extent: Tensor) -> KeypointEvidence:
