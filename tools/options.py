@@ -136,7 +136,8 @@ Engine = Annotated[
     tracking(
         "--engine",
         callback=one_of(_engines),
-        help="What runs the networks: tensorrt, cuda (NVIDIA), cpu, torch; auto takes the best that works.",
+        help="What runs the networks: tensorrt, cuda (NVIDIA), openvino-bf16, openvino, cpu, torch; auto "
+        "takes the best that works, but OpenVINO.",
     ),
 ]
 Model = Annotated[

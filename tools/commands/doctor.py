@@ -157,7 +157,7 @@ def _why_not_tried(name: str) -> str | None:
 
     from kinestream.engines.engine import EngineError, Network, NetworkInput, compile_network
 
-    if name not in ("cpu", "torch"):
+    if name in ("tensorrt", "cuda"):
         return None
     module = torch.nn.Linear(4, 2).eval()
     for weights in module.parameters():

@@ -1,1 +1,1 @@
-"""What runs the networks: ONNX Runtime on the CPU, CUDA graphs, TensorRT, plain torch."""
+"""What runs the networks: ONNX Runtime or OpenVINO on the CPU, CUDA graphs, TensorRT, plain torch."""

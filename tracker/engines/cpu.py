@@ -69,7 +69,7 @@ def build(network: Network, max_batch: int) -> CpuEngine:
     return engine_cache.open_or_build(
         "cpu",
         network,
-        {**versions, "processor": _processor()},
+        {**versions, "processor": processor()},
         start=lambda graph: CpuEngine(graph, network.like),
         build=lambda: _optimised(onnx_graph(network)),
         compare=lambda engine: check(engine, reference(network), network.inputs),
@@ -102,7 +102,7 @@ def _optimised(graph: bytes) -> bytes:
         return path.read_bytes()
 
 
-def _processor() -> str:
+def processor() -> str:
     """Name of the processor, and a hash of what it can do."""
     try:
         lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()

@@ -1,6 +1,7 @@
 """What the measurement update by keypoints is worth: every set with and without it.
 
-    python -m kinestream.tools.bench.accuracy.keypoint_update --data DATA [--model medium] [--out FILE]
+    python -m kinestream.tools.bench.accuracy.keypoint_update --data DATA [--model medium] [--engine auto]
+        [--out FILE]
 
 * ``clip``: the whole tracker on the embedded clip, exact truth, 24 joints, each filter; coverage is the share
   of joints whose error along the ray from the camera lies within the central 90 % of the stated deviation.
@@ -32,7 +33,7 @@ from rich.table import Table
 from kinestream.body.model import BodyModel
 from kinestream.body.skeleton import KEYPOINT_NAMES
 from kinestream.capture import open_source
-from kinestream.defaults import DEFAULT_FILTER, DEFAULT_MODEL
+from kinestream.defaults import DEFAULT_ENGINE, DEFAULT_FILTER, DEFAULT_MODEL
 from kinestream.filtering import FILTERS, PersonState
 from kinestream.filtering.base import KeypointEvidence
 from kinestream.filtering.keypoint_filter import KeypointFilter
@@ -44,6 +45,7 @@ from kinestream.models import Models
 from kinestream.pipeline import Tracker
 from kinestream.pose import PoseFrame
 from kinestream.regress.observation import Observations
+from kinestream.tools import options
 from kinestream.tools.bench import clip as clip_bench
 from kinestream.tools.bench.accuracy.opencap import opencap
 from kinestream.tools.bench.accuracy.sets import bodypose3d_reference, posed, video_frames
@@ -217,10 +219,11 @@ def main(
     model: Annotated[str, typer.Option(help="medium, large, or a file of weights.")] = DEFAULT_MODEL,
     sets: Annotated[str, typer.Option(help="Of " + ", ".join(SETS))] = ",".join(SETS),
     filters: Annotated[str, typer.Option(help="For the embedded clip.")] = "learned,kalman,none",
+    engine: options.Engine = DEFAULT_ENGINE,
 ) -> None:
     """Measure, print, write the report."""
     torch.set_num_threads(1)
-    models = Models.load(regressor=model)
+    models = Models.load(regressor=model, engine=engine)
     runs: dict[str, Callable[[], dict[str, Any]]] = {
         "clip": lambda: embedded(models, filters.split(",")),
         "opencap": lambda: {
@@ -247,7 +250,11 @@ def main(
             table.add_row(key, str(row))
         console.print(table)
     load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
-    write_report(out, "keypoint_update", {"model": model, "load_average_1min": load, **content})
+    write_report(
+        out,
+        "keypoint_update",
+        {"model": model, "engine": models.engine, "load_average_1min": load, **content},
+    )
 
 
 if __name__ == "__main__":
