@@ -5,7 +5,7 @@ small network reads the keypoints of now and of a few moments before, and correc
 their deviations. Each picture's keypoints are taken in the virtual camera that looks at the person's pelvis,
 so that panning and walking change nothing; lengths are in units of half the person's box.
 
-Plain numpy; `kinestream.trainer.temporal.network.TemporalLifter` is the same computation, batched and
+Plain numpy; `kinestream.trainer.dynamics.temporal_lifter.TemporalLifter` is the same computation, batched and
 differentiable, and a test holds the two together.
 """
 
