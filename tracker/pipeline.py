@@ -20,6 +20,7 @@ from kinestream.defaults import (
     DEFAULT_MAX_PEOPLE,
     DEFAULT_MODEL,
 )
+from kinestream.detect.schedule import DetectorSchedule
 from kinestream.filtering import FilterFactory, PoseFilter, check_filter, filter_factory
 from kinestream.filtering.keypoint_filter import with_keypoints
 from kinestream.filtering.keypoint_update import InvertibleDecoder, KeypointUpdate
@@ -39,10 +40,6 @@ from kinestream.tracking.poser import BodyPoser
 
 log = logging.getLogger(__name__)
 
-SEARCH_NS = 100_000_000
-"""Time between detector runs while nobody is followed or somebody was lost."""
-SURVEY_NS, REST_NS = 250_000_000, 400_000_000
-"""The same while all is well, and once nobody is new and all are sure: the longest that a newcomer waits."""
 STATS_NS = 1_000_000_000
 STALE_NS = 1_000_000_000
 """Without a frame for this long nothing is predicted any more."""
@@ -122,6 +119,9 @@ class Tracker:
             self.source = source
         elif source is not None:
             self.source = open_source(source, policy=policy, mode=mode)
+        self._stages = StageTimes()
+        live = self.source is not None and self.clock == "monotonic"
+        self._schedule = DetectorSchedule(self._stages, beside=live)
         try:
             geometry = self.source.info.geometry if self.source else PictureGeometry()
             self._intrinsics = Intrinsics(camera, fov_deg, geometry)
@@ -148,8 +148,6 @@ class Tracker:
         self._frames = 0
         self._newest: PoseFrame | None = None
         self._cuts = CutDetector()
-        self._detected_ns: int | None = None
-        self._stages = StageTimes()
         self._latency_ns: deque[int] = deque(maxlen=WINDOW)
         self._rates = (Rate(), Rate())
         self._told_ns = time.monotonic_ns()
@@ -206,12 +204,10 @@ class Tracker:
         if self._cuts.is_cut(image_rgb):
             log.info("frame %s: a new shot begins; everybody gets a new id", frame_index)
             self._people.reset()
-            self._detected_ns = None
+            self._schedule.reset()
         camera = self._intrinsics.of(image_rgb.shape[1], image_rgb.shape[0])
         self._lead_ns = self._next_lead_ns
-        if self._detector_is_due(t_capture_ns):
-            with self._stages.measure("detect"):
-                self._people.update_detections(t_capture_ns, self._models.detector(image_rgb))
+        self._schedule.update(t_capture_ns, image_rgb, self._models.detector, self._people)
         with self._stages.measure("regress"):
             boxes = self._people.boxes_at(t_capture_ns, camera)
             observations = self._models.regressor(image_rgb, boxes, camera)
@@ -241,7 +237,8 @@ class Tracker:
     def reset(self) -> None:
         """Forget everybody, as at a cut; ids are not used again."""
         self._people.reset()
-        self._newest = self._detected_ns = None
+        self._schedule.reset()
+        self._newest = None
 
     @property
     def lead_ms(self) -> float:
@@ -307,6 +304,7 @@ class Tracker:
         """Free the source."""
         if self._fixed_rate is not None:
             self._fixed_rate.stop()
+        self._schedule.close()
         if self.source is not None:
             self.source.close()
 
@@ -336,15 +334,6 @@ class Tracker:
         self._models.detector(image)
         whole = np.array([[0, 0, width_px, height_px]], np.float32)
         self._models.regressor(image, whole, self._intrinsics.of(width_px, height_px))
-
-    def _detector_is_due(self, t_ns: int) -> bool:
-        people = self._people
-        pause_ns = SEARCH_NS if people.unsettled else REST_NS if people.calm(t_ns) else SURVEY_NS
-        # Slightly early is as good as late, whatever the frame rate.
-        due = self._detected_ns is None or t_ns - self._detected_ns >= pause_ns - 5_000_000
-        if due:
-            self._detected_ns = t_ns
-        return due
 
     def _make_fixed_rate(self, rate_hz: float | None, publisher: BasePublisher | None) -> FixedRate | None:
         if rate_hz is None or publisher is None:
