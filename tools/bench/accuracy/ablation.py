@@ -57,10 +57,10 @@ _logger = logging.getLogger(__name__)
 
 SETTINGS: Final[dict[str, dict[str, float]]] = {
     "full": dict.fromkeys(("reprojection", "alignment", "prior", "mirror", "temporal", "updated"), 0.0),
-    "+ weak keypoints": {"reprojection": 15.0},
-    "+ alignment": {"alignment": 4.0},
+    "+ weak keypoints": {"reprojection": 10.0},
+    "+ alignment": {"alignment": 0.3},
     "+ latent prior": {"prior": 0.01},
-    "+ self": {"mirror": 10.0, "temporal": 0.3, "updated": 2.0},
+    "+ self": {"mirror": 3.0, "temporal": 0.1, "updated": 3.0},
 }
 """Weights that each training changes, see `kinestream.trainer.train_state`; it keeps those before it."""
 
