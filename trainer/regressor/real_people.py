@@ -17,8 +17,9 @@ from kinestream.trainer.regressor.body_teacher import BodyTeacher
 from kinestream.trainer.regressor.observed_people import ObservedPeople
 from kinestream.trainer.regressor.updated_people import UpdatedBodies
 
-_MEANS = BodyLossWeights(deviations=0.0)
-"""How far off the head is cannot be learned from targets that were made of its own answers."""
+_UPDATED = BodyLossWeights(pelvis=0.0, betas=0.0, deviations=0.0)
+"""What the update says of distance and size hangs on a camera that is only assumed, and how far off the head
+is cannot be learned from targets that were made of its own answers."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class RealPeople:
             bodies = updated.rows(people.rows(chosen))
             sure = bodies.sure.nonzero()[:, 0]
             if len(sure):
-                loss = BodyLoss(teacher.flow, teacher.body, _MEANS)
+                loss = BodyLoss(teacher.flow, teacher.body, _UPDATED)
                 some_state = BodyState(*[values[sure] for values in state])
                 value, found = loss(some_state, teacher.targets(bodies, sure))
                 terms["updated"] = found["joints"]

@@ -25,6 +25,8 @@ from kinestream.trainer.regressor.observed_people import ObservedPeople
 
 MIN_USED = 10
 """Keypoints that a body must have been moved by to be a target."""
+SHAPE_SCALE = 0.1
+"""Of the deviations of the shape: one picture by a camera that is only assumed says little of it."""
 _BATCH = 256
 _FOCAL_PX = 1000.0
 
@@ -58,7 +60,7 @@ def updated_bodies(
         confidence = torch.sigmoid(evidence.confidence_logit)[..., None]
         keypoints = torch.cat([points, confidence], -1).numpy()
         results = [
-            update(person, _evidence(row, extent), deviations=False)
+            update(person, _evidence(row, extent), shape_scale=SHAPE_SCALE, deviations=False)
             for person, row, extent in zip(_persons(state, log_extent), keypoints, log_extent, strict=True)
         ]
         z, root, place, betas = (
