@@ -27,10 +27,14 @@ def use_threads(count: int | None = None) -> None:
     """Limit the threads of engines, torch and OpenCV; by default to half of the cores, at most four.
 
     The networks are small, and decoding needs cores as well: more threads wait for each other longer than
-    they work (docs/decisions.md).
+    they work (docs/decisions.md). Several people are another matter: half of them may have the other cores,
+    where no number of threads was named.
     """
     import cv2
 
+    from kinestream.engines.cpu import run_halves_beside_each_other
+
+    run_halves_beside_each_other(count is None and cores() > 1)
     count = count or min(4, max(1, cores() // 2))
     os.environ["OMP_NUM_THREADS"] = str(count)  # for a torch that is loaded later, and engines without it
     if (torch := sys.modules.get("torch")) is not None:
@@ -72,16 +76,18 @@ def _compile_beside() -> None:
 
 
 def load_kernels_without_scipy() -> None:
-    """Load numba, which loads scipy where it is installed: for products of matrices, which no kernel has.
+    """Load numba without what it loads where it is installed, and no kernel of ours needs.
 
-    For a process that is ours alone; it saves a third of the start.
+    That is scipy for products of matrices, coverage for reports of tests, yaml for files of settings. For a
+    process that is ours alone; it saves a third of the start.
     """
-    if "scipy" not in sys.modules:
-        sys.modules["scipy"] = None  # type: ignore[assignment]  # to be taken as not installed
-        try:
-            import_module("numba.np.arraymath")
-        finally:
-            del sys.modules["scipy"]
+    hidden = [name for name in ("scipy", "coverage", "yaml") if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None is taken as not installed
+    try:
+        import_module("numba.np.arraymath")
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def stop_on_signals() -> None:

@@ -1,5 +1,6 @@
 """The models that a tracker runs, loaded once."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -100,17 +101,24 @@ class Models:
         Raises ``FileNotFoundError`` where weights are missing, ``ValueError`` for a model or engine that
         there is not, that cannot run here, or for dynamics of another flow.
         """
-        observer, decoder = Regressor.load(regressor, engine=engine), FlowMap.load(flow)
-        lifter = LifterWeights.load() if flow is None else None  # it knows the shipped flow's latents alone
+        # What is read from files, and numba's first call, go on beside the engines: it shortens the start.
+        with ThreadPoolExecutor(2, "load") as beside:
+            decoder = beside.submit(FlowMap.load, flow)
+            arrays = beside.submit(read_body, body)
+            # it knows the shipped flow's latents alone
+            lifter = beside.submit(LifterWeights.load) if flow is None else None
+            motion = beside.submit(DynamicsWeights.load, dynamics)
+            observer = Regressor.load(regressor, engine=engine)
+            finder = PersonDetector.load(detector, score_threshold=CANDIDATE_SCORE, engine=engine)
         return cls(
-            detector=PersonDetector.load(detector, score_threshold=CANDIDATE_SCORE, engine=engine),
+            detector=finder,
             regressor=observer,
-            decoder=decoder,
-            body=read_body(body),
-            dynamics=DynamicsWeights.load(dynamics),
+            decoder=decoder.result(),
+            body=arrays.result(),
+            dynamics=motion.result(),
             engine=observer.engine,
             keypoint_noise=KeypointNoise(
                 std=observer.config.keypoint_std, slope=observer.config.keypoint_slope
             ),
-            temporal_lifter=lifter,
+            temporal_lifter=lifter.result() if lifter is not None else None,
         )

@@ -65,6 +65,22 @@ def test_cpu_equals_torch_at_every_batch(config: RegressorConfig) -> None:
 
 
 @needs_onnxruntime
+def test_two_halves_of_a_batch_are_the_whole() -> None:
+    made, inputs = small_regressor(), network_inputs(CONFIG)
+    whole = compiled(made, inputs, engine="cpu")
+    cpu.run_halves_beside_each_other(True)
+    try:
+        halves = compiled(made, inputs, engine="cpu")
+    finally:
+        cpu.run_halves_beside_each_other(False)
+    rng = np.random.default_rng(2)
+    for batch in (1, 2, 5):
+        images = rng.integers(0, 256, (batch, 3, CONFIG.crop_px, CONFIG.crop_px), np.uint8)
+        arguments = (images, *examples(inputs, batch)[1:])
+        assert drift(halves(*arguments), whole(*arguments)) < 1e-5
+
+
+@needs_onnxruntime
 def test_cpu_runs_the_detector_at_every_frame_shape() -> None:
     made = small_detector()
     rng = np.random.default_rng(0)

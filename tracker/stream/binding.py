@@ -3,13 +3,15 @@
 import logging
 import time
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import zmq
 
 from kinestream.stream.endpoint import EndpointError, host_of, is_loopback, prepare, why_not_bound
-from kinestream.stream.guard import Guard
 from kinestream.stream.keys import PublisherKeys
+
+if TYPE_CHECKING:
+    from kinestream.stream.guard import Guard
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +70,7 @@ class Binding:
         self._socket.set_hwm(QUEUED_MESSAGES)
         self._socket.setsockopt(zmq.LINGER, LINGER_MS)
         prepare(self._socket, endpoint)
-        self.guard = Guard(context, self._socket, keys) if keys is not None else None
+        self.guard = _guard(context, self._socket, keys) if keys is not None else None
         try:
             self._bind(timeout_s=RELEASE_S if on_busy == "raise" else 0.0)
         except BindError as error:
@@ -128,3 +130,9 @@ def check_endpoint(endpoint: str, *, protected: bool) -> None:
             "publish on tcp://127.0.0.1:5556, protect the stream with keys (kinestream keys FOLDER, --keys "
             "FOLDER), or allow it with insecure=True (--insecure)"
         )
+
+
+def _guard(context: "zmq.Context[Any]", socket: "zmq.Socket[bytes]", keys: PublisherKeys) -> "Guard":
+    from kinestream.stream.guard import Guard  # loads asyncio, which nothing else needs
+
+    return Guard(context, socket, keys)
