@@ -136,7 +136,7 @@ class Tracker:
             self._people = People(poser, new_filter, max_people=max_people, heights=heights, ground=ground)
             self._fixed_rate = self._make_fixed_rate(rate_hz, publisher)
             self._smoother = self._make_smoother(smooth_lag_ms)
-            if self.source is not None:
+            if live and self.source is not None:
                 self._warm_up(self.source.info.width_px, self.source.info.height_px)
         except BaseException:
             self.close()

@@ -100,3 +100,23 @@ def test_a_container_whose_root_is_read_only(temporary: bool, kept: bool) -> Non
     assert done.stdout.splitlines()[-1].split() == (
         ["/tmp/kinestream-4711", "True"] if kept else ["None", "False"]
     )
+
+
+def test_kept_code_is_found_where_numba_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "package" / "module.py"
+    source.parent.mkdir()
+    source.write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    beside = source.parent / "__pycache__" / "module.solve-12.py311.nbi"
+    in_cache = tmp_path / "caches" / "kinestream" / "numba" / "package_1a2b" / beside.name
+    named = tmp_path / "named" / "package_1a2b" / beside.name
+    for place, variable in ((beside, ""), (in_cache, ""), (named, str(tmp_path / "named"))):
+        monkeypatch.setenv("NUMBA_CACHE_DIR", variable)
+        assert not caching.has_code(source, "solve")
+        place.parent.mkdir(parents=True)
+        place.write_bytes(b"")
+        os.utime(place, (source.stat().st_mtime + 1,) * 2)
+        assert caching.has_code(source, "solve") and not caching.has_code(source, "solv")
+        os.utime(place, (source.stat().st_mtime - 1,) * 2)
+        assert not caching.has_code(source, "solve"), "older than its source"
+        place.unlink()

@@ -9,6 +9,7 @@ import pytest
 
 from kinestream.defaults import ASSETS
 from kinestream.engines.engine import why_not
+from kinestream.tools import process
 
 CODE = """
 import gc, sys
@@ -51,3 +52,23 @@ print(*[len(kernel.signatures) for kernel in kernels])
 def test_what_is_compiled_beside_a_first_start_is_what_it_needs() -> None:
     done = subprocess.run([sys.executable, "-c", KERNELS], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["1 1 1 1 1 1 1 1"] * 2
+
+
+@pytest.mark.parametrize(("kept", "cores", "started"), [(False, 2, 1), (True, 2, 0), (False, 1, 0)])
+def test_kernels_are_compiled_beside_a_first_start_on_a_core_of_their_own(
+    kept: bool, cores: int, started: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+
+    class Helper:
+        def __init__(self, command: list[str], **_: object) -> None:
+            commands.append(command)
+
+        def kill(self) -> None:
+            pass
+
+    monkeypatch.setattr(process.subprocess, "Popen", Helper)
+    monkeypatch.setattr(process, "cores", lambda: cores)
+    monkeypatch.setattr(process, "has_code", lambda source, function: kept and source.exists())
+    process._compile_beside()
+    assert commands == [[sys.executable, "-m", "kinestream.tools.compile_kernels"]] * started
