@@ -21,6 +21,7 @@ from kinestream.trainer.data.annotated.annotated import AnnotatedCrops
 from kinestream.trainer.data.annotated.sets import annotated_people
 from kinestream.trainer.data.crops.crop_sample import MixedCrops
 from kinestream.trainer.data.photos.photos import FREE_PHOTO_SETS
+from kinestream.trainer.data.photos.teacher_maps import TeacherMaps
 from kinestream.trainer.losses.weak import WeakLossWeights
 from kinestream.trainer.processes import Processes
 from kinestream.trainer.regressor.body_teacher import BodyTeacher
@@ -48,6 +49,9 @@ def main(
     lifter: options.LifterWeights = None,
     full: float = 0.6,
     weak: float = 0.35,
+    teacher_maps: Annotated[
+        Path | None, typer.Option(help="file of prepare.teach_keypoints: a larger network teaches the photos")
+    ] = None,
     empty: float = 0.05,
     annotated: Annotated[
         list[str] | None, typer.Option(help="NAME=FOLDER of an annotated set; repeatable")
@@ -90,7 +94,14 @@ def main(
     training.resume()
     photos = photos or list(FREE_PHOTO_SETS)
     mix, validation = crop_sources(
-        data, pool or [], crop_px=crop_px, full=full, weak=weak, empty=empty, photos=photos
+        data,
+        pool or [],
+        crop_px=crop_px,
+        full=full,
+        weak=weak,
+        empty=empty,
+        photos=photos,
+        teacher=None if teacher_maps is None else TeacherMaps.load(teacher_maps),
     )
     teacher = BodyTeacher(flow, place) if body else None
     regime: SelfRegime | None = None

@@ -33,6 +33,21 @@ def heatmap_loss(heatmaps: Tensor, keypoints: Tensor) -> Tensor:
     return (weight * entropy).sum() / weight.sum().clamp_min(1.0)
 
 
+def taught_loss(heatmaps: Tensor, taught: Tensor) -> Tensor:
+    """Cross entropy between the softmax over the cells and a teacher's shares of them.
+
+    Args:
+        heatmaps: (B, K, h, w) logits.
+        taught: (B, K, h, w) shares, each map summing to its weight.
+
+    Returns:
+        The weighted mean over keypoints, a scalar; 0 where nothing is taught.
+
+    """
+    log_share = heatmaps.float().flatten(2).log_softmax(-1)
+    return -(taught.flatten(2) * log_share).sum() / taught.sum().clamp_min(1.0)
+
+
 def _gaussian(centers: Tensor, count: int) -> Tensor:
     """Shares (..., count) of the cells in a Gaussian around crop coordinates (...)."""
     std = TARGET_STD_CELLS * 2.0 / count

@@ -9,6 +9,7 @@ from kinestream.trainer.data.crops.backdrops import Backdrops
 from kinestream.trainer.data.crops.crop_pool import CropPool, EmptyCrops
 from kinestream.trainer.data.crops.crop_sample import CropSample, CropSource, MixedCrops
 from kinestream.trainer.data.photos.photos import FREE_PHOTO_SETS, PhotoCrops
+from kinestream.trainer.data.photos.teacher_maps import TeacherMaps
 
 VALIDATION_CROPS = 256
 
@@ -22,6 +23,7 @@ def crop_sources(
     weak: float,
     empty: float,
     photos: Sequence[str] = FREE_PHOTO_SETS,
+    teacher: TeacherMaps | None = None,
 ) -> tuple[CropSource, dict[str, list[CropSample]]]:
     """The training mix, and fixed validation crops by name. Pools hold ``train`` and maybe ``val``."""
     backdrops = Backdrops.load(data / "backgrounds" / "hdri")
@@ -34,7 +36,9 @@ def crop_sources(
     for pool in pools:
         if (pool / "val").exists():
             validation["rendered"] = _fixed(CropPool(pool / "val", backdrops, crop_px=crop_px))
-    sets = [PhotoCrops.load(data, name, crop_px=crop_px, backdrops=backdrops) for name in photos]
+    sets = [
+        PhotoCrops.load(data, name, crop_px=crop_px, backdrops=backdrops, teacher=teacher) for name in photos
+    ]
     total = sum(len(entry) for entry in sets)
     mix += [(entry, weak * len(entry) / total) for entry in sets]
     held_out = [PhotoCrops.load(data, name, crop_px=crop_px, split="val") for name in photos]

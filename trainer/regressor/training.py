@@ -12,7 +12,13 @@ from kinestream.trainer.data.batches import step_batches
 from kinestream.trainer.data.crops.crop_sample import CropBatch, CropSample, CropSource, collate
 from kinestream.trainer.data.photos.unlabelled import ViewBatch
 from kinestream.trainer.losses.alignment import part_targets
-from kinestream.trainer.losses.keypoints import confidence_loss, correct_share, heatmap_loss, presence_loss
+from kinestream.trainer.losses.keypoints import (
+    confidence_loss,
+    correct_share,
+    heatmap_loss,
+    presence_loss,
+    taught_loss,
+)
 from kinestream.trainer.losses.parts import part_iou, part_loss
 from kinestream.trainer.losses.weak import WeakLossWeights, weak_body_loss
 from kinestream.trainer.regressor.body_teacher import BodyTeacher
@@ -28,6 +34,7 @@ class LossWeights:
     """Weights of the terms of :func:`regressor_loss`."""
 
     heatmap: float = 1.0
+    taught: float = 1.0
     confidence: float = 0.2
     parts: float = 0.5
     presence: float = 0.1
@@ -51,6 +58,7 @@ def regressor_loss(
     weights = weights or LossWeights()
     terms = {
         "heatmap": heatmap_loss(output.heatmaps, batch.keypoints),
+        "taught": taught_loss(output.heatmaps, batch.taught),
         "confidence": confidence_loss(output.confidence_logit, output.points, batch.keypoints, batch.known),
         "parts": part_loss(output.parts, batch.parts),
         "presence": presence_loss(output.presence_logit, batch.presence),

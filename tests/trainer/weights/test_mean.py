@@ -32,3 +32,15 @@ def test_shares_weigh() -> None:
         torch.testing.assert_close(value, expected[name])
     with pytest.raises(ValueError, match="share"):
         mean_of([a, b], [1.0])
+
+
+def test_only_one_module_is_averaged() -> None:
+    torch.manual_seed(0)
+    a, b = RegressorNetwork(CONFIG), RegressorNetwork(CONFIG)
+    before = {name: value.clone() for name, value in a.state_dict().items()}
+    for name, value in mean_of([a, b], [3, 1], only="backbone").state_dict().items():
+        inside = name.startswith("backbone.")
+        expected = 0.75 * before[name] + 0.25 * b.state_dict()[name] if inside else before[name]
+        torch.testing.assert_close(value, expected)
+    with pytest.raises(ValueError, match="pyramid"):
+        mean_of([a, b], only="spine")

@@ -75,6 +75,7 @@ class CropSample:
     parts: npt.NDArray[np.uint8]  # (S/4, S/4) 0 background, part + 1, PART_PERSON or PART_UNKNOWN
     presence: bool = True  # whether the crop is centred on a person
     body: BodyLabel | None = None  # exact state, for rendered people
+    taught: Floats | None = None  # (23, S/4, S/4) a larger network's heat maps, each summing to its weight
 
 
 class Source(Protocol[S_co]):
@@ -103,6 +104,7 @@ class CropBatch(NamedTuple):
     rotations: Tensor  # (B, 22, 3, 3), root in the virtual camera
     translation_m: Tensor  # (B, 3), virtual camera
     betas: Tensor  # (B, 10)
+    taught: Tensor  # (B, 23, S/4, S/4), zero where no teacher was
 
     def to(self, device: torch.device) -> "CropBatch":
         """The batch on another device."""
@@ -136,7 +138,13 @@ def collate(samples: list[CropSample]) -> CropBatch:
         torch.from_numpy(rotations).float(),
         torch.from_numpy(translation).float(),
         torch.from_numpy(betas).float(),
+        torch.from_numpy(np.stack([_untaught(s.image) if s.taught is None else s.taught for s in samples])),
     )
+
+
+def _untaught(image: npt.NDArray[np.uint8]) -> Floats:
+    side = image.shape[0] // PART_STRIDE
+    return np.zeros((NUM_KEYPOINTS, side, side), np.float32)
 
 
 class MixedCrops(Weighted[Source[S]]):

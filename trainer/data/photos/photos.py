@@ -19,6 +19,7 @@ from kinestream.trainer.data.crops.crop_sample import (
 from kinestream.trainer.data.photos.image_augment import damage, map_matrix, occlude, random_similarity, warp
 from kinestream.trainer.data.photos.image_file import decode, packed_image
 from kinestream.trainer.data.photos.pseudo import PseudoLabels
+from kinestream.trainer.data.photos.teacher_maps import TeacherMaps
 
 FREE_PHOTO_SETS = ("gym_exercises", "home_fall_video")
 """The sets whose licence (Unlicense, MIT) allows what is made from them to be used freely."""
@@ -40,12 +41,18 @@ class PhotoCrops:
         crop_px: int,
         backdrops: Backdrops | None = None,
         split: Literal["train", "val", "all"] = "train",
+        teacher: TeacherMaps | None = None,
     ) -> None:
         """Take the photos of ``folder`` named by ``labels``; the last tenth, by name, validates."""
         enough = (labels.keypoints[..., 2] > 0).sum(1) >= _MIN_LABELS
         rows = np.flatnonzero(enough)
         first_val = int(len(rows) * (1 - VAL_SHARE))
         rows = {"train": rows[:first_val], "val": rows[first_val:], "all": rows}[split]
+        self._teacher, self._taught = teacher, [-1] * len(rows)
+        if teacher is not None:
+            labels, taught = teacher.confirmed(labels, Path(folder).name)
+            rows = rows[(labels.keypoints[rows, :, 2] > 0).sum(1) >= _MIN_LABELS]
+            self._taught = [taught[row] for row in rows]
         if not len(rows):
             raise ValueError(f"{folder}: no photo with at least {_MIN_LABELS} labels in split {split!r}")
         self._packed = [packed_image(Path(folder) / labels.files[row]) for row in rows]
@@ -62,10 +69,12 @@ class PhotoCrops:
         crop_px: int,
         backdrops: Backdrops | None = None,
         split: Literal["train", "val", "all"] = "train",
+        teacher: TeacherMaps | None = None,
     ) -> "PhotoCrops":
         """The set ``name`` of a data folder with ``images/<name>/`` and ``pseudo/<name>.npz``."""
         labels = PseudoLabels.load(data / "pseudo" / f"{name}.npz")
-        return cls(data / "images" / name, labels, crop_px=crop_px, backdrops=backdrops, split=split)
+        folder = data / "images" / name
+        return cls(folder, labels, crop_px=crop_px, backdrops=backdrops, split=split, teacher=teacher)
 
     def __len__(self) -> int:
         return len(self._packed)
@@ -76,7 +85,8 @@ class PhotoCrops:
         image = decode(self._packed[row])
         keypoints, mask = self._keypoints[row].copy(), self._masks[row]
         limbs = None if self._parts is None else self._parts[row]
-        if rng.random() < 0.5:
+        mirror = rng.random() < 0.5
+        if mirror:
             image, keypoints, mask = mirrored(image, keypoints, mask)
             limbs = None if limbs is None else _MIRROR_LABELS[limbs[:, ::-1]]
         labelled = keypoints[:, 2] > 0
@@ -93,7 +103,12 @@ class PhotoCrops:
             if rng.random() < 0.2:
                 covered = occlude(rng, crop, backdrop)
                 parts[covered[PART_STRIDE // 2 :: PART_STRIDE, PART_STRIDE // 2 :: PART_STRIDE]] = 0
-        return CropSample(damage(rng, crop), *crop_keypoints(keypoints, matrix, self._crop_px, size), parts)
+        taught, seen = None, self._taught[row]
+        if self._teacher is not None and seen >= 0:
+            width = size[0] if mirror else None
+            taught = self._teacher.in_crop(seen, matrix, self._crop_px, mirrored_width=width)
+        points, known = crop_keypoints(keypoints, matrix, self._crop_px, size)
+        return CropSample(damage(rng, crop), points, known, parts, taught=taught)
 
     def _part_map(
         self,
