@@ -46,7 +46,8 @@ def has_code(source: Path, function: str) -> bool:
     """Whether code of a compiled function is kept that is newer than its source; does not load numba."""
     named = os.environ.get("NUMBA_CACHE_DIR")
     below = [Path(named)] if named else [place / "numba" for place in cache_places()]
-    folders = [source.parent / "__pycache__", *(folder for top in below for folder in top.glob("*"))]
+    beside = [] if named else [source.parent / "__pycache__"]
+    folders = beside + [folder for top in below for folder in top.glob("*")]
     kept = (path for folder in folders for path in folder.glob(f"{source.stem}.{function}-*.nbi"))
     return any(path.stat().st_mtime > source.stat().st_mtime for path in kept)
 

@@ -117,6 +117,9 @@ def test_kept_code_is_found_where_numba_keeps_it(tmp_path: Path, monkeypatch: py
         place.write_bytes(b"")
         os.utime(place, (source.stat().st_mtime + 1,) * 2)
         assert caching.has_code(source, "solve") and not caching.has_code(source, "solv")
+        monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "another"))
+        assert not caching.has_code(source, "solve"), "numba would not look there"
+        monkeypatch.setenv("NUMBA_CACHE_DIR", variable)
         os.utime(place, (source.stat().st_mtime - 1,) * 2)
         assert not caching.has_code(source, "solve"), "older than its source"
         place.unlink()
