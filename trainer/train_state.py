@@ -32,7 +32,7 @@ from kinestream.trainer.regressor.lifter import load_lifter
 from kinestream.trainer.regressor.observed_people import ObservedPeople
 from kinestream.trainer.regressor.real_people import RealPeople, RealPeopleWeights
 from kinestream.trainer.regressor.self_regime import matching_dynamics
-from kinestream.trainer.regressor.state_head import ObservedBodies, observe, train
+from kinestream.trainer.regressor.state_head import REAL_SHARE, ObservedBodies, observe, train
 from kinestream.trainer.regressor.updated_people import UpdatedBodies, updated_bodies
 from kinestream.trainer.run_state import TrainingRun
 
@@ -69,6 +69,7 @@ def main(
     mirror: Annotated[float, typer.Option(help="weight of the agreement with the mirrored picture")] = 0.0,
     temporal: Annotated[float, typer.Option(help="weight of the dynamics' surprise over video")] = 0.0,
     updated: Annotated[float, typer.Option(help="weight of the bodies that the keypoint update finds")] = 0.0,
+    real_share: Annotated[float, typer.Option(help="real people for each rendered one")] = REAL_SHARE,
     steps: int = 3000,
     batch_size: int = 256,
     peak_rate: options.PeakRate = 1e-3,
@@ -126,6 +127,7 @@ def main(
         errors=None if keypoint_errors is None else KeypointErrors.load(keypoint_errors),
         feature_dropout=feature_dropout,
         real=real,
+        real_share=real_share,
         validate_every=250,
     )
     head.load_state_dict(training.averaged().state_dict())

@@ -113,11 +113,13 @@ def train(
     errors: KeypointErrors | None = None,
     feature_dropout: float = 0.0,
     real: RealPeople | None = None,
+    real_share: float = REAL_SHARE,
     **loop: Any,
 ) -> None:
     """Train ``run.network``, a :class:`StateHead`; ``loop`` are options of `TrainingRun.train`.
 
-    With ``real``, people of whom no exact body is known are learned from as well.
+    With ``real``, people of whom no exact body is known are learned from as well, ``real_share`` of them for
+    each rendered one.
     """
     head = cast(StateHead, run.network)
 
@@ -132,7 +134,7 @@ def train(
         lift_loss, _ = teacher.loss(lifted(head.lifter, lifts, head.latent_size), teacher.targets(lifts))
         loss, terms = loss + LIFT_SHARE * lift_loss, terms | {"lift": lift_loss.detach()}
         if real is not None:
-            real_loss, real_terms = real.loss(head, teacher, int(REAL_SHARE * batch_size), generator)
+            real_loss, real_terms = real.loss(head, teacher, int(real_share * batch_size), generator)
             loss, terms = loss + real_loss, terms | real_terms
         return loss, terms
 

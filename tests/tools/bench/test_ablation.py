@@ -7,13 +7,14 @@ from kinestream.tools.bench.accuracy import ablation
 
 def test_every_setting_adds_to_the_one_before() -> None:
     names = list(ablation.SETTINGS)
-    assert names == ["full", "+ weak keypoints", "+ alignment", "+ latent prior", "+ self"]
+    assert names == ["full", "+ weak keypoints", "+ alignment", "+ latent prior", "+ self", "update alone"]
     before = ablation.weights_of(names[0])
     assert not any(before.values())
     for name in names[1:]:
         now = ablation.weights_of(name)
         assert {key for key in now if now[key] != before[key]} == set(ablation.SETTINGS[name])
         before = now
+    assert {key for key, value in before.items() if value} == {"updated"}
     with pytest.raises(KeyError):
         ablation.weights_of("everything")
 

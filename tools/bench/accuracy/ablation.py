@@ -7,8 +7,9 @@
 Five trainings a seed, each with one thing more than the one before: exact bodies of rendered people alone;
 keypoints of photos; the alignment with their body parts; the latent prior; self-supervision (the bodies that
 the measurement update by the network's own keypoints finds, agreement with the mirrored picture, and on video
-the surprise of the dynamics, forwards and backwards). All go on from the same weights, from evidence that the
-network gave once (:mod:`kinestream.trainer.train_state`, :mod:`kinestream.trainer.prepare.observe_people`),
+the surprise of the dynamics, forwards and backwards). Beside them, what the update finds is learned alone.
+All go on from the same weights, from evidence that the network gave once
+(:mod:`kinestream.trainer.train_state`, :mod:`kinestream.trainer.prepare.observe_people`),
 and are measured by :mod:`kinestream.tools.bench.accuracy.head` on people nobody trained on, without and with
 the measurement update, on held-out rendered people, and by the reprojection on
 held-out photos. A training that was measured is not repeated, one that was interrupted
@@ -61,6 +62,7 @@ SETTINGS: Final[dict[str, dict[str, float]]] = {
     "+ alignment": {"alignment": 0.3},
     "+ latent prior": {"prior": 0.01},
     "+ self": {"mirror": 3.0, "temporal": 0.1, "updated": 3.0},
+    "update alone": {"reprojection": 0.0, "alignment": 0.0, "prior": 0.0, "mirror": 0.0, "temporal": 0.0},
 }
 """Weights that each training changes, see `kinestream.trainer.train_state`; it keeps those before it."""
 
@@ -103,7 +105,7 @@ class Crowd:
     def regime(self, name: str, teacher: BodyTeacher) -> RealPeople | None:
         """What a setting learns from beside rendered people; None for ``full``."""
         chosen = weights_of(name)
-        if not chosen["reprojection"]:
+        if not any(chosen.values()):
             return None
         weak = WeakLossWeights(*[chosen[key] for key in ("reprojection", "alignment", "prior")])
         weights = RealPeopleWeights(weak, chosen["mirror"], chosen["temporal"], chosen["updated"])
