@@ -25,6 +25,7 @@ from kinestream.body.model import BodyModel
 from kinestream.geometry.rotation import matrix_from_axis_angle
 from kinestream.kernels.alignment import alignment_loss
 from kinestream.tools import options
+from kinestream.tools.bench.memory import peak_mb
 from kinestream.tools.bench.timing import latency_table, measure_paired, processor_time_ms, write_report
 from kinestream.tools.part_fitting.scenes import perturbed, place_people, render_parts, square_camera
 
@@ -181,14 +182,9 @@ def peak_growth_mib(contestant: str, size_px: int, copies: int) -> float:
     step(scene(1, 16), loss, 1)  # compile and load before
     given = scene(1, size_px, copies=copies)
     Path("/proc/self/clear_refs").write_text("5")  # the peak is now what is in use
-    before = _peak_kib()
+    before = peak_mb()
     step(given, loss, 1)
-    return (_peak_kib() - before) / 1024
-
-
-def _peak_kib() -> int:
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    return peak_mb() - before
 
 
 def memory() -> list[dict[str, Any]]:

@@ -12,8 +12,6 @@ device alone.
 """
 
 import os
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -34,6 +32,7 @@ from kinestream.regress.regressor import inference_network
 from kinestream.regress.shipped import weights_of
 from kinestream.tools import options
 from kinestream.tools.bench import timing
+from kinestream.tools.bench.memory import peak_mb
 from kinestream.tools.bench.speed.crops import Crops, arguments_of, noise_crops, picture_crops
 
 BATCHES = (1, 4, 16)
@@ -67,9 +66,7 @@ def start(name: str, weights: Path, threads: int, cache: Path) -> dict[str, floa
     torch.set_num_threads(threads)
     engine, start_s = compiled(name, weights)
     engine(*arguments_of(noise_crops(max(BATCHES), inference_network(weights)[1].crop_px)))
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    return {"start_s": round(start_s, 3), "peak_rss_mb": round(peak_mb, 1)}
+    return {"start_s": round(start_s, 3), "peak_rss_mb": round(peak_mb(), 1)}
 
 
 def starts(name: str, weights: Path, threads: int, cache: Path) -> dict[str, dict[str, float]]:

@@ -10,7 +10,6 @@ process, all threads, from decoding to the socket, behind the first frames.
 import json
 import logging
 import os
-import resource
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ import typer
 
 from kinestream.defaults import DEFAULT_ENGINE, DEFAULT_MAX_PEOPLE, DEFAULT_MODEL
 from kinestream.tools import options
+from kinestream.tools.bench.memory import peak_mb
 
 WARM_UP_FRAMES: Final = 30
 
@@ -133,7 +133,7 @@ class _Run:
             "other_threads_cpu_ms": round(cpu - own, 3),
             "capture_to_publish_ms": ages_ms if any(ages_ms.values()) else {},
             "first_pose_s": self._first_pose_s and round(self._first_pose_s, 3),
-            "max_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            "max_rss_mb": round(peak_mb(), 1),
         }
 
 
