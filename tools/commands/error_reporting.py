@@ -31,5 +31,6 @@ def report_errors() -> Iterator[None]:
     except (CaptureError, StreamTimeoutError, OSError, ValueError, ImportError) as error:
         log.debug("", exc_info=True)
         text = mask_secrets(re.sub(r"^\[Errno \d+\] ", "", str(error)))
-        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(text)}")
+        # not wrapped: a path that is broken at a line's end can neither be copied nor searched for
+        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
         raise typer.Exit(EXIT_FAILURE) from error
