@@ -1,5 +1,6 @@
 """Errors that a user can mend, as one line and exit code 1 instead of a traceback."""
 
+import gc
 import logging
 import os
 import re
@@ -34,3 +35,5 @@ def report_errors() -> Iterator[None]:
         # not wrapped: a path that is broken at a line's end can neither be copied nor searched for
         Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
         raise typer.Exit(EXIT_FAILURE) from error
+    finally:
+        gc.enable()  # off since `start_quickly` where a command ended before its first picture
