@@ -4,13 +4,16 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from kinestream.detect.network import DetectorNetwork
-from kinestream.engines.engine import Engine, Network, NetworkInput, compile_network, examples
-from kinestream.networks.interface import DetectorConfig, RegressorConfig
+from kinestream.engines.engine import Engine, Network, NetworkInput, compile_network, drift, examples
+from kinestream.engines.torch import TorchEngine
+from kinestream.networks.interface import DetectorConfig, RegressorConfig, RegressorOutput
 from kinestream.regress.network import RegressorNetwork
+from kinestream.regress.regressor import network_inputs
 
 CONFIG = RegressorConfig(latent_size=5, backbone="tiny", crop_px=64)
 
@@ -42,3 +45,16 @@ def network_of(module: nn.Module, inputs: Sequence[NetworkInput]) -> Network:
 def compiled(module: nn.Module, inputs: Sequence[NetworkInput], **options: Any) -> Engine:
     """A module in an engine."""
     return compile_network(network_of(module, inputs), **options)
+
+
+def assert_equal_to_torch_at_every_batch(engine: Engine, made: RegressorNetwork) -> None:
+    """The answers of an engine in float32, in their form and to 1e-4."""
+    config = made.config
+    inputs = network_inputs(config)
+    rng = np.random.default_rng(1)
+    for batch in (1, 2, 5, 17):
+        images = rng.integers(0, 256, (batch, config.crop_px, config.crop_px, 3), np.uint8)
+        arguments = (images.transpose(0, 3, 1, 2), *examples(inputs, batch)[1:])
+        found = engine(*arguments)
+        assert isinstance(found, RegressorOutput)
+        assert drift(found, TorchEngine(made)(*arguments)) < 1e-4

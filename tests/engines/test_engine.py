@@ -30,7 +30,14 @@ from kinestream.engines.torch import TorchEngine
 from kinestream.geometry.camera import Camera
 from kinestream.networks.interface import RegressorConfig, RegressorOutput
 from kinestream.regress.regressor import Regressor, network_inputs
-from tests.engines.small_networks import CONFIG, compiled, network_of, small_detector, small_regressor
+from tests.engines.small_networks import (
+    CONFIG,
+    assert_equal_to_torch_at_every_batch,
+    compiled,
+    network_of,
+    small_detector,
+    small_regressor,
+)
 
 needs_onnxruntime = pytest.mark.skipif(why_not("cpu") is not None, reason="ONNX Runtime is not installed")
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -55,13 +62,7 @@ def test_cpu_equals_torch_at_every_batch(config: RegressorConfig) -> None:
     made, inputs = small_regressor(config=config), network_inputs(config)
     engine = compiled(made, inputs, engine="cpu")
     assert engine.name == "cpu" and "ONNX Runtime" in engine.detail
-    rng = np.random.default_rng(1)
-    for batch in (1, 2, 5, 17):
-        images = rng.integers(0, 256, (batch, config.crop_px, config.crop_px, 3), np.uint8)
-        arguments = (images.transpose(0, 3, 1, 2), *examples(inputs, batch)[1:])
-        found = engine(*arguments)
-        assert isinstance(found, RegressorOutput)
-        assert drift(found, TorchEngine(made)(*arguments)) < 1e-4
+    assert_equal_to_torch_at_every_batch(engine, made)
 
 
 @needs_onnxruntime
