@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import subprocess
 import sys
 from pathlib import Path
 
@@ -68,6 +69,22 @@ def test_the_second_start_reads_the_cache(own_cache: Path) -> None:
     assert compile_network(unmade, engine="openvino").name == "openvino"
     path.write_bytes(path.read_bytes()[:-100])
     assert compile_network(network, engine="openvino").name == "openvino"
+
+
+@needs_openvino
+def test_a_signal_after_an_engine_is_gone_reaches_its_handler() -> None:
+    script = """
+import os, signal, threading
+from kinestream.regress.regressor import Regressor
+tracker = [Regressor.load(engine="openvino")]
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+thread = threading.Thread(target=tracker.clear)
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 @needs_bf16

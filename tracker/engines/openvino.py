@@ -49,8 +49,7 @@ def open_or_build(name: str, network: Network, precision: Precision) -> OpenVino
 
     Raises :class:`EngineError` when OpenVINO is missing, cannot run the network, or its results differ.
     """
-    library = _library(name)
-    core = library.Core()
+    library, core = _library(name), _core(name)
     # One stream on few threads that are not pinned: several trackers and a decoder share the cores.
     config = {
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
@@ -83,8 +82,23 @@ def open_or_build(name: str, network: Network, precision: Precision) -> OpenVino
 
 def bfloat16_here(name: str) -> bool:
     """Whether this processor has instructions for bfloat16; raises as :func:`require`."""
-    capabilities: Sequence[str] = _library(name).Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities: Sequence[str] = _core(name).get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "BF16" in capabilities
+
+
+_cores: Final[list[Any]] = []
+
+
+def _core(name: str) -> Any:
+    """The one of this process; raises as :func:`require`.
+
+    It is kept until the end: the CPU plugin gives the thread that makes it a stack for signals, and frees that
+    stack with the last core. In another thread's hands, the next signal would end the process.
+    """
+    library = _library(name)
+    if not _cores:
+        _cores.append(library.Core())
+    return _cores[0]
 
 
 def _library(name: str) -> ModuleType:
