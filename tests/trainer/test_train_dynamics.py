@@ -11,7 +11,13 @@ from kinestream.geometry.rotation import matrix_from_axis_angle, matrix_from_qua
 from kinestream.latent.dynamics import DynamicsConfig, LatentDynamics
 from kinestream.latent.flow import FlowConfig, PoseFlow
 from kinestream.trainer.data.motion.clip import MotionClip, forward_joints
-from kinestream.trainer.dynamics.batches import Batch, draw_batch, drifting, recorded_batch
+from kinestream.trainer.dynamics.batches import (
+    Batch,
+    draw_batch,
+    drifting,
+    recorded_batch,
+    simulated_batch,
+)
 from kinestream.trainer.dynamics.clips import LatentClips, held_out_halves, multiply, random_cameras, rotate
 from kinestream.trainer.dynamics.noise import OUTLIERS, SWAPS, WHITE, NoiseModel, frame_times, observe
 from kinestream.trainer.dynamics.recorded_observations import RecordedObservations
@@ -386,3 +392,19 @@ def test_losses_are_those_of_a_perfect_filter_at_zero(clips: LatentClips, flow: 
     losses = unrolled_losses(dynamics, flow, perfect, rng)
     numbers = losses.numbers()
     assert numbers["mpjpe_m"] < 2e-3 < numbers["ahead_mpjpe_m"]
+
+
+@pytest.mark.parametrize(("truly_m_s", "slide_m_s"), [(0.0, 0.3), (0.9, 0.0)])
+def test_only_feet_that_stand_slide(flow: PoseFlow, truly_m_s: float, slide_m_s: float) -> None:
+    times = np.arange(90) / 30.0
+    place = np.stack([truly_m_s * times, 0.9 + 0 * times, 0 * times], -1)
+    moving = MotionClip("a", np.tile(np.eye(3), (90, 22, 1, 1)), place, 30.0)
+    data = simulated_batch(LatentClips([moving], flow), batch=4, steps=8, rng=np.random.default_rng(0))
+    away = torch.tensor([0.0, 0.3, 0.0]) * data.times_s[..., None].float()
+    seen = data.truth._replace(translation_m=data.truth.translation_m + away)
+    data = replace(data, observed=seen, missing=torch.zeros_like(data.missing), std=0 * data.std + 1e-4)
+    dynamics = LatentDynamics(DynamicsConfig(hidden=8)).requires_grad_(False)
+    dynamics.head.weight.zero_()
+    dynamics.head.bias.zero_()
+    found = unrolled_losses(dynamics, flow, data, np.random.default_rng(1)).numbers()
+    assert found["slide_m_s"] == pytest.approx(slide_m_s, abs=0.01)

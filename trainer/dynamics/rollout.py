@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kinestream.body.skeleton import NUM_JOINTS, PARENTS
+from kinestream.body.skeleton import JOINT_NAMES, NUM_JOINTS, PARENTS
 from kinestream.geometry.rotation import matrix_from_quat
 from kinestream.latent.dynamics import (
     FilterStep,
@@ -27,7 +27,11 @@ ERROR_UNIT_M = 0.012
 JERK_UNIT_M = 0.04
 AHEAD_UNIT_M = 0.03
 LAG_UNIT_S = 0.1
-"""What costs one nat a dimension: error of joints, of their second difference, of forecasts; lag."""
+SLIDE_UNIT_M_S = 0.2
+"""What costs one nat a dimension: error of joints, of their second difference, of forecasts; lag; feet that slide."""
+FEET = tuple(JOINT_NAMES.index(f"{side}_{name}") for side in ("left", "right") for name in ("ankle", "foot"))
+STANDING_M_S = 0.15
+"""A foot that truly moves more slowly before the camera stands."""
 OFFSET_UNITS = (0.4, 0.2)
 """What costs one nat a sequence: lasting offset from a real regressor, latent and root (radians)."""
 ROOT_WEIGHT = 5.0
@@ -47,6 +51,7 @@ class Losses:
     ahead_mpjpe_m: Tensor  # the same at random leads up to half a second
     jerk_m: Tensor  # error of the second difference of joints, scaled to 30 Hz
     lag_s: Tensor  # delay of the estimates
+    slide_m_s: Tensor  # speed before the camera of feet that stand, estimates
     total: Tensor  # what is minimised
 
     def numbers(self) -> dict[str, float]:
@@ -123,7 +128,7 @@ def unrolled_losses(
     for (_, error, variance, usable), weight in zip(rollout.residuals(data), (1.0, 0.5), strict=True):
         nll = nll + weight * _mean(_weighted_nll(error, variance), usable)
     joints = _JointErrors(flow, data, rng, windows)
-    mpjpe, jerk, lag = joints.of_estimates(rollout.estimate.pose, truth)
+    mpjpe, jerk, lag, slide = joints.of_estimates(rollout.estimate.pose, truth)
     ahead_mpjpe = joints.of_forecasts(rollout.ahead.pose, future)
     emphasis = 10 ** (SMOOTHNESS_DECADES * data.smoothness.repeat_interleave(windows))
     smooth = _mean(emphasis * jerk.values, jerk.valid)
@@ -132,12 +137,12 @@ def unrolled_losses(
         + mpjpe.mean / ERROR_UNIT_M
         + smooth / JERK_UNIT_M
         + lag.mean_over(1 / emphasis).clamp_min(0.0) / LAG_UNIT_S
+        + slide.mean / SLIDE_UNIT_M_S
         + ahead_mpjpe.mean / AHEAD_UNIT_M
         + _mean(_lasting_offset(rollout, data), data.recorded)
     )
-    return Losses(
-        nll, mpjpe.mean, ahead_mpjpe.mean, jerk.mean, lag.mean_over(torch.ones_like(emphasis)), total
-    )
+    plain_lag = lag.mean_over(torch.ones_like(emphasis))
+    return Losses(nll, mpjpe.mean, ahead_mpjpe.mean, jerk.mean, plain_lag, slide.mean, total)
 
 
 def _lasting_offset(rollout: Rollout, data: Batch) -> Tensor:
@@ -195,12 +200,13 @@ class _JointErrors:
         self._valid = data.valid[:, 1:].flatten()[rows + 2]
         self._ahead_valid = data.ahead_valid[:, 1:].flatten()[rows + 2]
 
-    def of_estimates(self, estimate: Pose, truth: Pose) -> tuple[_Masked, _Masked, _Lag]:
-        """Mean distance (metres), error of the second difference scaled to 30 Hz (metres), and lag."""
+    def of_estimates(self, estimate: Pose, truth: Pose) -> tuple[_Masked, _Masked, _Lag, _Masked]:
+        """Mean distance (metres), error of the second difference scaled to 30 Hz (metres), lag, and slide."""
         rows = torch.cat([self._rows + shift for shift in range(3)])
         with torch.no_grad():
             wanted = self._joints(truth, rows).reshape(3, len(self._rows), -1, 3)
-        error = self._joints(estimate, rows).reshape(wanted.shape) - wanted
+        found = self._joints(estimate, rows).reshape(wanted.shape)
+        error = found - wanted
         before, after = self._before[:, None, None], self._after[:, None, None]
         pace = 0.5 * (before + after)
         acceleration = ((error[2] - error[1]) / after - (error[1] - error[0]) / before) / pace
@@ -213,7 +219,19 @@ class _JointErrors:
             _Masked(error.norm(dim=-1).mean((0, 2)), self._valid),
             _Masked(jerk, self._valid),
             _Lag(behind, speed_sq, self._valid),
+            self._slide(found, estimate.translation_m[rows], wanted, truth.translation_m[rows]),
         )
+
+    def _slide(self, found: Tensor, at_m: Tensor, wanted: Tensor, true_at_m: Tensor) -> _Masked:
+        """Speed of each of the `FEET` over a window (m/s), valid where the true one stands."""
+        span_s = (self._before + self._after)[:, None]
+
+        def speed_m_s(joints: Tensor, pelvis_m: Tensor) -> Tensor:
+            feet = joints[:, :, FEET] + pelvis_m.reshape(3, -1, 1, 3)
+            return (feet[2] - feet[0]).square().sum(-1).add(1e-8).sqrt() / span_s
+
+        stands = speed_m_s(wanted, true_at_m) < STANDING_M_S
+        return _Masked(speed_m_s(found, at_m), stands & self._valid[:, None])
 
     def of_forecasts(self, forecast: Pose, future: Pose) -> _Masked:
         """Mean distance (metres) at the last frame of each window."""
