@@ -10,7 +10,7 @@ from kinestream.geometry.rotation import matrix_from_axis_angle
 from kinestream.latent.flow import PoseFlow
 from kinestream.latent.flow_map import FlowMap
 from kinestream.regress.lifter import Lifter
-from kinestream.tools.bench.accuracy.temporal import LIMBS, exchanged, measured, stages
+from kinestream.tools.bench.accuracy.temporal import LIMBS, exchanged, measured, slide, stages
 from kinestream.tracking.poser import BodyPoser
 from kinestream.trainer.data.motion.clip import MotionClip
 from kinestream.trainer.dynamics.simulated_observations import ObservationSimulator
@@ -25,6 +25,15 @@ def test_exchanged_sides_are_counted() -> None:
         swapped = seen.copy()
         swapped[:4, left], swapped[:4, right] = seen[:4, right], seen[:4, left]
         assert exchanged(swapped, true, left, right) == pytest.approx(0.4)
+
+
+def test_only_standing_feet_slide_and_none_between_clips() -> None:
+    moments = np.array([[clip, frame / 30] for clip in (0, 1) for frame in range(5)])
+    true = np.zeros((10, 2, 3))
+    true[:, 1, 0] = moments[:, 1]  # the second foot walks at 1 m/s
+    seen = true + 7.0 * moments[:, :1, None]
+    seen[:, 0, 2] += 0.3 * moments[:, 1]
+    assert slide(moments, seen, true) == pytest.approx(0.3)
 
 
 def test_every_stage_is_measured() -> None:

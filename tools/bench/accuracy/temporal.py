@@ -11,7 +11,7 @@ before it ("temporal, updated"), and the learned filter around everything, witho
 
 MPJPE around the pelvis and PA-MPJPE after a similarity, over 24 joints, in millimetres; the share of frames
 whose arms or legs would be nearer with left and right exchanged, and of those who face the other way (root
-more than 90 degrees off).
+more than 90 degrees off); the mean speed in the camera's frame of ankles and feet that stand, m/s.
 """
 
 from collections.abc import Callable
@@ -46,6 +46,7 @@ from kinestream.trainer.data.motion.mocap_cache import MocapCache
 from kinestream.trainer.dynamics.clips import held_out_halves
 from kinestream.trainer.dynamics.evidence import seen_frames
 from kinestream.trainer.dynamics.recorded_observations import RecordedObservations
+from kinestream.trainer.dynamics.rollout import FEET, STANDING_M_S
 from kinestream.trainer.dynamics.simulated_observations import ObservationSimulator
 from kinestream.trainer.metrics import aligned_error
 from kinestream.trainer.regressor.lifter import read_lifter
@@ -99,7 +100,7 @@ def measured(
 ) -> dict[str, float]:
     """Figures of one stage over all clips, seen at `RATE_HZ`."""
     stride = max(1, round(recorded.fps / RATE_HZ))
-    found, true, away = [], [], []
+    found, true, away, moments = [], [], [], []
     for clip in range(len(recorded)):
         motion = make()
         begun = False
@@ -125,17 +126,34 @@ def measured(
             found.append(state)
             true.append(truth)
             away.append(abs(float(np.dot(root, state.root_quat_wxyz))) < np.cos(np.pi / 4))
+            moments.append((clip, frame.t_ns / 1e9))
     ours, theirs = (
         np.stack([person.joints_cam_m for person in poser.pose(states)]).astype(np.float64)
         for states in (found, true)
     )
+    slide_m_s = slide(np.array(moments), ours[:, FEET], theirs[:, FEET])
     ours, theirs = ours - ours[:, :1], theirs - theirs[:, :1]
     return {
         "mpjpe_mm": 1000 * float(np.linalg.norm(ours - theirs, axis=-1).mean()),
         "pa_mpjpe_mm": 1000 * float(aligned_error(ours, theirs).mean()),
         "exchanged_percent": 100 * float(np.mean([exchanged(ours, theirs, *limb) for limb in LIMBS])),
         "other_way_percent": 100 * float(np.mean(away)),
+        "slide_m_s": slide_m_s,
     }
+
+
+def slide(moments: Floats, ours: Floats, theirs: Floats) -> float:
+    """Mean speed (m/s) of feet (T, F, 3) between frames in which the true ones stand, 0 where none does.
+
+    ``moments`` (T, 2) are clip and time in seconds of each frame.
+    """
+    step = np.diff(moments, axis=0)
+
+    def speed_m_s(feet_m: Floats) -> Floats:
+        return np.asarray(np.linalg.norm(np.diff(feet_m, axis=0), axis=-1) / step[:, 1:])
+
+    stands = (step[:, :1] == 0) & (speed_m_s(theirs) < STANDING_M_S)
+    return float(speed_m_s(ours)[stands].mean()) if stands.any() else 0.0
 
 
 def exchanged(ours: Floats, theirs: Floats, left: list[int], right: list[int]) -> float:
@@ -171,7 +189,7 @@ def main(
     for path in recorded or ():
         sets[path.stem] = RecordedObservations.load(path)
     makers, rows = stages(), {}
-    table = Table("set", *makers, title="MPJPE / PA-MPJPE, mm; sides exchanged / facing the other way, %")
+    table = Table("set", *makers, title="MPJPE / PA-MPJPE, mm; sides exchanged / facing the other way, %; slide, m/s")
     for name, recording in sets.items():
         row: dict[str, Any] = {stage: measured(recording, make, poser) for stage, make in makers.items()}
         rows[name] = row
