@@ -92,8 +92,8 @@ _cores: Final[list[Any]] = []
 def _core(name: str) -> Any:
     """The one of this process; raises as :func:`require`.
 
-    It is kept until the end: the CPU plugin gives the thread that makes it a stack for signals, and frees that
-    stack with the last core. In another thread's hands, the next signal would end the process.
+    It is kept until the end: the CPU plugin gives the thread that makes it a stack for signals, and frees
+    that stack with the last core. In another thread's hands, the next signal would end the process.
     """
     library = _library(name)
     if not _cores:

@@ -27,8 +27,9 @@ ERROR_UNIT_M = 0.012
 JERK_UNIT_M = 0.04
 AHEAD_UNIT_M = 0.03
 LAG_UNIT_S = 0.1
+"""What costs one nat a dimension: error of joints, of their second difference, of forecasts; lag."""
 SLIDE_UNIT_M_S = 0.2
-"""What costs one nat a dimension: error of joints, of their second difference, of forecasts; lag; feet that slide."""
+"""The same for the speed of feet that stand."""
 FEET = tuple(JOINT_NAMES.index(f"{side}_{name}") for side in ("left", "right") for name in ("ankle", "foot"))
 STANDING_M_S = 0.15
 """A foot that truly moves more slowly before the camera stands."""

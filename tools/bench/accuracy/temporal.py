@@ -189,7 +189,8 @@ def main(
     for path in recorded or ():
         sets[path.stem] = RecordedObservations.load(path)
     makers, rows = stages(), {}
-    table = Table("set", *makers, title="MPJPE / PA-MPJPE, mm; sides exchanged / facing the other way, %; slide, m/s")
+    title = "MPJPE / PA-MPJPE, mm; sides exchanged / facing the other way, %; slide, m/s"
+    table = Table("set", *makers, title=title)
     for name, recording in sets.items():
         row: dict[str, Any] = {stage: measured(recording, make, poser) for stage, make in makers.items()}
         rows[name] = row
