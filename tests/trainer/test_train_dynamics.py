@@ -394,12 +394,18 @@ def test_losses_are_those_of_a_perfect_filter_at_zero(clips: LatentClips, flow: 
     assert numbers["mpjpe_m"] < 2e-3 < numbers["ahead_mpjpe_m"]
 
 
-@pytest.mark.parametrize(("truly_m_s", "slide_m_s"), [(0.0, 0.3), (0.9, 0.0)])
-def test_only_feet_that_stand_slide(flow: PoseFlow, truly_m_s: float, slide_m_s: float) -> None:
+@pytest.mark.parametrize(
+    ("truly_m_s", "drifts", "slide_m_s"), [(0.0, False, 0.3), (0.9, False, 0.0), (0.0, True, 0.3)]
+)
+def test_only_feet_that_stand_slide(
+    flow: PoseFlow, truly_m_s: float, drifts: bool, slide_m_s: float
+) -> None:
     times = np.arange(90) / 30.0
     place = np.stack([truly_m_s * times, 0.9 + 0 * times, 0 * times], -1)
     moving = MotionClip("a", np.tile(np.eye(3), (90, 22, 1, 1)), place, 30.0)
     data = simulated_batch(LatentClips([moving], flow), batch=4, steps=8, rng=np.random.default_rng(0))
+    data = drifting(data, np.random.default_rng(0)) if drifts else data
+    assert bool(data.drift_m_s.any()) == drifts
     away = torch.tensor([0.0, 0.3, 0.0]) * data.times_s[..., None].float()
     seen = data.truth._replace(translation_m=data.truth.translation_m + away)
     data = replace(data, observed=seen, missing=torch.zeros_like(data.missing), std=0 * data.std + 1e-4)

@@ -33,7 +33,8 @@ class Batch:
     """B sequences of T frames: what is seen, and the truth then and `lead_s` later.
 
     Shapes: times_s, lead_s, missing, valid, ahead_valid (B, T); smoothness (B,); poses (B, T, ...);
-    std (B, T, D + 6); recorded (B,) one where observations are real, zero where they are simulated.
+    std (B, T, D + 6); recorded (B,) one where observations are real, zero where they are simulated;
+    drift_m_s (B, 3) at which everything moves past the camera.
     """
 
     times_s: Tensor
@@ -47,6 +48,7 @@ class Batch:
     ahead_valid: Tensor
     smoothness: Tensor
     recorded: Tensor
+    drift_m_s: Tensor
 
     @classmethod
     def joined(cls, parts: "Sequence[Batch]") -> "Batch":
@@ -92,6 +94,7 @@ def drifting(data: Batch, rng: np.random.Generator) -> Batch:
         observed=moved(data.observed, now),
         truth=moved(data.truth, now),
         ahead=moved(data.ahead, now + data.lead_s),
+        drift_m_s=speed_m_s[:, 0],
     )
 
 
@@ -130,6 +133,7 @@ def simulated_batch(clips: LatentClips, *, batch: int, steps: int, rng: np.rando
         ahead_valid=_tensor(times + lead <= end),
         smoothness=_tensor(rng.uniform(-1, 1, batch).astype(np.float32)),
         recorded=torch.zeros(batch),
+        drift_m_s=torch.zeros(batch, 3),
     )
 
 
@@ -214,6 +218,7 @@ def recorded_batch(
         ahead_valid=_tensor(frame + lead <= last),
         smoothness=_tensor(rng.uniform(-1, 1, batch).astype(np.float32)),
         recorded=torch.ones(batch),
+        drift_m_s=torch.zeros(batch, 3),
     )
 
 

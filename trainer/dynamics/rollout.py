@@ -28,11 +28,11 @@ JERK_UNIT_M = 0.04
 AHEAD_UNIT_M = 0.03
 LAG_UNIT_S = 0.1
 """What costs one nat a dimension: error of joints, of their second difference, of forecasts; lag."""
-SLIDE_UNIT_M_S = 0.2
+SLIDE_UNIT_M_S = 0.1
 """The same for the speed of feet that stand."""
 FEET = tuple(JOINT_NAMES.index(f"{side}_{name}") for side in ("left", "right") for name in ("ankle", "foot"))
 STANDING_M_S = 0.15
-"""A foot that truly moves more slowly before the camera stands."""
+"""A foot that truly moves more slowly, but for the drift of the camera, stands."""
 OFFSET_UNITS = (0.4, 0.2)
 """What costs one nat a sequence: lasting offset from a real regressor, latent and root (radians)."""
 ROOT_WEIGHT = 5.0
@@ -52,7 +52,7 @@ class Losses:
     ahead_mpjpe_m: Tensor  # the same at random leads up to half a second
     jerk_m: Tensor  # error of the second difference of joints, scaled to 30 Hz
     lag_s: Tensor  # delay of the estimates
-    slide_m_s: Tensor  # speed before the camera of feet that stand, estimates
+    slide_m_s: Tensor  # speed of feet that stand, estimates
     total: Tensor  # what is minimised
 
     def numbers(self) -> dict[str, float]:
@@ -195,6 +195,7 @@ class _JointErrors:
         first = rng.integers(0, steps - 3, (batch, windows))
         rows = torch.from_numpy((first + np.arange(batch)[:, None] * (steps - 1)).flatten())
         self._flow, self._rows = flow, rows
+        self._drift_m_s = data.drift_m_s.repeat_interleave(windows, 0)[:, None]
         times = data.times_s[:, 1:].flatten()
         self._before = (times[rows + 1] - times[rows]).float()
         self._after = (times[rows + 2] - times[rows + 1]).float()
@@ -220,16 +221,18 @@ class _JointErrors:
             _Masked(error.norm(dim=-1).mean((0, 2)), self._valid),
             _Masked(jerk, self._valid),
             _Lag(behind, speed_sq, self._valid),
-            self._slide(found, estimate.translation_m[rows], wanted, truth.translation_m[rows]),
+            # limbs follow the person: only the place learns to keep feet where they stand
+            self._slide(found.detach(), estimate.translation_m[rows], wanted, truth.translation_m[rows]),
         )
 
     def _slide(self, found: Tensor, at_m: Tensor, wanted: Tensor, true_at_m: Tensor) -> _Masked:
-        """Speed of each of the `FEET` over a window (m/s), valid where the true one stands."""
-        span_s = (self._before + self._after)[:, None]
+        """Speed of each of the `FEET` over a window, less the drift (m/s), valid where the true one stands."""
+        span_s = (self._before + self._after)[:, None, None]
 
         def speed_m_s(joints: Tensor, pelvis_m: Tensor) -> Tensor:
             feet = joints[:, :, FEET] + pelvis_m.reshape(3, -1, 1, 3)
-            return (feet[2] - feet[0]).square().sum(-1).add(1e-8).sqrt() / span_s
+            velocity = (feet[2] - feet[0]) / span_s - self._drift_m_s
+            return velocity.square().sum(-1).add(1e-8).sqrt()
 
         stands = speed_m_s(wanted, true_at_m) < STANDING_M_S
         return _Masked(speed_m_s(found, at_m), stands & self._valid[:, None])
