@@ -397,9 +397,7 @@ def test_losses_are_those_of_a_perfect_filter_at_zero(clips: LatentClips, flow: 
 @pytest.mark.parametrize(
     ("truly_m_s", "drifts", "slide_m_s"), [(0.0, False, 0.3), (0.9, False, 0.0), (0.0, True, 0.3)]
 )
-def test_only_feet_that_stand_slide(
-    flow: PoseFlow, truly_m_s: float, drifts: bool, slide_m_s: float
-) -> None:
+def test_only_feet_that_stand_slide(flow: PoseFlow, truly_m_s: float, drifts: bool, slide_m_s: float) -> None:
     times = np.arange(90) / 30.0
     place = np.stack([truly_m_s * times, 0.9 + 0 * times, 0 * times], -1)
     moving = MotionClip("a", np.tile(np.eye(3), (90, 22, 1, 1)), place, 30.0)

@@ -226,7 +226,7 @@ class _JointErrors:
         )
 
     def _slide(self, found: Tensor, at_m: Tensor, wanted: Tensor, true_at_m: Tensor) -> _Masked:
-        """Speed of each of the `FEET` over a window, less the drift (m/s), valid where the true one stands."""
+        """Speed of each of the `FEET` but for the drift (m/s), valid where the true one stands."""
         span_s = (self._before + self._after)[:, None, None]
 
         def speed_m_s(joints: Tensor, pelvis_m: Tensor) -> Tensor:
