@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from functools import cache
 from types import ModuleType
 from typing import Any, Final
 
@@ -49,7 +50,8 @@ def open_or_build(name: str, network: Network, precision: Precision) -> OpenVino
 
     Raises :class:`EngineError` when OpenVINO is missing, cannot run the network, or its results differ.
     """
-    library, core = _library(name), _core(name)
+    library = _library(name)
+    core = _core(library)
     # One stream on few threads that are not pinned: several trackers and a decoder share the cores.
     config = {
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
@@ -82,23 +84,18 @@ def open_or_build(name: str, network: Network, precision: Precision) -> OpenVino
 
 def bfloat16_here(name: str) -> bool:
     """Whether this processor has instructions for bfloat16; raises as :func:`require`."""
-    capabilities: Sequence[str] = _core(name).get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities: Sequence[str] = _core(_library(name)).get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "BF16" in capabilities
 
 
-_cores: Final[list[Any]] = []
-
-
-def _core(name: str) -> Any:
-    """The one of this process; raises as :func:`require`.
+@cache
+def _core(library: ModuleType) -> Any:
+    """The one of this process.
 
     It is kept until the end: the CPU plugin gives the thread that makes it a stack for signals, and frees
     that stack with the last core. In another thread's hands, the next signal would end the process.
     """
-    library = _library(name)
-    if not _cores:
-        _cores.append(library.Core())
-    return _cores[0]
+    return library.Core()
 
 
 def _library(name: str) -> ModuleType:
