@@ -26,6 +26,7 @@ def main(
     kind: Annotated[str, typer.Option(help="realnvp or light")] = "realnvp",
     depth: Annotated[int, typer.Option(help="couplings, or PReLU layers")] = 8,
     hidden: Annotated[int, typer.Option(help="width of the couplings' networks")] = 128,
+    init: Annotated[Path | None, typer.Option(help="flow to start from; its latent space stays near")] = None,
     steps: int = 6000,
     batch_size: Annotated[int, typer.Option(help="poses a step, over all processes")] = 512,
     peak_rate: options.PeakRate = 1e-3,
@@ -48,7 +49,7 @@ def main(
     run.mkdir(parents=True, exist_ok=True)
     with processes.one_first():  # the first builds the cache
         poses, val_poses = load_training_poses(mocap, config, run)
-    training = new_run(poses, config, run, processes=processes)
+    training = new_run(poses, config, run, init=init, processes=processes)
     flow = train(training, config, poses, val_poses)
     if processes.first:
         figures = {

@@ -76,6 +76,21 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> Non
         trained(tmp_path, replace(TINY, steps=2, seed=1))
 
 
+def test_a_flow_trained_on_keeps_its_latent_space(tmp_path: Path) -> None:
+    before, history = trained(tmp_path / "before", replace(TINY, steps=120))
+    before.save(tmp_path / "flow.safetensors")
+    config = replace(TINY, steps=10, learning_rate=1e-4)
+    run = new_run(poses(300), config, tmp_path / "on", init=tmp_path / "flow.safetensors")
+    after = train(run, config, poses(300), poses(50, 1))
+    with torch.no_grad():
+        latents = [flow.encode(poses(50, 1)) for flow in (before, after)]
+    assert 0 < float((latents[1] - latents[0]).abs().max()) < 0.1
+    assert run.history("nll")[-1]["nll"] < history[-1]["nll"] + 0.5
+    other = replace(config, flow=replace(TINY.flow, depth=3))
+    with pytest.raises(ValueError, match="depth=2.*asked for was.*depth=3"):
+        new_run(poses(300), other, tmp_path / "other", init=tmp_path / "flow.safetensors")
+
+
 def test_a_small_flow_trains_and_stays_a_bijection(tmp_path: Path) -> None:
     config = replace(TINY, flow=FlowConfig(depth=1, hidden=8), steps=4)
     flow, history = trained(tmp_path, config, count=400)

@@ -87,10 +87,21 @@ def evaluate(flow: nn.Module, poses: Tensor, noise_rad: float, *, seed: int = 12
 
 
 def new_run(
-    poses: Tensor, config: TrainConfig, folder: Path, *, processes: Processes | None = None
+    poses: Tensor,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    init: Path | None = None,
+    processes: Processes | None = None,
 ) -> TrainingRun:
-    """The training of one flow on poses (N, 21, 3, 3), continued where the folder holds a checkpoint."""
-    flow = make_flow(poses, config)
+    """The training of one flow on poses (N, 21, 3, 3), continued where the folder holds a checkpoint.
+
+    It starts from the flow in the file ``init``, or from nothing. Raises ValueError where that has another
+    architecture.
+    """
+    flow = make_flow(poses, config) if init is None else PoseFlow.load(init).train().requires_grad_()
+    if flow.config != config.flow:
+        raise ValueError(f"{init} holds a flow of {flow.config}; asked for was {config.flow}")
     decayed = [p for name, p in flow.named_parameters() if name.endswith("weight")]
     others = [p for name, p in flow.named_parameters() if not name.endswith("weight")]
     groups = [

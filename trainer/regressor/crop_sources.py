@@ -12,6 +12,8 @@ from kinestream.trainer.data.photos.photos import FREE_PHOTO_SETS, PhotoCrops
 from kinestream.trainer.data.photos.teacher_maps import TeacherMaps
 
 VALIDATION_CROPS = 256
+TURNED_SHARE = 0.35
+"""Share of rendered crops whose picture is turned by any angle: upside down, strangers are missed most."""
 
 
 def crop_sources(
@@ -28,7 +30,7 @@ def crop_sources(
     """The training mix, and fixed validation crops by name. Pools hold ``train`` and maybe ``val``."""
     backdrops = Backdrops.load(data / "backgrounds" / "hdri")
     validation: dict[str, list[CropSample]] = {}
-    rendered = [CropPool(pool / "train", backdrops, crop_px=crop_px) for pool in pools]
+    rendered = [CropPool(pool / "train", backdrops, crop_px=crop_px, any_turn=TURNED_SHARE) for pool in pools]
     nobody = EmptyCrops(backdrops, crop_px=crop_px, people=rendered[0] if rendered else None)
     mix: list[tuple[CropSource, float]] = [(nobody, empty)]
     people = sum(len(pool) for pool in rendered)

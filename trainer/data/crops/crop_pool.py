@@ -63,9 +63,12 @@ def create_pool(folder: Path, count: int, side_px: int) -> dict[str, npt.NDArray
 
 
 class CropPool:
-    """Random crops of the people of a pool on random backgrounds, with exact bodies."""
+    """Random crops of the people of a pool on random backgrounds, with exact bodies.
 
-    def __init__(self, folder: Path, backdrops: Backdrops, *, crop_px: int) -> None:
+    ``any_turn`` is the share of crops whose picture is turned by any angle, so that up is not always up.
+    """
+
+    def __init__(self, folder: Path, backdrops: Backdrops, *, crop_px: int, any_turn: float = 0.05) -> None:
         folder = Path(folder)
         missing = [name for name in ("rgba", "parts", *FIELDS) if not (folder / f"{name}.npy").exists()]
         if missing:
@@ -73,7 +76,7 @@ class CropPool:
         self._rgba = np.load(folder / "rgba.npy", mmap_mode="r")
         self._parts = np.load(folder / "parts.npy", mmap_mode="r")
         self._fields = {name: np.load(folder / f"{name}.npy") for name in FIELDS}
-        self._backdrops, self._crop_px = backdrops, crop_px
+        self._backdrops, self._crop_px, self._any_turn = backdrops, crop_px, any_turn
 
     def __len__(self) -> int:
         return len(self._rgba)
@@ -91,7 +94,9 @@ class CropPool:
         if rng.random() < _PATTERN_RATE:
             rgba = patterned(rng, rgba, parts)
         keypoints = label["keypoints"]
-        matrix = random_similarity(rng, keypoints[:, :2], crop_px=self._crop_px, truncate=0.1, any_turn=0.05)
+        matrix = random_similarity(
+            rng, keypoints[:, :2], crop_px=self._crop_px, truncate=0.1, any_turn=self._any_turn
+        )
         image = self._composed(rng, warp(rgba, matrix, self._crop_px))
         map_px = self._crop_px // PART_STRIDE
         to_map = map_matrix(matrix, picture_scale=rgba.shape[0] / parts.shape[0], stride=PART_STRIDE)

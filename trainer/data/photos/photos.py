@@ -90,7 +90,7 @@ class PhotoCrops:
             image, keypoints, mask = mirrored(image, keypoints, mask)
             limbs = None if limbs is None else _MIRROR_LABELS[limbs[:, ::-1]]
         labelled = keypoints[:, 2] > 0
-        matrix = random_similarity(rng, keypoints[labelled, :2], crop_px=self._crop_px, any_turn=0.3)
+        matrix = random_similarity(rng, keypoints[labelled, :2], crop_px=self._crop_px, any_turn=0.5)
         size = (image.shape[1], image.shape[0])
         stretch = np.array([[size[0] / 64, 0, size[0] / 128 - 0.5], [0, size[1] / 64, size[1] / 128 - 0.5]])
         alpha = mask.astype(np.uint8) * 255
