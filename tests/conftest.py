@@ -89,7 +89,13 @@ class BlockRegressor:
         depth = camera.focal_px[1] * BODY_HEIGHT_M / float(box[3] - box[1])
         return camera.unproject((box[:2] + box[2:]) / 2, depth).astype(np.float32)
 
-    def __call__(self, image_rgb: np.ndarray, boxes_xyxy_px: np.ndarray, camera: Camera) -> Observations:
+    def __call__(
+        self,
+        image_rgb: np.ndarray,
+        boxes_xyxy_px: np.ndarray,
+        camera: Camera,
+        quarter_turns: np.ndarray | None = None,
+    ) -> Observations:
         blocks = find_blocks(image_rgb)
         rows = len(boxes_xyxy_px)
         presence = np.full(rows, 0.02, np.float32)

@@ -145,8 +145,8 @@ def test_a_hidden_person_coasts_and_comes_back(block_models: Models, paint_block
 def test_an_unseen_person_ends_where_too_uncertain(block_models: Models, paint_blocks: Paint) -> None:
     regressor = block_models.regressor
 
-    def uncertain(image: np.ndarray, boxes: np.ndarray, camera: Camera) -> Any:
-        observed = regressor(image, boxes, camera)
+    def uncertain(image: np.ndarray, boxes: np.ndarray, camera: Camera, turns: np.ndarray) -> Any:
+        observed = regressor(image, boxes, camera, turns)
         return replace(observed, translation_std_m=np.full_like(observed.translation_std_m, 3.0))
 
     people = []
@@ -196,8 +196,8 @@ def test_somebody_new_is_found_within_a_quarter_of_a_second(
 def test_numbers_that_are_none_count_as_a_miss(block_models: Models, paint_blocks: Paint) -> None:
     regressor = block_models.regressor
 
-    def broken(image: np.ndarray, boxes: np.ndarray, camera: Camera) -> Any:
-        observed = regressor(image, boxes, camera)
+    def broken(image: np.ndarray, boxes: np.ndarray, camera: Camera, turns: np.ndarray) -> Any:
+        observed = regressor(image, boxes, camera, turns)
         return replace(observed, z=np.full_like(observed.z, np.nan)) if broken.on else observed  # type: ignore[attr-defined]
 
     broken.on = False  # type: ignore[attr-defined]
@@ -320,10 +320,10 @@ def test_a_smooth_learned_filter_runs_behind_the_shipped_models() -> None:
 
 
 def test_dynamics_of_another_flow_are_refused(block_models: Models) -> None:
-    flow_id = block_models.decoder.flow_id
-    with pytest.raises(ValueError, match=f"belong to flow 58fe8f5c1aaa977a, .* decoded by flow {flow_id}"):
-        replace(block_models, dynamics=DynamicsWeights.load())
-    with pytest.raises(ValueError, match="belong to flow 58fe8f5c1aaa977a"):
+    flow_id, dynamics = block_models.decoder.flow_id, DynamicsWeights.load()
+    with pytest.raises(ValueError, match=f"belong to flow {dynamics.flow_id}, .* by flow {flow_id}"):
+        replace(block_models, dynamics=dynamics)
+    with pytest.raises(ValueError, match=f"belong to flow {dynamics.flow_id}"):
         Tracker(models=block_models, filter=LearnedFilter)
     bare = replace(block_models, dynamics=None)
     with pytest.raises(ValueError, match=r"these models have no dynamics; give Models\(dynamics=...\)"):

@@ -3,33 +3,20 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-import numpy.typing as npt
 
 from kinestream.body.arrays import BodyArrays, read_body
 from kinestream.defaults import DEFAULT_ENGINE, DEFAULT_MODEL
 from kinestream.detect.detector import Detector, PersonDetector
 from kinestream.filtering.keypoint_noise import KeypointNoise
 from kinestream.filtering.temporal_lifter import LifterWeights
-from kinestream.geometry.camera import Camera
-from kinestream.kernels.array_types import RgbImage
 from kinestream.latent.dynamics_weights import DynamicsWeights
 from kinestream.latent.flow_map import FlowMap
-from kinestream.regress.observation import Observations
 from kinestream.regress.regressor import Regressor
+from kinestream.regress.upright import Observer
 from kinestream.tracking.poser import LatentDecoder
 
 CANDIDATE_SCORE = 0.2
 """Detections from this score on are candidates; the regressor's presence decides."""
-
-
-class Observer(Protocol):
-    """Anything that observes people in boxes can stand in for `Regressor`."""
-
-    def __call__(self, image_rgb: RgbImage, boxes_xyxy_px: npt.ArrayLike, camera: Camera) -> Observations:
-        """Observe the people in boxes (P, 4) of an image (H, W, 3)."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from kinestream.geometry.camera import Camera
 from kinestream.kernels.array_types import Int64Array, RgbImage
 from kinestream.models import Models
 from kinestream.pose import PoseFrame
+from kinestream.regress.upright import observe_upright
 from kinestream.stream import BasePublisher
 from kinestream.stream.fixed_rate import FixedRate
 from kinestream.timing import WINDOW, Rate, StageTimes, percentiles_ms
@@ -210,9 +211,11 @@ class Tracker:
         self._schedule.update(t_capture_ns, image_rgb, self._models.detector, self._people)
         with self._stages.measure("regress"):
             boxes = self._people.boxes_at(t_capture_ns, camera)
-            observations = self._models.regressor(image_rgb, boxes, camera)
+            turns, may_turn = self._people.turns_at(t_capture_ns)
+            upright = observe_upright(self._models.regressor, image_rgb, boxes, camera, turns, may_turn)
         with self._stages.measure("filter"):
-            self._people.observe(t_capture_ns, observations, boxes, camera)
+            self._people.keep_turns(t_capture_ns, upright.quarter_turns, upright.looked_again)
+            self._people.observe(t_capture_ns, upright.seen, boxes, camera)
         with self._stages.measure("body"):
             persons = self._people.predict(t_capture_ns + self._lead_ns, camera)
         index = self._frames if frame_index is None else frame_index

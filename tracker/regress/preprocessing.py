@@ -39,6 +39,15 @@ class VirtualView:
         """(B,) logarithm of the half extent."""
         return np.log(self.half_extent)
 
+    def turned(self, angles_rad: Float64Array) -> "VirtualView":
+        """The views of crops turned clockwise in the picture by quarter turns (B,), cameras with them."""
+        cosine, sine = np.cos(angles_rad), np.sin(angles_rad)
+        turn = np.zeros((len(cosine), 3, 3))
+        turn[:, 0, 0], turn[:, 0, 1], turn[:, 1, 0], turn[:, 1, 1] = cosine, sine, -sine, cosine
+        turn[:, 2, 2] = 1.0
+        back = turn.transpose(0, 2, 1)
+        return VirtualView(turn @ self.to_virtual @ back, self.half_extent, self.rotation @ back)
+
 
 def virtual_view(intrinsics: npt.ArrayLike) -> VirtualView:
     """Virtual cameras of crops with intrinsics (B, 4): fx, fy, cx, cy in crop coordinates (-1..1)."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -106,16 +108,29 @@ class Regressor:
         """Dimension D of the pose latent."""
         return self.config.latent_size
 
-    def __call__(self, image_rgb: RgbImage, boxes_xyxy_px: npt.ArrayLike, camera: Camera) -> Observations:
+    def __call__(
+        self,
+        image_rgb: RgbImage,
+        boxes_xyxy_px: npt.ArrayLike,
+        camera: Camera,
+        quarter_turns: npt.ArrayLike | None = None,
+    ) -> Observations:
         """Observe the persons in boxes (P, 4) of an image (H, W, 3) that ``camera`` took.
 
-        Raises ``ValueError`` when image, boxes and camera do not fit together.
+        With ``quarter_turns`` (P,) each crop is turned clockwise in the picture by so many, for people who
+        are not upright there (see `kinestream.regress.upright`). Raises ``ValueError`` when image, boxes,
+        turns and camera do not fit together.
         """
         boxes = _checked_boxes(image_rgb, boxes_xyxy_px, camera)
+        turns = np.zeros(len(boxes)) if quarter_turns is None else np.asarray(quarter_turns, np.float64)
+        if turns.shape != (len(boxes),):
+            raise ValueError(f"expected a quarter turn for each of {len(boxes)} boxes, found {turns.shape}")
         if not len(boxes):
             return Observations.of_nobody(self.latent_size)
-        crops = [self._crop_of(box) for box in boxes]
-        view = virtual_view([crop_intrinsics(crop, camera) for crop in crops])
+        upright = [self._crop_of(box) for box in boxes]
+        angles = turns * (math.pi / 2)
+        view = virtual_view([crop_intrinsics(crop, camera) for crop in upright]).turned(angles)
+        crops = [replace(crop, angle_rad=float(angle)) for crop, angle in zip(upright, angles, strict=True)]
         images = np.stack([crop.extract(image_rgb) for crop in crops])
         output: Inference = self._network(
             images.transpose(0, 3, 1, 2), _float32(view.to_virtual), _float32(view.log_extent)

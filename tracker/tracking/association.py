@@ -70,6 +70,8 @@ class Track:
         hits: observations that saw the person.
         misses: observations in a row that did not.
         stood_apart: whether it was ever seen where nobody else was, so that it is surely somebody else.
+        quarter_turns: by how many the crop is turned clockwise, so that the person is upright there.
+        turn_after_ns: from when on another turn may be tried.
     """
 
     box_xyxy_px: Float32Array
@@ -81,6 +83,8 @@ class Track:
     hits: int = 0
     misses: int = 0
     stood_apart: bool = False
+    quarter_turns: int = 0
+    turn_after_ns: int = 0
     _velocity_px: Float32Array = field(default_factory=lambda: np.zeros(4, np.float32))
 
     @property

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from kinestream.detect.detector import Detections
 from kinestream.filtering import FilterFactory, PersonState, PoseFilter
 from kinestream.filtering.base import KeypointEvidence
 from kinestream.geometry.camera import Camera
 from kinestream.geometry.level import Ground
-from kinestream.kernels.array_types import Float32Array
+from kinestream.kernels.array_types import Float32Array, Int64Array
 from kinestream.pose import Person, PoseFrame
 from kinestream.regress.observation import Observations
 from kinestream.tracking.association import Track, TrackList, TrackSettings
@@ -31,6 +32,8 @@ SURE = 0.9
 """Smoothed presence from which on somebody is sure to be there; who is seen well has 0.99 and more."""
 SETTLED_NS = 2_000_000_000
 """So long after somebody came, others are not expected any more than at any other time."""
+TURN_PAUSE_NS = 250_000_000
+"""Somebody who was looked at twice, upright and turned, is not so again for this long."""
 OUTWARD: Float32Array = np.array([-1, -1, 1, 1], np.float32)
 
 
@@ -84,6 +87,19 @@ class People:
         close_up = first & (side > CLOSE_UP * min(camera.width_px, camera.height_px))
         wanted[close_up] += CUT_OFF_ROOM * side[close_up, None] * OUTWARD
         return camera.within_picture(wanted, room=CUT_OFF_ROOM)
+
+    def turns_at(self, t_ns: int) -> tuple[Int64Array, npt.NDArray[np.bool_]]:
+        """Quarter turns (P,) of each one's crop, and whether another may be tried."""
+        tracks = self._tracks.tracks
+        turns = np.array([track.quarter_turns for track in tracks], np.int64)
+        return turns, np.array([t_ns >= track.turn_after_ns for track in tracks], np.bool_)
+
+    def keep_turns(self, t_ns: int, quarter_turns: Int64Array, looked_again: npt.NDArray[np.bool_]) -> None:
+        """Take in the turns (P,) of the crops that showed each of `boxes_at`, and who was looked at twice."""
+        for track, turns, again in zip(self._tracks.tracks, quarter_turns, looked_again, strict=True):
+            track.quarter_turns = int(turns)
+            if again:
+                track.turn_after_ns = t_ns + TURN_PAUSE_NS
 
     def observe(
         self, t_ns: int, observations: Observations, boxes_xyxy_px: Float32Array, camera: Camera

@@ -25,10 +25,10 @@ from kinestream.geometry.rotation import quat_from_matrix
 from kinestream.kernels.array_types import Float32Array
 from kinestream.latent.decode import FlowDecoder
 from kinestream.latent.flow import PoseFlow
-from kinestream.models import Observer
 from kinestream.regress.observation import Observations
 from kinestream.regress.regressor import Regressor
 from kinestream.regress.shipped import DEFAULT_WEIGHTS
+from kinestream.regress.upright import Observer
 from kinestream.tracking.association import Track, TrackSettings
 from kinestream.tracking.people import CUT_OFF_ROOM
 from kinestream.tracking.poser import BodyPoser

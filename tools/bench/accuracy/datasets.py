@@ -21,7 +21,7 @@ from kinestream.body.model import BodyModel
 from kinestream.body.skeleton import KEYPOINT_NAMES
 from kinestream.geometry.camera import Camera
 from kinestream.latent.flow import PoseFlow
-from kinestream.models import Observer
+from kinestream.regress.upright import Observer
 from kinestream.tools.bench.accuracy.sets import posed
 from kinestream.trainer.data.annotated.annotated import AnnotatedVideo, FloatArray, read_picture
 from kinestream.trainer.data.annotated.human36m import JOINT_COLUMNS

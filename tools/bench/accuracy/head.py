@@ -8,10 +8,11 @@ body's own, not surface keypoints.
   trials, in the boxes of the detector (the best of each frame, every ``OPENCAP_STRIDE``-th frame of a video).
 * ``bodypose3d``: PA-MPJPE as in :mod:`kinestream.tools.bench.accuracy.sets`, of the body's keypoints.
 * ``lspet``: PCK@0.2 of the body's projected joints on the validation list, presence left out; the heat maps'
-  beside it.
+  beside it. Crops are turned with people who are not upright, as in the tracker.
 * ``clothing``: overlap (mean IoU of person, head and feet) of the drawn body with the clothing masks of ccp.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ import torch
 from kinestream.body.model import BodyModel
 from kinestream.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES, PART_NAMES
 from kinestream.detect.detector import PersonDetector
+from kinestream.engines.torch import TorchEngine
 from kinestream.filtering.base import KeypointEvidence, PersonState
 from kinestream.filtering.keypoint_update import KeypointUpdate
 from kinestream.geometry.camera import Camera
@@ -32,11 +34,12 @@ from kinestream.geometry.rotation import matrix_from_quat
 from kinestream.kernels.array_types import Float64Array, RgbImage
 from kinestream.latent.flow import PoseFlow
 from kinestream.networks.interface import Inference
-from kinestream.regress.network import RegressorNetwork
+from kinestream.regress.network import InferenceNetwork, RegressorNetwork
 from kinestream.regress.observation import Observations
 from kinestream.regress.preprocessing import crop_intrinsics, virtual_view
-from kinestream.regress.regressor import observations
+from kinestream.regress.regressor import Regressor, observations
 from kinestream.regress.state_head import Evidence, StateHead
+from kinestream.regress.upright import observe_upright
 from kinestream.tools.bench.accuracy import opencap, sets
 from kinestream.tools.part_fitting.scenes import Bodies, render_parts
 from kinestream.trainer.data.crops.crop_sample import PART_UNKNOWN
@@ -65,10 +68,13 @@ class RecordedCrops:
     evidence: list[Evidence] = field(default_factory=list)
     _waiting: list[RgbImage] = field(default_factory=list)
 
-    def add(self, network: RegressorNetwork, image: RgbImage, box: Any, camera: Camera) -> None:
-        """Take the person in a box (4,) px of a picture of ``camera``."""
+    def add(
+        self, network: RegressorNetwork, image: RgbImage, box: Any, camera: Camera, quarter_turns: int = 0
+    ) -> None:
+        """Take the person in a box (4,) px of a picture of ``camera``, in a crop turned clockwise there."""
         config = network.config
         crop = CropTransform.around_box(box, crop_px=config.crop_px, margin=config.crop_margin)
+        crop = replace(crop, angle_rad=quarter_turns * math.pi / 2)
         self.crops.append(crop)
         self.cameras.append(camera)
         self._waiting.append(crop.extract(image))
@@ -90,7 +96,9 @@ class RecordedCrops:
     @torch.no_grad()
     def observed(self, head: StateHead, update: KeypointUpdate | None = None) -> Observations:
         """What the regressor would say with this head, after the measurement update if there is one."""
-        view = virtual_view([crop_intrinsics(*pair) for pair in zip(self.crops, self.cameras, strict=True)])
+        pairs = zip(self.crops, self.cameras, strict=True)
+        view = virtual_view([crop_intrinsics(replace(crop, angle_rad=0.0), camera) for crop, camera in pairs])
+        view = view.turned(np.array([crop.angle_rad for crop in self.crops]))
         evidence = Evidence(*[torch.cat(parts) for parts in zip(*self.evidence, strict=True)])
         place = [torch.from_numpy(array).float() for array in (view.to_virtual, view.log_extent)]
         presence = torch.zeros(len(self.crops))
@@ -183,9 +191,12 @@ class HeadSets:
 
     def _record_lspet(self, network: RegressorNetwork, folder: Path) -> None:
         photos = [photo for photo in load_lspet(folder) if photo.torso_px is not None]
+        regressor = Regressor(TorchEngine(InferenceNetwork(network)), network.config)
         crops = RecordedCrops()
         for photo in photos:
-            crops.add(network, *sets.whole_photo(photo.path, network.config.crop_margin))
+            image, box, camera = sets.whole_photo(photo.path, network.config.crop_margin)
+            turns = observe_upright(regressor, image, [box], camera).quarter_turns
+            crops.add(network, image, box, camera, int(turns[0]))
         known = np.array([photo.labelled for photo in photos])
         truth = np.array([photo.joints_px for photo in photos])
         limit = sets.PCK_SHARE * np.array([photo.torso_px for photo in photos])[:, None]

@@ -31,6 +31,7 @@ from kinestream.networks.interface import BodyState
 from kinestream.regress.network import RegressorNetwork
 from kinestream.regress.observation import Observations
 from kinestream.regress.regressor import Regressor
+from kinestream.regress.upright import observe_upright
 from kinestream.trainer.data.crops.backdrops import Backdrops
 from kinestream.trainer.data.crops.crop_pool import CropPool
 from kinestream.trainer.data.crops.crop_sample import collate
@@ -105,7 +106,7 @@ def _within(state: BodyState, target: BodyTarget) -> dict[str, FloatArray]:
 
 
 def lspet(regressor: Regressor, folder: Path, *, limit: int | None) -> dict[str, Any]:
-    """PCK@0.2 on the validation list, per joint and in all."""
+    """PCK@0.2 on the validation list, per joint and in all, each photo as the tracker sees a first one."""
     right: list[npt.NDArray[np.bool_]] = []
     labelled: list[npt.NDArray[np.bool_]] = []
     present: list[bool] = []
@@ -114,7 +115,7 @@ def lspet(regressor: Regressor, folder: Path, *, limit: int | None) -> dict[str,
         if torso_px is None:
             continue
         image, box, camera = whole_photo(photo.path, regressor.config.crop_margin)
-        seen = regressor(image, [box], camera)
+        seen = observe_upright(regressor, image, [box], camera).seen
         points = seen.keypoints_px[0, list(LIMB_KEYPOINTS), :2]
         right.append(np.linalg.norm(points - photo.joints_px, axis=1) < PCK_SHARE * torso_px)
         labelled.append(photo.labelled)
