@@ -1,5 +1,6 @@
 """People who are not upright in the picture, with the shipped weights on a picture of the demo clip."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,18 @@ def test_the_tilt_of_a_trunk_is_clockwise_from_up() -> None:
     points = np.zeros((3, NUM_KEYPOINTS, 3), np.float32)
     points[:, [5, 6], :2] = np.float32([[0, -1], [1, 0], [-1, 1]])[:, None]
     np.testing.assert_allclose(np.degrees(trunk_tilt_rad(points)), [0, 90, -135], atol=1e-4)
+
+
+def test_keypoints_that_are_none_ask_for_no_turn(models: Models, picture: np.ndarray) -> None:
+    image, box, camera = looked_at(models, picture, 0)
+
+    def blind(*arguments: Any) -> Observations:
+        seen = models.regressor(*arguments)
+        return replace(seen, keypoints_px=np.full_like(seen.keypoints_px, np.nan))
+
+    upright = observe_upright(blind, image, [box], camera)
+    assert upright.quarter_turns.tolist() == [0]
+    assert not upright.looked_again.any()
 
 
 def test_turns_must_fit_the_boxes(models: Models, picture: np.ndarray) -> None:

@@ -7,17 +7,15 @@ turn that the first answer asks for, if the second answer is surer of itself.
 
 import math
 from dataclasses import fields
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from kinestream.body.skeleton import KEYPOINT_NAMES
 from kinestream.geometry.camera import Camera
-from kinestream.kernels.array_types import Float32Array, Float64Array, Int64Array, RgbImage
+from kinestream.kernels.array_types import BoolArray, Float32Array, Float64Array, Int64Array, RgbImage
 from kinestream.regress.observation import Observations
-
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 TILTED_RAD = math.radians(60)
 """A trunk that leans further than this in its crop is looked at again in a turned one."""
@@ -100,7 +98,7 @@ def trunk_tilt_rad(keypoints_px: Float32Array) -> Float64Array:
 
 def _wanted_turns(keypoints_px: Float32Array, turns: Int64Array) -> tuple[Int64Array, BoolArray]:
     """Quarter turns (P,) by which trunks would stand upright, and who leans too far in a crop turned so."""
-    tilt = trunk_tilt_rad(keypoints_px)
+    tilt = np.nan_to_num(trunk_tilt_rad(keypoints_px))  # such keypoints count as a miss later
     in_crop = np.remainder(tilt - turns * (math.pi / 2) + math.pi, 2 * math.pi) - math.pi
     sure = keypoints_px[:, _SHOULDERS + _HIPS, 2].min(1) > TRUNK_SEEN
     return np.rint(tilt / (math.pi / 2)).astype(np.int64) % 4, (np.abs(in_crop) > TILTED_RAD) & sure

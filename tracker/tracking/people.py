@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from kinestream.detect.detector import Detections
 from kinestream.filtering import FilterFactory, PersonState, PoseFilter
 from kinestream.filtering.base import KeypointEvidence
 from kinestream.geometry.camera import Camera
 from kinestream.geometry.level import Ground
-from kinestream.kernels.array_types import Float32Array, Int64Array
+from kinestream.kernels.array_types import BoolArray, Float32Array, Int64Array
 from kinestream.pose import Person, PoseFrame
 from kinestream.regress.observation import Observations
 from kinestream.tracking.association import Track, TrackList, TrackSettings
@@ -88,13 +87,13 @@ class People:
         wanted[close_up] += CUT_OFF_ROOM * side[close_up, None] * OUTWARD
         return camera.within_picture(wanted, room=CUT_OFF_ROOM)
 
-    def turns_at(self, t_ns: int) -> tuple[Int64Array, npt.NDArray[np.bool_]]:
+    def turns_at(self, t_ns: int) -> tuple[Int64Array, BoolArray]:
         """Quarter turns (P,) of each one's crop, and whether another may be tried."""
         tracks = self._tracks.tracks
         turns = np.array([track.quarter_turns for track in tracks], np.int64)
         return turns, np.array([t_ns >= track.turn_after_ns for track in tracks], np.bool_)
 
-    def keep_turns(self, t_ns: int, quarter_turns: Int64Array, looked_again: npt.NDArray[np.bool_]) -> None:
+    def keep_turns(self, t_ns: int, quarter_turns: Int64Array, looked_again: BoolArray) -> None:
         """Take in the turns (P,) of the crops that showed each of `boxes_at`, and who was looked at twice."""
         for track, turns, again in zip(self._tracks.tracks, quarter_turns, looked_again, strict=True):
             track.quarter_turns = int(turns)
