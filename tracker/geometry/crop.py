@@ -34,10 +34,12 @@ class CropTransform:
             )
 
     @classmethod
-    def around_box(cls, box_xyxy_px: npt.ArrayLike, *, crop_px: int, margin: float = 1.25) -> "CropTransform":
+    def around_box(
+        cls, box_xyxy_px: npt.ArrayLike, *, crop_px: int, margin: float = 1.25, angle_rad: float = 0.0
+    ) -> "CropTransform":
         """The square around a box (x0, y0, x1, y1), ``margin`` times as large as its longer side."""
         x0, y0, x1, y1 = np.asarray(box_xyxy_px, np.float64).tolist()
-        return cls(((x0 + x1) / 2, (y0 + y1) / 2), margin * max(x1 - x0, y1 - y0), crop_px)
+        return cls(((x0 + x1) / 2, (y0 + y1) / 2), margin * max(x1 - x0, y1 - y0), crop_px, angle_rad)
 
     @property
     def scale(self) -> float:

@@ -6,7 +6,8 @@ tangent of half the crop's angle) is all that remains of focal length and box si
 taken as constant over the crop.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +62,13 @@ def virtual_view(intrinsics: npt.ArrayLike) -> VirtualView:
     half_extent = _half_extent(to_virtual)
     to_virtual[:, :2] /= half_extent[:, None, None]
     return VirtualView(to_virtual, half_extent, rotation)
+
+
+def view_of_crops(crops: Sequence[CropTransform], cameras: Iterable[Camera]) -> VirtualView:
+    """Virtual cameras of crops, upright or turned by quarter turns, of pictures of these cameras."""
+    upright = [replace(crop, angle_rad=0.0) for crop in crops]
+    view = virtual_view([crop_intrinsics(*pair) for pair in zip(upright, cameras, strict=True)])
+    return view.turned(np.array([crop.angle_rad for crop in crops]))
 
 
 def crop_intrinsics(crop: CropTransform, camera: Camera) -> Float64Array:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +19,7 @@ from kinestream.kernels.array_types import Float32Array, Float64Array, RgbImage
 from kinestream.networks.interface import BodyState, Inference, RegressorConfig
 from kinestream.networks.weight_files import configured, fill, read_header, read_weights
 from kinestream.regress.observation import Observations
-from kinestream.regress.preprocessing import VirtualView, crop_intrinsics, to_pixels, virtual_view
+from kinestream.regress.preprocessing import VirtualView, to_pixels, view_of_crops
 from kinestream.regress.shipped import weights_of
 
 if TYPE_CHECKING:  # made only where an engine has to be built
@@ -127,18 +126,21 @@ class Regressor:
             raise ValueError(f"expected a quarter turn for each of {len(boxes)} boxes, found {turns.shape}")
         if not len(boxes):
             return Observations.of_nobody(self.latent_size)
-        upright = [self._crop_of(box) for box in boxes]
-        angles = turns * (math.pi / 2)
-        view = virtual_view([crop_intrinsics(crop, camera) for crop in upright]).turned(angles)
-        crops = [replace(crop, angle_rad=float(angle)) for crop, angle in zip(upright, angles, strict=True)]
+        crops = [self._crop_of(*pair) for pair in zip(boxes, turns.tolist(), strict=True)]
+        view = view_of_crops(crops, [camera] * len(crops))
         images = np.stack([crop.extract(image_rgb) for crop in crops])
         output: Inference = self._network(
             images.transpose(0, 3, 1, 2), _float32(view.to_virtual), _float32(view.log_extent)
         )
         return observations(output, crops, view)
 
-    def _crop_of(self, box: Float64Array) -> CropTransform:
-        return CropTransform.around_box(box, crop_px=self.config.crop_px, margin=self.config.crop_margin)
+    def _crop_of(self, box: Float64Array, quarter_turns: float) -> CropTransform:
+        return CropTransform.around_box(
+            box,
+            crop_px=self.config.crop_px,
+            margin=self.config.crop_margin,
+            angle_rad=quarter_turns * (math.pi / 2),
+        )
 
 
 def observations(output: Inference, crops: list[CropTransform], view: VirtualView) -> Observations:

@@ -36,7 +36,7 @@ from kinestream.latent.flow import PoseFlow
 from kinestream.networks.interface import Inference
 from kinestream.regress.network import InferenceNetwork, RegressorNetwork
 from kinestream.regress.observation import Observations
-from kinestream.regress.preprocessing import crop_intrinsics, virtual_view
+from kinestream.regress.preprocessing import view_of_crops
 from kinestream.regress.regressor import Regressor, observations
 from kinestream.regress.state_head import Evidence, StateHead
 from kinestream.regress.upright import observe_upright
@@ -73,8 +73,10 @@ class RecordedCrops:
     ) -> None:
         """Take the person in a box (4,) px of a picture of ``camera``, in a crop turned clockwise there."""
         config = network.config
-        crop = CropTransform.around_box(box, crop_px=config.crop_px, margin=config.crop_margin)
-        crop = replace(crop, angle_rad=quarter_turns * math.pi / 2)
+        angle = quarter_turns * (math.pi / 2)
+        crop = CropTransform.around_box(
+            box, crop_px=config.crop_px, margin=config.crop_margin, angle_rad=angle
+        )
         self.crops.append(crop)
         self.cameras.append(camera)
         self._waiting.append(crop.extract(image))
@@ -96,9 +98,7 @@ class RecordedCrops:
     @torch.no_grad()
     def observed(self, head: StateHead, update: KeypointUpdate | None = None) -> Observations:
         """What the regressor would say with this head, after the measurement update if there is one."""
-        pairs = zip(self.crops, self.cameras, strict=True)
-        view = virtual_view([crop_intrinsics(replace(crop, angle_rad=0.0), camera) for crop, camera in pairs])
-        view = view.turned(np.array([crop.angle_rad for crop in self.crops]))
+        view = view_of_crops(self.crops, self.cameras)
         evidence = Evidence(*[torch.cat(parts) for parts in zip(*self.evidence, strict=True)])
         place = [torch.from_numpy(array).float() for array in (view.to_virtual, view.log_extent)]
         presence = torch.zeros(len(self.crops))
