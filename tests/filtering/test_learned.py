@@ -204,6 +204,27 @@ def test_a_swapped_person_is_gated_and_a_stubborn_one_accepted() -> None:
 
 
 @needs_weights
+def test_what_is_precise_is_believed_at_once() -> None:
+    rng, learned = np.random.default_rng(9), LearnedFilter()
+    errors, outcomes = [], set()
+    for k in range(120):
+        t = k / 30
+        swing = np.sin(5 * t) if t < 2 else np.sin(10.0)  # and stands still from one frame to the next
+        seen = shipped(rng, z=0.6 * swing, place=0.4 * swing, noise=0.03)
+        precise = replace(
+            seen,
+            z_std=0.03 * seen.z_std,
+            root_std_rad=0.03 * seen.root_std_rad,
+            translation_std_m=0.03 * seen.translation_std_m,
+        )
+        state = learned.update(round(t * SECOND), precise)
+        outcomes.add(learned.outcome)
+        errors.append(difference(mean_of(seen), mean_of(state)))
+    assert outcomes == {"started", "fused"}
+    assert np.abs(np.array(errors)[:, -3]).mean() < 0.02
+
+
+@needs_weights
 def test_time_that_does_not_advance_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     rng, learned = np.random.default_rng(5), LearnedFilter()
     last = walk(learned, rng, range(30))

@@ -67,7 +67,7 @@ class GatedFilter(PoseFilter):
         seen, std = mean_of(observed), std_of(observed, floor=STD_FLOOR)
         innovation = difference(seen, mean)
         scale = np.asarray(np.sqrt(variance + std * std), np.float32)
-        if self._gate.admits(innovation / scale):
+        if self._gate.admits(innovation, scale):
             self._fuse(lead_s, innovation, scale, std * std)
             self._t_ns, self.outcome = t_ns, "fused"
             self._gate_timeout.accepted()

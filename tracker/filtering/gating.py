@@ -27,6 +27,8 @@ class Gate:
 
     Attributes:
         latent, root, translation: largest mean of (innovation / std)^2 that is accepted.
+        latent_jump, root_jump_rad, translation_jump_m: deviations, added in squares, of what a person may do
+            between two frames that no forecast knows of: what is seen precisely is not refused for it.
         timeout_s: after ignoring everything for so long, the last observation is accepted after all,
         timeout_count: provided that this many were ignored.
     """
@@ -34,16 +36,22 @@ class Gate:
     latent: float = 6.0
     root: float = 16.0
     translation: float = 25.0
+    latent_jump: float = 0.25
+    root_jump_rad: float = 0.25
+    translation_jump_m: float = 0.1
     timeout_s: float = 0.5
     timeout_count: int = 3
 
-    def admits(self, normalised: Float32Array) -> bool:
-        """Whether an innovation (N,), divided by its standard deviation, is acceptable."""
-        latent, root, translation = normalised[:-6], normalised[-6:-3], normalised[-3:]
-        return (
-            float(latent @ latent) <= self.latent * len(latent)
-            and float(root @ root) <= self.root * len(root)
-            and float(translation @ translation) <= self.translation * len(translation)
+    def admits(self, innovation: Float32Array, std: Float32Array) -> bool:
+        """Whether an innovation (N,) with these standard deviations (N,) is acceptable."""
+        error, expected = np.square(innovation), np.square(std)
+        return all(
+            float((error[part] / (expected[part] + jump * jump)).mean()) <= limit
+            for part, jump, limit in (
+                (slice(None, -6), self.latent_jump, self.latent),
+                (slice(-6, -3), self.root_jump_rad, self.root),
+                (slice(-3, None), self.translation_jump_m, self.translation),
+            )
         )
 
 
