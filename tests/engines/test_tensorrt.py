@@ -20,7 +20,6 @@ from kinestream.engines import gpu as gpus
 from kinestream.engines import tensorrt_library
 from kinestream.engines.cuda_graphs import GraphEngine, Prepare, flattened
 from kinestream.engines.engine import (
-    TOLERANCE,
     EngineError,
     NetworkInput,
     NotHereError,
@@ -273,11 +272,10 @@ def test_the_exported_program_is_the_network_in_half_precision() -> None:
     for batch in (1, 3):
         given = examples(inputs, batch)
         found = program.module()(*(torch.as_tensor(value).float() for value in given))
-        assert (
-            1e-7
-            < drift([value.detach().numpy() for value in found], flatten(reference(*given)))
-            < TOLERANCE["float16"]
-        )
+        halved = [value.detach().numpy() for value in found]
+        assert drift(halved, flatten(reference(*given))) > 1e-7
+        for half, exact in zip(halved, flatten(reference(*given)), strict=True):
+            assert np.abs(half - exact).max() < 0.02 * max(1.0, np.abs(exact).max())
     convolved = [
         node.meta["val"].dtype
         for node in program.run_decompositions({}).graph.nodes
