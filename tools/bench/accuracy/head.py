@@ -42,7 +42,7 @@ from kinestream.regress.state_head import Evidence, StateHead
 from kinestream.regress.upright import observe_upright
 from kinestream.tools.bench.accuracy import opencap, sets
 from kinestream.tools.part_fitting.scenes import Bodies, render_parts
-from kinestream.trainer.data.crops.crop_sample import PART_UNKNOWN
+from kinestream.trainer.data.crops.crop_sample import PART_PERSON, PART_UNKNOWN
 from kinestream.trainer.data.photos.clothing import clothing_map, label_table
 from kinestream.trainer.data.photos.lspet import LIMB_JOINTS, LIMB_KEYPOINTS, load_lspet
 from kinestream.trainer.data.photos.pseudo import PseudoLabels
@@ -252,16 +252,17 @@ class HeadSets:
 
 
 def _overlaps(drawn: Any, parts: Any) -> list[float]:
-    """IoU of the person, the head and the feet; nan where the mask has none."""
+    """IoU of the person, the head and the feet; nan where the mask has none.
+
+    Of a part only where the mask tells parts apart: skin and clothes are the person's, of whatever part.
+    """
     sure = parts != PART_UNKNOWN
-    pairs = [(drawn > 0, parts > 0)]
+    told = sure & (parts != PART_PERSON)
+    pairs = [((drawn > 0) & sure, (parts > 0) & sure)]
     for name in _OVERLAPS:
         label = 1 + PART_NAMES.index(name)
-        pairs.append((drawn == label, parts == label))
-    return [
-        float((a & b & sure).sum() / ((a | b) & sure).sum()) if (b & sure).any() else float("nan")
-        for a, b in pairs
-    ]
+        pairs.append(((drawn == label) & told, (parts == label) & told))
+    return [float((a & b).sum() / (a | b).sum()) if b.any() else float("nan") for a, b in pairs]
 
 
 def _mean(trials: list[dict[str, float]]) -> dict[str, float]:
