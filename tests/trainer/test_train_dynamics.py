@@ -412,3 +412,26 @@ def test_only_feet_that_stand_slide(flow: PoseFlow, truly_m_s: float, drifts: bo
     dynamics.head.bias.zero_()
     found = unrolled_losses(dynamics, flow, data, np.random.default_rng(1)).numbers()
     assert found["slide_m_s"] == pytest.approx(slide_m_s, abs=0.01)
+
+
+def test_a_place_that_is_late_costs_where_it_is_simulated(flow: PoseFlow) -> None:
+    times = np.arange(90) / 30.0
+    place = np.stack([0.9 * times, 0.9 + 0 * times, 0 * times], -1)
+    moving = MotionClip("a", np.tile(np.eye(3), (90, 22, 1, 1)), place, 30.0)
+    data = simulated_batch(LatentClips([moving], flow), batch=4, steps=8, rng=np.random.default_rng(0))
+    data = replace(data, missing=torch.zeros_like(data.missing), std=0 * data.std + 1e-4)
+    at = data.truth.translation_m
+    velocity = (at[:, 1] - at[:, 0]) / (data.times_s[:, 1] - data.times_s[:, 0]).float()[:, None]
+    dynamics = LatentDynamics(DynamicsConfig(hidden=8)).requires_grad_(False)
+    dynamics.head.weight.zero_()
+    dynamics.head.bias.zero_()
+
+    def losses(late_s: float, recorded: float) -> dict[str, float]:
+        seen = data.truth._replace(translation_m=at - late_s * velocity[:, None])
+        part = replace(data, observed=seen, recorded=torch.full_like(data.recorded, recorded))
+        return unrolled_losses(dynamics, flow, part, np.random.default_rng(1)).numbers()
+
+    late, early = losses(0.05, 0.0), losses(-0.05, 0.0)
+    assert late["place_lag_s"] == pytest.approx(0.05, abs=0.005)
+    assert early["place_lag_s"] == pytest.approx(-0.05, abs=0.005)
+    assert late["total"] > early["total"] + 0.3

@@ -51,7 +51,8 @@ class Losses:
     mpjpe_m: Tensor  # joints around the pelvis, estimates
     ahead_mpjpe_m: Tensor  # the same at random leads up to half a second
     jerk_m: Tensor  # error of the second difference of joints, scaled to 30 Hz
-    lag_s: Tensor  # delay of the estimates
+    lag_s: Tensor  # delay of joints around the pelvis, estimates
+    place_lag_s: Tensor  # delay of the pelvis, estimates
     slide_m_s: Tensor  # speed of feet that stand, estimates
     total: Tensor  # what is minimised
 
@@ -129,21 +130,24 @@ def unrolled_losses(
     for (_, error, variance, usable), weight in zip(rollout.residuals(data), (1.0, 0.5), strict=True):
         nll = nll + weight * _mean(_weighted_nll(error, variance), usable)
     joints = _JointErrors(flow, data, rng, windows)
-    mpjpe, jerk, lag, slide = joints.of_estimates(rollout.estimate.pose, truth)
+    mpjpe, jerk, lag, place_lag, slide = joints.of_estimates(rollout.estimate.pose, truth)
     ahead_mpjpe = joints.of_forecasts(rollout.ahead.pose, future)
     emphasis = 10 ** (SMOOTHNESS_DECADES * data.smoothness.repeat_interleave(windows))
     smooth = _mean(emphasis * jerk.values, jerk.valid)
+    recorded = data.recorded.repeat_interleave(windows)
+    kinds = (recorded, 1 - recorded)  # apart: real places that are early must not excuse simulated ones
     total = (
         nll
         + mpjpe.mean / ERROR_UNIT_M
         + smooth / JERK_UNIT_M
         + lag.mean_over(1 / emphasis).clamp_min(0.0) / LAG_UNIT_S
+        + sum(place_lag.mean_over(kind / emphasis).clamp_min(0.0) for kind in kinds) / LAG_UNIT_S
         + slide.mean / SLIDE_UNIT_M_S
         + ahead_mpjpe.mean / AHEAD_UNIT_M
         + _mean(_lasting_offset(rollout, data), data.recorded)
     )
-    plain_lag = lag.mean_over(torch.ones_like(emphasis))
-    return Losses(nll, mpjpe.mean, ahead_mpjpe.mean, jerk.mean, plain_lag, slide.mean, total)
+    delays = (delay.mean_over(torch.ones_like(emphasis)) for delay in (lag, place_lag))
+    return Losses(nll, mpjpe.mean, ahead_mpjpe.mean, jerk.mean, *delays, slide.mean, total)
 
 
 def _lasting_offset(rollout: Rollout, data: Batch) -> Tensor:
@@ -175,7 +179,7 @@ class _Masked(NamedTuple):
 
 
 class _Lag(NamedTuple):
-    """How far estimates are behind along the true motion, and its squared speed; both (windows,)."""
+    """How far points are behind along their true motion, and their squared speed; both (windows,)."""
 
     behind: Tensor
     speed_sq: Tensor
@@ -202,8 +206,11 @@ class _JointErrors:
         self._valid = data.valid[:, 1:].flatten()[rows + 2]
         self._ahead_valid = data.ahead_valid[:, 1:].flatten()[rows + 2]
 
-    def of_estimates(self, estimate: Pose, truth: Pose) -> tuple[_Masked, _Masked, _Lag, _Masked]:
-        """Mean distance (metres), error of the second difference scaled to 30 Hz (metres), lag, and slide."""
+    def of_estimates(self, estimate: Pose, truth: Pose) -> tuple[_Masked, _Masked, _Lag, _Lag, _Masked]:
+        """Mean distance and error of the second difference scaled to 30 Hz (metres); lags; slide.
+
+        Lags are of joints around the pelvis, and of the pelvis.
+        """
         rows = torch.cat([self._rows + shift for shift in range(3)])
         with torch.no_grad():
             wanted = self._joints(truth, rows).reshape(3, len(self._rows), -1, 3)
@@ -215,15 +222,21 @@ class _JointErrors:
         # at every rate a compromise between metres a frame and metres a second
         scale = 0.5 * pace.square() + 0.5 * (1 / 30) ** 2
         jerk = (acceleration * scale).norm(dim=-1).mean(1)
-        velocity = (wanted[2] - wanted[0]) / (before + after)
-        behind, speed_sq = -(error[1] * velocity).sum((1, 2)), velocity.square().sum((1, 2))
+        place, true_place = (pose.translation_m[rows].unflatten(0, (3, -1)) for pose in (estimate, truth))
         return (
             _Masked(error.norm(dim=-1).mean((0, 2)), self._valid),
             _Masked(jerk, self._valid),
-            _Lag(behind, speed_sq, self._valid),
+            self._lag(found, wanted),
+            self._lag(place[:, :, None], true_place[:, :, None]),
             # limbs follow the person: only the place learns to keep feet where they stand
             self._slide(found.detach(), estimate.translation_m[rows], wanted, truth.translation_m[rows]),
         )
+
+    def _lag(self, found: Tensor, wanted: Tensor) -> _Lag:
+        """How far points (3 frames, windows, points, 3) are behind at the frame in the middle."""
+        velocity = (wanted[2] - wanted[0]) / (self._before + self._after)[:, None, None]
+        behind = ((wanted[1] - found[1]) * velocity).sum((1, 2))
+        return _Lag(behind, velocity.square().sum((1, 2)), self._valid)
 
     def _slide(self, found: Tensor, at_m: Tensor, wanted: Tensor, true_at_m: Tensor) -> _Masked:
         """Speed of each of the `FEET` but for the drift (m/s), valid where the true one stands."""
