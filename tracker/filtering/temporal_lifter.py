@@ -23,6 +23,7 @@ from kinestream.body.skeleton import NUM_KEYPOINTS
 from kinestream.defaults import ASSETS
 from kinestream.filtering.base import KeypointEvidence, PersonState
 from kinestream.filtering.error_state import is_finite, rotation_columns
+from kinestream.filtering.linear import Linear
 from kinestream.geometry.compiled_rotation import matrix_from_sixd
 from kinestream.geometry.quaternion import from_matrix, product, unit
 from kinestream.kernels.array_types import Float32Array, Float64Array
@@ -56,15 +57,28 @@ class SeenKeypoints(NamedTuple):
     confidence: Float64Array  # (23,)
 
 
+class Norm(NamedTuple):
+    """A layer normalisation."""
+
+    weight: Float32Array
+    bias: Float32Array
+
+    def __call__(self, x: Float32Array) -> Float32Array:
+        """Apply to a vector."""
+        centred = x - x.mean()
+        scale = np.float32(1 / np.sqrt(float(centred @ centred) / len(x) + 1e-5))
+        return np.asarray(centred * scale * self.weight + self.bias, np.float32)
+
+
 @dataclass(frozen=True)
 class LifterWeights:
-    """The arrays of a temporal lifter, float32, and the flow for whose latents it was trained."""
+    """The layers of a temporal lifter, and the flow for whose latents it was trained."""
 
-    arrays: dict[str, Float32Array]
-    first: Float32Array  # the layers on now, past and state beside each other
-    first_bias: Float32Array
-    last: Float32Array  # those of pose, gain and deviations below each other
-    last_bias: Float32Array
+    inputs: tuple[Linear, Linear, Linear]  # of now, the past and the state
+    blocks: tuple[tuple[Norm, Linear, Linear], ...]
+    norm: Norm
+    outputs: Linear  # target, gain and steps of deviations below each other
+    target_size: int
     flow_id: str
 
     @classmethod
@@ -121,7 +135,7 @@ class TemporalLifter:
 
     def _features(
         self, now: SeenKeypoints, half: float, state: PersonState, turn: Float64Array
-    ) -> tuple[Float32Array, Float32Array]:
+    ) -> tuple[tuple[Float32Array, Float32Array, Float32Array], Float32Array]:
         """What the network reads: now, the past relative to it, and the state in the virtual camera.
 
         Also the root there, by the first two columns of its rotation (6,).
@@ -144,50 +158,47 @@ class TemporalLifter:
         points = (now.plane / half).clip(-POINT_LIMIT, POINT_LIMIT) * now.confidence[:, None]
         w, x, y, z = state.root_quat_wxyz.tolist()
         sixd = rotation_columns(product(from_matrix(turn.T), unit((w, x, y, z))))
-        features = np.concatenate(
-            [
-                points.ravel(), now.confidence, (np.log(half),),
-                moved.ravel(), confidence.ravel(), lateness,
-                state.z, sixd, np.log(state.z_std), (np.log(state.root_std_rad),),
-            ],
-            dtype=np.float32,
-        )  # fmt: skip
-        return features, np.array(sixd, np.float32)
+        parts = (
+            (points.ravel(), now.confidence, (np.log(half),)),
+            (moved.ravel(), confidence.ravel(), lateness),
+            (state.z, sixd, np.log(state.z_std), (np.log(state.root_std_rad),)),
+        )
+        present, past, told = (np.concatenate(part, dtype=np.float32) for part in parts)
+        return (present, past, told), np.array(sixd, np.float32)
 
-    def _network(self, features: Float32Array) -> tuple[Float32Array, Float32Array, Float32Array]:
+    def _network(
+        self, features: tuple[Float32Array, Float32Array, Float32Array]
+    ) -> tuple[Float32Array, Float32Array, Float32Array]:
         """What is aimed at (D + 6,), how much of the way to go (D + 1,), steps of log deviations (D + 1,)."""
-        w = self._weights.arrays
-        hidden = self._weights.first @ features + self._weights.first_bias
-        layer = 0
-        while f"layers.{layer}.first.weight" in w:
-            name = f"layers.{layer}"
-            inner = _normed(hidden, w[f"{name}.norm.weight"], w[f"{name}.norm.bias"])
-            inner = np.maximum(w[f"{name}.first.weight"] @ inner + w[f"{name}.first.bias"], 0)
-            hidden = hidden + w[f"{name}.second.weight"] @ inner + w[f"{name}.second.bias"]
-            layer += 1
-        hidden = _normed(hidden, w[f"layers.{layer}.weight"], w[f"layers.{layer}.bias"])
-        answer = self._weights.last @ hidden + self._weights.last_bias
-        size = len(w["lifted.bias"])
-        target, gain, log_std = np.split(answer, [size, size + len(w["gain.bias"])])
+        w = self._weights
+        now, past, state = (layer(part) for layer, part in zip(w.inputs, features, strict=True))
+        hidden = now + past + state
+        for norm, first, second in w.blocks:
+            hidden = hidden + second(np.maximum(first(norm(hidden)), np.float32(0)))
+        answer = w.outputs(w.norm(hidden))
+        size = w.target_size
+        target, gain, log_std = np.split(answer, [size, (size + len(answer)) // 2])
         return target, 0.5 + 0.5 * np.tanh(0.5 * gain), log_std.clip(-LOG_STD_STEP, LOG_STD_STEP)
-
-
-def _normed(x: Float32Array, weight: Float32Array, bias: Float32Array) -> Float32Array:
-    centred = x - x.mean()
-    scale = np.float32(1 / np.sqrt(float(centred @ centred) / len(x) + 1e-5))
-    return np.asarray(centred * scale * weight + bias, np.float32)
 
 
 @lru_cache(maxsize=4)
 def _load(path: Path) -> LifterWeights:
-    _, arrays, notes = read_weights(path, kind=FORMAT, advice=ADVICE)
-    inputs = ("embed", "past", "state")
-    first = np.concatenate([arrays[f"{name}.weight"] for name in inputs], axis=1)
-    first_bias = np.sum([arrays[f"{name}.bias"] for name in inputs], axis=0)
-    last, bias = (
-        np.concatenate([arrays[f"{name}.{kind}"] for name in ("lifted", "gain", "log_std")])
-        for kind in ("weight", "bias")
+    _, arrays, notes = read_weights(path, kind=FORMAT, advice=ADVICE, packed=True)
+    now, past, state = (Linear.of(arrays, name) for name in ("embed", "past", "state"))
+
+    def norm(name: str) -> Norm:
+        return Norm(arrays[f"{name}.weight"], arrays[f"{name}.bias"])
+
+    depth = sum(name.endswith(".first.bias") for name in arrays)
+    blocks = tuple(
+        (norm(f"{block}.norm"), Linear.of(arrays, f"{block}.first"), Linear.of(arrays, f"{block}.second"))
+        for block in (f"layers.{index}" for index in range(depth))
     )
     return LifterWeights(
-        arrays, np.ascontiguousarray(first), first_bias, last, bias, notes.get("flow_id", "")
+        inputs=(now, past, state),
+        blocks=blocks,
+        norm=norm(f"layers.{depth}"),
+        outputs=Linear.of(arrays, "lifted", "gain", "log_std"),
+        target_size=len(arrays["lifted.bias"]),
+        flow_id=notes.get("flow_id", ""),
     )

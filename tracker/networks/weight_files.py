@@ -81,9 +81,15 @@ def pack_weights(source: str | Path, out: str | Path) -> None:
 
 
 def read_weights(
-    path: str | Path, *, kind: str, advice: str = "reinstall, or train them (docs/training.md)"
+    path: str | Path,
+    *,
+    kind: str,
+    advice: str = "reinstall, or train them (docs/training.md)",
+    packed: bool = False,
 ) -> WeightFile:
     """Configuration, float32 arrays and notes of a weight file; ``advice`` is for a missing one.
+
+    With ``packed``, matrices that the file holds as int8 stay so, with ``NAME.scale`` (rows,) beside them.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -91,7 +97,8 @@ def read_weights(
 
     """
     header = read_header(path, kind=kind, advice=advice)
-    return header._replace(arrays=read_arrays(path, advice=advice))
+    stored = _read(Path(path), advice)[1]
+    return header._replace(arrays=_in_float32(stored) if packed else _restored(stored))
 
 
 def read_arrays(
@@ -175,5 +182,11 @@ def _restored(arrays: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
         if value.dtype == np.int8 and name + _SCALE in arrays:
             scale = arrays[name + _SCALE].astype(np.float32)
             value = value.astype(np.float32) * scale.reshape(-1, *[1] * (value.ndim - 1))
-        restored[name] = value.astype(np.float32) if value.dtype.kind == "f" else value
-    return restored
+        restored[name] = value
+    return _in_float32(restored)
+
+
+def _in_float32(arrays: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+    return {
+        name: value.astype(np.float32) if value.dtype.kind == "f" else value for name, value in arrays.items()
+    }
