@@ -1,13 +1,16 @@
 """A filter with the measurement update around it: on the person, calm, without lag, at any frame rate."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from kinestream.body.arrays import read_body
+from kinestream.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
 from kinestream.filtering.base import KeypointEvidence, PersonState
+from kinestream.filtering.error_state import difference, mean_of
 from kinestream.filtering.keypoint_filter import KeypointFilter
 from kinestream.filtering.keypoint_update import KeypointUpdate
 from kinestream.filtering.learned import LearnedFilter
@@ -97,6 +100,43 @@ def test_it_is_not_late_behind_a_steady_motion(parts: Parts, rate_hz: int) -> No
         estimate = filtered.observe(frame * 1_000_000_000 // rate_hz, true, evidence_of(parts[1], true))
     late_s = float(true.translation_m[0] - estimate.translation_m[0]) / speed_m_s
     assert abs(late_s) < 0.03
+
+
+def stride(parts: Parts, angle_rad: float) -> PersonState:
+    """Somebody seen from the side, the left leg so far before the right one."""
+    flow_map = FlowMap(PoseFlow.load())
+    rotations = np.tile(np.eye(3), (21, 1, 1))
+    for joint, angle in (
+        (JOINT_NAMES.index("left_hip"), -angle_rad),
+        (JOINT_NAMES.index("right_hip"), angle_rad),
+    ):
+        cos, sin = np.cos(angle / 2), np.sin(angle / 2)
+        rotations[joint - 1] = [[1, 0, 0], [0, cos, -sin], [0, sin, cos]]
+    half = np.sqrt(0.5)
+    return replace(
+        person(),
+        z=flow_map.encode(rotations),
+        root_quat_wxyz=np.array([0, half, 0, half], np.float32),
+    )
+
+
+def test_legs_that_were_crossed_by_mistake_do_not_stay_so(parts: Parts) -> None:
+    poser = parts[1]
+    right, wrong = stride(parts, 1.0), stride(parts, -1.0)
+    evidence = evidence_of(poser, right)
+    ankles = [KEYPOINT_NAMES.index(f"{side}_ankle") for side in ("left", "right")]
+    filtered = filter_of(parts)
+    for frame in range(10):
+        estimate = filtered.observe(frame * FRAME_NS, right, evidence)
+    crossed = difference(mean_of(wrong), mean_of(estimate))
+    filtered._found, filtered._shown = crossed, crossed.copy()
+    gaps = []
+    for frame in range(10, 30):
+        estimate = filtered.observe(frame * FRAME_NS, right, evidence)
+        own = poser.pose([estimate])[0].keypoints_px(CAMERA)
+        gaps.append(np.linalg.norm(own - evidence.keypoints_px[:, :2], axis=1)[ankles].max())
+    assert gaps[0] > 30  # a flip of a picture or two is not believed either way
+    assert max(gaps[-5:]) < 6
 
 
 def broken(change: Callable[[Floats], None]) -> Callable[[KeypointEvidence], KeypointEvidence]:

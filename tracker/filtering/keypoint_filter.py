@@ -17,7 +17,7 @@ import numpy as np
 
 from kinestream.filtering.base import FilterFactory, KeypointEvidence, PersonState, PoseFilter
 from kinestream.filtering.error_state import difference, mean_of, move
-from kinestream.filtering.keypoint_update import KeypointUpdate, Tangents
+from kinestream.filtering.keypoint_update import KeypointUpdate, Tangents, Updated
 from kinestream.filtering.one_euro import smoothing
 from kinestream.filtering.temporal_lifter import LifterWeights, TemporalLifter
 from kinestream.kernels.array_types import Float32Array
@@ -30,6 +30,10 @@ CUTOFF_HZ = 5.0
 """Of the low-pass through which the correction goes before it is shown."""
 FADE_S = 0.3
 """Time in which a correction loses two thirds of its size without evidence."""
+CONTRARY_S = 0.2
+"""So long the corrected estimate may take the keypoints' sides for exchanged where the observation does not.
+
+A flip of a few pictures is over by then; a correction that has legs crossed would confirm itself for ever."""
 SHAPE_HELD = 0.02
 """Factor of the shape's deviations after the filter: it is an average and does not follow single pictures."""
 
@@ -50,6 +54,7 @@ class KeypointFilter(PoseFilter):
         self._tangents: tuple[Tangents | None, Tangents | None] = (None, None)  # of the two updates
         self._share: Float32Array | None = None  # of the joints' deviations, that the keypoints left
         self._t_ns = 0
+        self._contrary_ns: int | None = None  # since when sides are taken otherwise than in the observation
 
     @property
     def smoothness(self) -> float | None:  # an attribute of the others
@@ -65,7 +70,7 @@ class KeypointFilter(PoseFilter):
         self.motion.reset()
         if self._lifter is not None:
             self._lifter.reset()
-        self._found = self._shown = self._share = None
+        self._found = self._shown = self._share = self._contrary_ns = None
         self._tangents = None, None
 
     def update(self, t_ns: int, observed: PersonState) -> PersonState:
@@ -80,7 +85,7 @@ class KeypointFilter(PoseFilter):
         seen = self._update(observed, evidence, tangents=self._tangents[0])
         estimate = self.motion.update(t_ns, seen.state)
         if np.array_equal(estimate.z, seen.state.z):  # begun, begun anew, or nothing is filtered
-            self._found = self._shown = self._share = None
+            self._found = self._shown = self._share = self._contrary_ns = None
             self._t_ns = t_ns
             return estimate
         step_s = (t_ns - self._t_ns) / 1e9
@@ -90,20 +95,41 @@ class KeypointFilter(PoseFilter):
         none = np.zeros(len(origin.z) + 6, np.float32)
         fade = self._fade(t_ns)
         found, shown = (none if old is None else np.float32(fade) * old for old in (self._found, self._shown))
-        corrected = self._update(
-            _moved(estimate, found),
-            evidence,
-            prior_scale=min(1.0, WANDER * math.sqrt(step_s)),
-            shape_scale=SHAPE_HELD,
-            tangents=self._tangents[1],
-            deviations=False,
-        )
+        corrected = self._corrected(estimate, found, evidence, step_s)
+        if corrected.swapped == seen.swapped:
+            self._contrary_ns = None
+        elif self._contrary_ns is None:
+            self._contrary_ns = t_ns
+        elif t_ns - self._contrary_ns > CONTRARY_S * 1e9:
+            found = shown = none
+            corrected = self._corrected(estimate, none, evidence, step_s, swapped=seen.swapped)
+            self._contrary_ns = None
         self._tangents = seen.tangents, corrected.tangents
         self._share = seen.state.joint_std_share
         self._found = difference(mean_of(corrected.state), origin)
         self._shown = shown + np.float32(smoothing(CUTOFF_HZ, step_s)) * (self._found - shown)
         self._t_ns = t_ns
         return self.predict(t_ns)
+
+    def _corrected(
+        self,
+        estimate: PersonState,
+        found: Float32Array,
+        evidence: KeypointEvidence,
+        step_s: float,
+        *,
+        swapped: tuple[bool, bool] | None = None,
+    ) -> Updated:
+        """The filter's estimate with its correction, after the keypoints."""
+        return self._update(
+            _moved(estimate, found),
+            evidence,
+            prior_scale=min(1.0, WANDER * math.sqrt(step_s)),
+            shape_scale=SHAPE_HELD,
+            tangents=self._tangents[1],
+            deviations=False,
+            swapped=swapped,
+        )
 
     def predict(self, t_ns: int) -> PersonState:
         """The filter's estimate for ``t_ns`` with the correction that is left then."""

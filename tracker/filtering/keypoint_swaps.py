@@ -46,6 +46,7 @@ def believe(
     box_side_px: float,
     min_confidence: float,
     out: Believed,
+    swapped: tuple[bool, bool] | None = None,
 ) -> tuple[bool, bool]:
     """Fill ``out``; answers whether left and right were exchanged, of the arms and of the legs.
 
@@ -56,10 +57,12 @@ def believe(
         box_side_px: longer side of the person's box.
         min_confidence: keypoints below it are not used.
         out: what to fill.
+        swapped: whether left and right are to be exchanged, of the arms and of the legs; None tests it.
 
     """
+    known = -1 if swapped is None else swapped[0] + 2 * swapped[1]
     swaps = _believe(
-        keypoints_px, std_px, predicted, SPREAD * box_side_px, min_confidence, _SIDES, out.pixels,
+        keypoints_px, std_px, predicted, SPREAD * box_side_px, min_confidence, _SIDES, known, out.pixels,
         out.inverse_std, out.weights,
     )  # fmt: skip
     return bool(swaps & 1), bool(swaps & 2)
@@ -73,11 +76,12 @@ def _believe(
     spread: float,
     min_confidence: float,
     sides: Int64Array,
+    known: int,
     pixels: Float64Array,
     inverse_std: Float64Array,
     weights: Float64Array,
 ) -> int:
-    """Arms are bit 0 of the answer, legs bit 1."""
+    """Arms are bit 0 of the answer and of ``known``, legs bit 1; a negative ``known`` is found out."""
     for k in range(NUM_KEYPOINTS):
         x, y, confidence = keypoints[k, 0], keypoints[k, 1], keypoints[k, 2]
         finite = np.isfinite(x) and np.isfinite(y) and np.isfinite(confidence)
@@ -88,8 +92,8 @@ def _believe(
     limit, swaps = ROBUST * ROBUST, 0
     for legs in range(2):
         first, last = (_ARM, sides.shape[1]) if legs else (0, _ARM)
-        gain = 0.0
-        for n in range(first, last):
+        gain = 0.0 if known < 0 else np.inf if known & (1 + legs) else -np.inf
+        for n in range(first, last if known < 0 else first):
             if weights[sides[0, n]] == 0.0 or weights[sides[1, n]] == 0.0:
                 continue
             for side in range(2):

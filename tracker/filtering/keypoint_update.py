@@ -113,6 +113,7 @@ class KeypointUpdate:
         shape_scale: float = 1.0,
         tangents: Tangents | None = None,
         deviations: bool = True,
+        swapped: tuple[bool, bool] | None = None,
     ) -> Updated:
         """The state after the keypoints were seen.
 
@@ -124,6 +125,7 @@ class KeypointUpdate:
             shape_scale: the same of the shape.
             tangents: of an earlier update; they save their computation where the state is not far from it.
             deviations: whether those of the result are wanted; else they are those of ``state``.
+            swapped: whether left and right are to be exchanged, of the arms and of the legs; None tests it.
 
         """
         keypoints_px, camera, box_side_px = seen
@@ -135,7 +137,7 @@ class KeypointUpdate:
             return nothing
         work = self._solver
         prior, tangents = self._prior(state, prior_scale, shape_scale, tangents)
-        evidence, swapped = self._evidence(prior, keypoints_px, camera, box_side_px)
+        evidence, swapped = self._evidence(prior, keypoints_px, camera, box_side_px, swapped)
         used = evidence.weights > 0  # a copy
         if not used.any():
             return nothing
@@ -201,7 +203,12 @@ class KeypointUpdate:
         return solver.Prior(self._rotations, tangents.turns, place, axes, betas, std), tangents
 
     def _evidence(
-        self, prior: solver.Prior, keypoints_px: npt.NDArray[np.floating], camera: Camera, box_side_px: float
+        self,
+        prior: solver.Prior,
+        keypoints_px: npt.NDArray[np.floating],
+        camera: Camera,
+        box_side_px: float,
+        swapped: tuple[bool, bool] | None,
     ) -> tuple[solver.Evidence, tuple[bool, bool]]:
         """Keypoints with their deviations, swaps undone; weight 0 for those that are not believed.
 
@@ -212,7 +219,9 @@ class KeypointUpdate:
         lens, believed, work = camera_array(camera), self._believed, self._solver
         believed.weights[:] = 0.0
         work.evaluate(prior, solver.Evidence(*believed, lens, 1.0), self._zero)
-        swaps = believe(points, std_px, work.predicted, box_side_px, self.noise.min_confidence, believed)
+        swaps = believe(
+            points, std_px, work.predicted, box_side_px, self.noise.min_confidence, believed, swapped
+        )
         return solver.Evidence(*believed, lens, self.noise.robust), swaps
 
     def _posterior(
