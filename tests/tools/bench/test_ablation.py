@@ -1,8 +1,11 @@
 """The ablation's trainings differ by one thing each; its figures are means with deviations."""
 
+import inspect
+
 import pytest
 
-from kinestream.tools.bench.accuracy import ablation
+from kinestream.tools.bench.accuracy import ablation, ablation_end_to_end
+from kinestream.trainer import train_regressor
 
 
 def test_every_setting_adds_to_the_one_before() -> None:
@@ -30,3 +33,17 @@ def test_seeds_become_mean_and_deviation_in_a_row_each() -> None:
     lines = ablation.as_markdown(results).splitlines()
     assert len(lines) == 4 and len({line.count("|") for line in lines}) == 1
     assert lines[3].startswith("| full | 13 ± 1.4 |")
+
+
+def test_every_training_of_the_whole_regressor_adds_to_the_one_before() -> None:
+    names = list(ablation_end_to_end.SETTINGS)
+    before = ablation_end_to_end.options_of(names[0])
+    assert {key for key, value in before.items() if value} == {"full"}
+    for name in names[1:]:
+        now = ablation_end_to_end.options_of(name)
+        changed = {key for key in now if now[key] != before.get(key, 0.0)}
+        assert changed == set(ablation_end_to_end.SETTINGS[name])
+        before = now
+    assert set(before) <= set(inspect.signature(train_regressor.main).parameters)
+    with pytest.raises(KeyError):
+        ablation_end_to_end.options_of("everything")
