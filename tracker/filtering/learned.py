@@ -25,7 +25,7 @@ from kinestream.latent.dynamics_weights import (
 LONGEST_FORECAST_S = 1.0
 """How long a motion is carried on; uncertainty keeps growing after it."""
 CALIBRATED_LEAD_S = 0.5
-DEFAULT_SMOOTHNESS = 0.65
+DEFAULT_SMOOTHNESS = 0.75
 """Behind temporal lifter and measurement update: near, calm, and hardly late (docs/decisions.md)."""
 
 
