@@ -83,10 +83,10 @@ COLUMNS: Final = (
 Figures = dict[str, dict[str, float]]
 
 
-def weights_of(name: str) -> dict[str, float]:
+def weights_of(name: str, settings: dict[str, dict[str, float]] = SETTINGS) -> dict[str, float]:
     """All weights of a setting, those of the settings before it included; ``KeyError`` for another name."""
     merged: dict[str, float] = {}
-    for step, changes in SETTINGS.items():
+    for step, changes in settings.items():
         merged |= changes
         if step == name:
             return merged

@@ -29,6 +29,7 @@ from kinestream.latent.flow_map import FlowMap
 from kinestream.regress.regressor import load_network
 from kinestream.regress.shipped import weights_of
 from kinestream.tools import options
+from kinestream.tools.bench.accuracy import ablation
 from kinestream.tools.bench.accuracy.ablation import Figures, as_markdown, summary
 from kinestream.tools.bench.accuracy.head import HeadSets
 from kinestream.tools.bench.timing import write_report
@@ -57,12 +58,7 @@ INIT_RATE: Final = 0.3
 
 def options_of(name: str) -> dict[str, float]:
     """All options of a setting, those of the settings before it included; ``KeyError`` for another name."""
-    merged: dict[str, float] = {}
-    for step, changes in SETTINGS.items():
-        merged |= changes
-        if step == name:
-            return merged
-    raise KeyError(name)
+    return ablation.weights_of(name, SETTINGS)
 
 
 def main(
