@@ -115,6 +115,7 @@ class BlockRegressor:
         return Observations(
             presence=presence,
             keypoints_px=keypoints,
+            covariance_px2=np.ones_like(keypoints) * np.float32([4, 0, 4]),
             z=z,
             z_std=np.full((rows, 63), 0.2, np.float32),
             root_quat_wxyz=np.tile(FACING, (rows, 1)),

@@ -51,7 +51,8 @@ def problem(flow_map: FlowMap, camera: Camera, *, seed: int = 0) -> tuple[solver
     prior = solver.Prior(rotations, tangents, place, np.ascontiguousarray(axes), betas, std)
     pixels = rng.normal([330.0, 240.0], 60.0, (23, 2))
     weights = (rng.random(23) > 0.2).astype(np.float64)
-    return prior, solver.Evidence(pixels, rng.uniform(0.02, 0.3, 23), weights, camera_array(camera), 2.0)
+    whitening = rng.uniform([0.02, -0.1, 0.02], [0.3, 0.1, 0.3], (23, 3))
+    return prior, solver.Evidence(pixels, whitening, weights, camera_array(camera), 2.0)
 
 
 def twin_energy(
@@ -63,10 +64,10 @@ def twin_energy(
     rotations = given["rotations"] @ matrix_from_axis_angle(turns)
     place = given["place"] + given["axes"] @ state[66:69]
     keypoints = body.skeleton((given["betas"] + state[69:])[None], rotations[None], place[None])[1][0]
-    gap = (camera.project(keypoints) - torch.from_numpy(evidence.pixels)) * torch.from_numpy(
-        evidence.inverse_std
-    )[:, None]
-    loss = cauchy_loss(gap.square().sum(-1), evidence.robust) * torch.from_numpy(evidence.weights)
+    across, down = (camera.project(keypoints) - torch.from_numpy(evidence.pixels)).unbind(-1)
+    xx, yx, yy = torch.from_numpy(evidence.whitening).unbind(-1)
+    squares = (xx * across) ** 2 + (yx * across + yy * down) ** 2
+    loss = cauchy_loss(squares, evidence.robust) * torch.from_numpy(evidence.weights)
     return loss.sum() + 0.5 * (state / given["std"]).square().sum()
 
 
@@ -101,7 +102,7 @@ def test_a_few_iterations_find_what_adam_finds(flow_map: FlowMap) -> None:
     work.evaluate(prior, evidence, 0.5 * rng.normal(size=solver.STATE) * prior.std)
     pixels = camera.project(work.place + work.body.keypoints_m) + rng.normal(size=(23, 2))
     pixels[9] += 150.0
-    evidence = evidence._replace(pixels=pixels, inverse_std=np.full(23, 0.3))
+    evidence = evidence._replace(pixels=pixels, whitening=np.tile([0.3, 0.0, 0.3], (23, 1)))
     state = torch.zeros(solver.STATE, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.Adam([state], lr=0.01)
     for _ in range(400):

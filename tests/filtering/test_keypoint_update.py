@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinestream.body.arrays import read_body
+from kinestream.body.skeleton import KEYPOINT_NAMES
 from kinestream.filtering.base import KeypointEvidence, PersonState
 from kinestream.filtering.keypoint_filter import KeypointFilter
+from kinestream.filtering.keypoint_noise import KeypointNoise
 from kinestream.filtering.keypoint_update import KeypointUpdate, Updated
 from kinestream.filtering.learned import LearnedFilter
 from kinestream.filtering.unfiltered import Unfiltered
@@ -82,6 +84,57 @@ def test_the_body_comes_to_its_keypoints(parts: tuple[KeypointUpdate, BodyPoser]
     truth, before, after = (poser.pose([state])[0].joints_cam_m for state in (true, seen, updated.state))
     error = [float(np.linalg.norm(j - j[0] - truth + truth[0], axis=1).mean()) for j in (before, after)]
     assert error[1] < error[0]
+
+
+def test_a_keypoint_holds_the_body_only_across_its_heat_map(parts: tuple[KeypointUpdate, BodyPoser]) -> None:
+    """A wrist moved to the right: the body follows where the heat map is narrow there, and not along it."""
+    update, poser = parts
+    state = person()
+    keypoints, wrist = keypoints_of(poser, state), KEYPOINT_NAMES.index("left_wrist")
+    keypoints[wrist, 0] += 12
+    moved_px = {}
+    for name, spread in (("across", [4.0, 0.0, 3600.0]), ("along", [3600.0, 0.0, 4.0])):
+        covariance = np.tile([4.0, 0.0, 4.0], (23, 1))
+        covariance[wrist] = spread
+        seen = KeypointEvidence(keypoints, CAMERA, SIDE_PX, covariance)
+        updated = update(state, seen)
+        check_sane(updated, state)
+        moved_px[name] = keypoints_of(poser, updated.state)[wrist, 0] - keypoints[wrist, 0] + 12
+    assert moved_px["across"] > 6 > 1 > moved_px["along"]
+
+
+def test_round_heat_maps_are_deviations_of_every_direction(parts: tuple[KeypointUpdate, BodyPoser]) -> None:
+    update, poser = parts
+    true = person()
+    keypoints, seen = keypoints_of(poser, true), moved(true)
+    noise = KeypointNoise(floor=0.0, share=1.0, share_slope=0.0, floors=(0.0,) * 23, slope=0.0)
+    heat = np.tile([1.0, 0.0, 1.0], (23, 1)) * (noise.std * SIDE_PX) ** 2
+    found = [
+        KeypointUpdate(read_body(), update._flow, noise=noise)(
+            seen, KeypointEvidence(keypoints, CAMERA, SIDE_PX, covariance)
+        ).state
+        for covariance in (None, heat)
+    ]
+    np.testing.assert_allclose(found[0].z, found[1].z, atol=1e-5)
+
+
+@pytest.mark.parametrize("unknown", [np.nan, np.inf])
+def test_a_keypoint_without_a_heat_map_goes_by_its_confidence(
+    parts: tuple[KeypointUpdate, BodyPoser], unknown: float
+) -> None:
+    update, poser = parts
+    true = person()
+    keypoints, seen = keypoints_of(poser, true), moved(true)
+    updated = [
+        update(seen, KeypointEvidence(keypoints, CAMERA, SIDE_PX, covariance))
+        for covariance in (None, np.full((23, 3), unknown))
+    ]
+    np.testing.assert_array_equal(updated[0].state.z, updated[1].state.z)
+    covariance = np.tile([4.0, 0.0, 4.0], (23, 1))
+    covariance[5] = unknown
+    mixed = update(seen, KeypointEvidence(keypoints, CAMERA, SIDE_PX, covariance))
+    check_sane(mixed, seen)
+    assert mixed.used.all()
 
 
 def test_joints_that_were_seen_are_surer_than_their_latents_say(

@@ -1,11 +1,18 @@
 """Readout of heat maps: a peak is found where it is, confidence gives no gradient to the maps."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinestream.body.skeleton import NUM_KEYPOINTS, NUM_PARTS
-from kinestream.regress.heads import ConfidenceHead, DenseHead, cell_centers, read_keypoints
+from kinestream.regress.heads import (
+    SPREAD_SHARPNESS,
+    ConfidenceHead,
+    DenseHead,
+    cell_centers,
+    read_keypoints,
+)
 
 
 def gaussian_map(x: float, y: float, *, height: int, width: int) -> torch.Tensor:
@@ -21,14 +28,27 @@ def test_reading_finds_a_peak_between_cells(x: float, y: float, shape: tuple[int
     reading = read_keypoints(heat)
     torch.testing.assert_close(reading.points[0, 0], torch.tensor([x, y]), atol=2e-3, rtol=0)
     assert 0 < reading.peak.item() <= 1
-    assert (reading.spread > 0).all()
+    assert (reading.covariance[..., ::2] > 0).all()
 
 
 def test_spread_tells_a_sharp_map_from_a_flat_one() -> None:
     sharp = gaussian_map(0.1, 0.2, height=32, width=32)
     reading = read_keypoints(torch.stack([sharp, torch.zeros_like(sharp)])[None])
-    assert (reading.spread[0, 0] < 0.2 * reading.spread[0, 1]).all()
+    assert (reading.covariance[0, 0, ::2] < 0.04 * reading.covariance[0, 1, ::2]).all()
     assert reading.peak[0, 0] > 10 * reading.peak[0, 1]
+
+
+def test_covariance_is_that_of_the_sharpened_map() -> None:
+    """A ridge along a diagonal, of which the reading's power takes half of each variance."""
+    side, long, short = 64, 0.2, 0.05
+    x, y = cell_centers(side)[None, :], cell_centers(side)[:, None]
+    along, across = (x - 0.1 + y + 0.05) / 2**0.5, (x - 0.1 - y - 0.05) / 2**0.5
+    heat = -0.5 * ((along / long) ** 2 + (across / short) ** 2)
+    xx, xy, yy = read_keypoints(heat[None, None]).covariance[0, 0].double().tolist()
+    long, short = long**2 / SPREAD_SHARPNESS, short**2 / SPREAD_SHARPNESS
+    assert [xx, xy, yy] == pytest.approx(
+        [(long + short) / 2, (long - short) / 2, (long + short) / 2], rel=0.01
+    )
 
 
 def test_the_stronger_of_two_modes_wins() -> None:

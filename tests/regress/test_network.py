@@ -126,7 +126,7 @@ def test_inference_says_what_training_says_without_parts_and_heat_maps(network: 
     assert all(torch.equal(a, b) for a, b in zip(found.state, full.state, strict=True))
     exported = export_onnx(InferenceNetwork(network), network_inputs(network.config))
     graph = onnx.load_model_from_string(exported).graph
-    assert len(graph.output) == 3 + len(found.state)
+    assert len(graph.output) == 4 + len(found.state)
     weights = {entry.name for entry in graph.initializer}
     assert any("dense.keypoints" in name for name in weights)
     assert not any("dense.parts" in name for name in weights)

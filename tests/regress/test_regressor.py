@@ -43,6 +43,7 @@ class KnownPerson(torch.nn.Module):
         return Inference(
             points=torch.zeros(count, NUM_KEYPOINTS, 2),
             confidence_logit=torch.full((count, NUM_KEYPOINTS), 2.0),
+            covariance=torch.tensor([4e-3, 1e-3, 1e-3]).expand(count, NUM_KEYPOINTS, 3),
             presence_logit=torch.full((count,), 3.0),
             state=state,
         )
@@ -64,6 +65,18 @@ def test_what_is_at_the_centre_of_the_crop_lies_on_the_ray_through_the_box(
     assert seen.root_std_rad[0] == pytest.approx(np.exp(-1.0))
     assert seen.presence[0] == pytest.approx(1 / (1 + np.exp(-3.0)))
     assert seen.keypoints_px[0, 0, 2] == pytest.approx(1 / (1 + np.exp(-2.0)))
+
+
+@pytest.mark.parametrize(
+    ("turns", "expected"), [(0, [4.0, 1.0, 1.0]), (1, [1.0, -1.0, 4.0]), (2, [4.0, 1.0, 1.0])]
+)
+def test_covariances_are_those_of_the_picture(turns: int, expected: list[float]) -> None:
+    regressor = Regressor(TorchEngine(KnownPerson()), CONFIG)
+    seen = regressor(IMAGE, [(140, 60, 200, 180)], CAMERA, [turns])
+    half_px = CONFIG.crop_margin * 120 / 2
+    np.testing.assert_allclose(
+        seen.covariance_px2[0], np.tile(expected, (NUM_KEYPOINTS, 1)) * 1e-3 * half_px**2, rtol=1e-5
+    )
 
 
 def test_nobody_is_present_without_keypoints() -> None:

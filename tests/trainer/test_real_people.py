@@ -63,7 +63,7 @@ def test_photos_are_observed_with_their_mirror_images_and_kept(
     image = torch.from_numpy(SameCrop().sample(np.random.default_rng()).image).permute(2, 0, 1)[None]
     with torch.no_grad():
         for side, evidence in ((image, seen.evidence), (image.flip(-1), seen.in_mirror)):
-            expected = network.encode(side)[3]
+            expected = network.encode(side).evidence
             torch.testing.assert_close(evidence.points[1:2], expected.points, atol=1e-4, rtol=1e-3)
             torch.testing.assert_close(evidence.pooled[1:2], expected.pooled, atol=1e-4, rtol=1e-3)
     assert (seen.parts.part_map[:, 2:5, 3] == 1).all() and (seen.parts.confidence[:, 2:5, 3] == 1).all()
@@ -72,6 +72,7 @@ def test_photos_are_observed_with_their_mirror_images_and_kept(
     again = ObservedPeople.load(tmp_path / "people.npz")
     some = again.runs(torch.tensor([2, 0]))
     torch.testing.assert_close(some.in_mirror.under, seen.in_mirror.under[[2, 0]])
+    torch.testing.assert_close(some.covariance, network.encode(image).covariance.expand(2, -1, -1))
     assert some.keypoints[0, 0].tolist() == pytest.approx([0.1, -0.3, 0.8])
     assert some.parts.part_map.dtype == torch.int64 and some.times_s.shape == (2, 1)
     np.savez(tmp_path / "other.npz", points=np.zeros(3))
@@ -120,7 +121,9 @@ def people(count: int, frames: int) -> ObservedPeople:
     parts = PartTargets(torch.randint(0, 16, (count * frames, 12, 12)), torch.ones(count * frames, 12, 12))
     times = (torch.arange(frames) * 0.1).expand(count, frames)
     eye = torch.eye(3).repeat(count * frames, 1, 1)
-    return ObservedPeople(here, evidence(), eye, torch.full((count * frames,), -1.0), keypoints, parts, times)
+    covariance = torch.tensor([0.01, 0.0, 0.01]).expand(count * frames, NUM_KEYPOINTS, 3)
+    extent = torch.full((count * frames,), -1.0)
+    return ObservedPeople(here, evidence(), covariance, eye, extent, keypoints, parts, times)
 
 
 def test_every_regime_teaches_the_head(teacher: BodyTeacher) -> None:

@@ -54,7 +54,13 @@ class SpotReader(torch.nn.Module):
         parts[:, 1 + PART_NAMES.index("l_hand")] = 20.0 * small
         state = BodyState(*[torch.zeros(count, 1)] * 8)
         return RegressorOutput(
-            parts[:, :1], parts, points, confidence, torch.full((count,), self.presence), state
+            parts[:, :1],
+            parts,
+            points,
+            confidence,
+            torch.zeros(count, NUM_KEYPOINTS, 3),
+            torch.full((count,), self.presence),
+            state,
         )
 
 

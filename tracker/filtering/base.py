@@ -64,6 +64,14 @@ class KeypointEvidence(NamedTuple):
     keypoints_px: npt.NDArray[np.floating]  # (23, 3) x, y, confidence 0..1
     camera: Camera
     box_side_px: float  # longer side of the observed box: the unit of the keypoints' deviations
+    covariance_px2: npt.NDArray[np.floating] | None = None  # (23, 3) of heat maps: xx, xy, yy; NaN: unknown
+
+    @classmethod
+    def of(
+        cls, observations: Observations, row: int, camera: Camera, box_side_px: float
+    ) -> "KeypointEvidence":
+        """What the regressor saw of person ``row`` in a picture of ``camera``."""
+        return cls(observations.keypoints_px[row], camera, box_side_px, observations.covariance_px2[row])
 
 
 class PoseFilter(ABC):

@@ -129,7 +129,7 @@ def look(
     place: Float64Array,
     keypoints: Float64Array,
     pixels: Float64Array,
-    inverse_std: Float64Array,
+    whitening: Float64Array,
     weights: Float64Array,
     robust: float,
     predicted: Float64Array,
@@ -146,7 +146,7 @@ def look(
         place: (3,) metres, camera frame.
         keypoints: (23, 3) metres, from the place.
         pixels: (23, 2) what was seen.
-        inverse_std: (23,) 1 / px.
+        whitening: (23, 3) xx, yx, yy of the lower triangles that turn pixels into standard deviations.
         weights: (23,) of the losses; 0 for keypoints that are not used.
         robust: residual, in standard deviations, beyond which the loss flattens (`latent.robust.cauchy`).
         predicted: (23, 2) to fill with the pixels of the keypoints.
@@ -175,13 +175,14 @@ def look(
         seen = seen and radial > 0 and xx * yy - xy * xy > 0 and np.isfinite(u) and np.isfinite(v)
         predicted[k, 0] = u if seen else np.nan
         predicted[k, 1] = v if seen else np.nan
-        scale = 0.0
+        scale = du = dv = 0.0
         if weights[k] > 0:
             if seen:
-                du, dv = (u - pixels[k, 0]) * inverse_std[k], (v - pixels[k, 1]) * inverse_std[k]
+                du = whitening[k, 0] * (u - pixels[k, 0])
+                dv = whitening[k, 1] * (u - pixels[k, 0]) + whitening[k, 2] * (v - pixels[k, 1])
                 square = du * du + dv * dv
                 energy += weights[k] * 0.5 * limit * np.log1p(square / limit)
-                scale = inverse_std[k] * np.sqrt(weights[k] / (1 + square / limit))
+                scale = np.sqrt(weights[k] / (1 + square / limit))
             else:
                 energy = np.inf
         if scale == 0.0:
@@ -189,10 +190,14 @@ def look(
                 slope[k, 0, c] = slope[k, 1, c] = 0.0
             residual[k, 0] = residual[k, 1] = 0.0
             continue
-        residual[k, 0], residual[k, 1] = scale * (u - pixels[k, 0]), scale * (v - pixels[k, 1])
-        fx, fy = scale * camera[0] * over, scale * camera[1] * over
-        slope[k, 0, 0], slope[k, 0, 1], slope[k, 0, 2] = fx * xx, fx * xy, -fx * (xx * x + xy * y)
-        slope[k, 1, 0], slope[k, 1, 1], slope[k, 1, 2] = fy * xy, fy * yy, -fy * (xy * x + yy * y)
+        residual[k, 0], residual[k, 1] = scale * du, scale * dv
+        fx, fy = camera[0] * over, camera[1] * over
+        first, mixed, second = scale * whitening[k, 0], scale * whitening[k, 1], scale * whitening[k, 2]
+        by_u = (fx * xx, fx * xy, -fx * (xx * x + xy * y))
+        by_v = (fy * xy, fy * yy, -fy * (xy * x + yy * y))
+        for c in range(3):
+            slope[k, 0, c] = first * by_u[c]
+            slope[k, 1, c] = mixed * by_u[c] + second * by_v[c]
     return energy
 
 

@@ -48,7 +48,7 @@ class Evidence(NamedTuple):
     """Keypoints in the picture."""
 
     pixels: Float64Array  # (23, 2)
-    inverse_std: Float64Array  # (23,) 1 / px
+    whitening: Float64Array  # (23, 3) xx, yx, yy of a lower triangle, 1 / px: residual -> deviations
     weights: Float64Array  # (23,) of the robust loss; 0 for keypoints that are not used
     camera: Float64Array  # (12,) see `camera_array`
     robust: float  # residual, in standard deviations, beyond which the loss flattens
@@ -115,7 +115,7 @@ class Solver:
     def evidence_energy(self, evidence: Evidence) -> float:
         """The keypoints' part of the energy of the body that was evaluated last."""
         self.keypoint_energy = look(
-            evidence.camera, self.place, self.body.keypoints_m, evidence.pixels, evidence.inverse_std,
+            evidence.camera, self.place, self.body.keypoints_m, evidence.pixels, evidence.whitening,
             evidence.weights, evidence.robust, self.predicted, self._residual, self._slope,
         )  # fmt: skip
         return self.keypoint_energy

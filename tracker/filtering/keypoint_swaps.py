@@ -27,21 +27,21 @@ GATE: Final = 5.0
 
 
 class Believed(NamedTuple):
-    """Arrays to fill: keypoints (23, 2), 1 / their deviations (23,), 1 for those that are used, 0 (23,)."""
+    """Arrays to fill: keypoints (23, 2), what whitens them (23, 3), 1 for those in use, else 0 (23,)."""
 
     pixels: Float64Array
-    inverse_std: Float64Array
+    whitening: Float64Array
     weights: Float64Array
 
     @classmethod
     def empty(cls) -> "Believed":
         """Of nobody."""
-        return cls(np.zeros((NUM_KEYPOINTS, 2)), np.zeros(NUM_KEYPOINTS), np.zeros(NUM_KEYPOINTS))
+        return cls(np.zeros((NUM_KEYPOINTS, 2)), np.zeros((NUM_KEYPOINTS, 3)), np.zeros(NUM_KEYPOINTS))
 
 
 def believe(
     keypoints_px: Float64Array,
-    std_px: Float64Array,
+    covariance_px2: Float64Array,
     predicted: Float64Array,
     box_side_px: float,
     min_confidence: float,
@@ -52,7 +52,7 @@ def believe(
 
     Args:
         keypoints_px: (23, 3) the network's, with confidence.
-        std_px: (23,) their deviations.
+        covariance_px2: (23, 3) their covariances, xx, xy, yy; they are exchanged where keypoints are.
         predicted: (23, 2) the body's keypoints in the picture; NaN where they have no picture.
         box_side_px: longer side of the person's box.
         min_confidence: keypoints below it are not used.
@@ -62,8 +62,8 @@ def believe(
     """
     known = -1 if swapped is None else swapped[0] + 2 * swapped[1]
     swaps = _believe(
-        keypoints_px, std_px, predicted, SPREAD * box_side_px, min_confidence, _SIDES, known, out.pixels,
-        out.inverse_std, out.weights,
+        keypoints_px, covariance_px2, predicted, SPREAD * box_side_px, min_confidence, _SIDES, known,
+        out.pixels, out.whitening, out.weights,
     )  # fmt: skip
     return bool(swaps & 1), bool(swaps & 2)
 
@@ -71,14 +71,14 @@ def believe(
 @compiled(error_model="numpy")
 def _believe(
     keypoints: Float64Array,
-    std: Float64Array,
+    covariance: Float64Array,
     predicted: Float64Array,
     spread: float,
     min_confidence: float,
     sides: Int64Array,
     known: int,
     pixels: Float64Array,
-    inverse_std: Float64Array,
+    whitening: Float64Array,
     weights: Float64Array,
 ) -> int:
     """Arms are bit 0 of the answer and of ``known``, legs bit 1; a negative ``known`` is found out."""
@@ -88,7 +88,9 @@ def _believe(
         pixels[k, 0], pixels[k, 1] = (x, y) if finite else (0.0, 0.0)
         usable = finite and confidence >= min_confidence and np.isfinite(predicted[k, 0])
         weights[k] = 1.0 if usable else 0.0
-        inverse_std[k] = 1.0 / std[k] if finite else 1.0
+        if not finite:
+            covariance[k, 0] = covariance[k, 2] = 1.0
+            covariance[k, 1] = 0.0
     limit, swaps = ROBUST * ROBUST, 0
     for legs in range(2):
         first, last = (_ARM, sides.shape[1]) if legs else (0, _ARM)
@@ -98,7 +100,7 @@ def _believe(
                 continue
             for side in range(2):
                 seen, partner = sides[side, n], sides[1 - side, n]
-                variance = 1.0 / (inverse_std[seen] * inverse_std[seen]) + spread * spread
+                variance = 0.5 * (covariance[seen, 0] + covariance[seen, 2]) + spread * spread
                 for body, sign in ((seen, 1.0), (partner, -1.0)):
                     x, y = predicted[body, 0] - pixels[seen, 0], predicted[body, 1] - pixels[seen, 1]
                     gain += sign * 0.5 * limit * np.log1p((x * x + y * y) / variance / limit)
@@ -109,11 +111,16 @@ def _believe(
             left, right = sides[0, n], sides[1, n]
             for c in range(2):
                 pixels[left, c], pixels[right, c] = pixels[right, c], pixels[left, c]
-            inverse_std[left], inverse_std[right] = inverse_std[right], inverse_std[left]
+            for c in range(3):
+                covariance[left, c], covariance[right, c] = covariance[right, c], covariance[left, c]
             weights[left], weights[right] = weights[right], weights[left]
     for k in range(NUM_KEYPOINTS):
         x, y = predicted[k, 0] - pixels[k, 0], predicted[k, 1] - pixels[k, 1]
-        variance = 1.0 / (inverse_std[k] * inverse_std[k]) + spread * spread
+        xx, xy, yy = covariance[k, 0], covariance[k, 1], covariance[k, 2]
+        variance = 0.5 * (xx + yy) + spread * spread
         if not x * x + y * y <= GATE * GATE * variance:  # also where it is NaN
             weights[k] = 0.0
+        whitening[k, 0] = 1.0 / np.sqrt(xx)
+        whitening[k, 2] = 1.0 / np.sqrt(yy - xy * xy / xx)
+        whitening[k, 1] = -whitening[k, 2] * xy / xx
     return swaps

@@ -128,7 +128,7 @@ class KeypointUpdate:
             swapped: whether left and right are to be exchanged, of the arms and of the legs; None tests it.
 
         """
-        keypoints_px, camera, box_side_px = seen
+        keypoints_px, camera, box_side_px, heatmaps_px2 = seen
         nothing = Updated(state, np.zeros(NUM_KEYPOINTS, np.bool_), (False, False), 0.0, 0.0)
         if not (is_finite(state) and math.isfinite(box_side_px) and box_side_px > 0):
             return nothing
@@ -137,7 +137,7 @@ class KeypointUpdate:
             return nothing
         work = self._solver
         prior, tangents = self._prior(state, prior_scale, shape_scale, tangents)
-        evidence, swapped = self._evidence(prior, keypoints_px, camera, box_side_px, swapped)
+        evidence, swapped = self._evidence(prior, keypoints_px, camera, box_side_px, heatmaps_px2, swapped)
         used = evidence.weights > 0  # a copy
         if not used.any():
             return nothing
@@ -208,6 +208,7 @@ class KeypointUpdate:
         keypoints_px: npt.NDArray[np.floating],
         camera: Camera,
         box_side_px: float,
+        heatmaps_px2: npt.NDArray[np.floating] | None,
         swapped: tuple[bool, bool] | None,
     ) -> tuple[solver.Evidence, tuple[bool, bool]]:
         """Keypoints with their deviations, swaps undone; weight 0 for those that are not believed.
@@ -215,12 +216,12 @@ class KeypointUpdate:
         Leaves the prior's body evaluated.
         """
         points = keypoints_px.astype(np.float64)
-        std_px = self.noise.std_px(points[:, 2], box_side_px)
+        covariance = self.noise.covariance_px2(points[:, 2], box_side_px, heatmaps_px2)
         lens, believed, work = camera_array(camera), self._believed, self._solver
         believed.weights[:] = 0.0
         work.evaluate(prior, solver.Evidence(*believed, lens, 1.0), self._zero)
         swaps = believe(
-            points, std_px, work.predicted, box_side_px, self.noise.min_confidence, believed, swapped
+            points, covariance, work.predicted, box_side_px, self.noise.min_confidence, believed, swapped
         )
         return solver.Evidence(*believed, lens, self.noise.robust), swaps
 

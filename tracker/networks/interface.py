@@ -96,6 +96,7 @@ class Inference(NamedTuple):
 
     points: Tensor  # (B, 23, 2)
     confidence_logit: Tensor  # (B, 23)
+    covariance: Tensor  # (B, 23, 3) xx, xy, yy of the heat maps, in crop coordinates
     presence_logit: Tensor  # (B,)
     state: BodyState
 
@@ -107,5 +108,6 @@ class RegressorOutput(NamedTuple):
     parts: Tensor  # (B, 16, S/4, S/4) logits, 0 = background
     points: Tensor  # (B, 23, 2) as in `Inference`, and so the others
     confidence_logit: Tensor  # (B, 23)
+    covariance: Tensor  # (B, 23, 3)
     presence_logit: Tensor  # (B,)
     state: BodyState

@@ -11,7 +11,7 @@ from kinestream.networks.backbone import separable_head
 READOUT_SHARPNESS = 6.0
 """Heat maps are read at this power, so that a second, weaker mode hardly draws the mean."""
 SPREAD_SHARPNESS = 2.0
-"""Power at which spread and peak are measured: there a second mode is to be noticed."""
+"""Power at which covariance and peak are measured: there a second mode is to be noticed."""
 
 
 class DenseHead(nn.Module):
@@ -30,12 +30,15 @@ class KeypointReading(NamedTuple):
     """What the heat maps say; positions are crop coordinates, -1..1 from edge to edge."""
 
     points: Tensor  # (B, 23, 2)
-    spread: Tensor  # (B, 23, 2) standard deviation of the map in the same unit
+    covariance: Tensor  # (B, 23, 3) of the map: xx, xy, yy in the same unit
     peak: Tensor  # (B, 23) largest probability of one cell
 
 
 def read_keypoints(heatmaps: Tensor) -> KeypointReading:
-    """Mean and spread of sharpened distributions over the cells (integral regression, Sun et al. 2018)."""
+    """Mean and covariance of sharpened distributions over the cells (integral regression, Sun et al. 2018).
+
+    The covariance is taken around its own mean, so that it holds in half precision too.
+    """
     height, width = heatmaps.shape[-2:]
     logits = heatmaps.float().flatten(2)
     x, y = cell_centers(width, heatmaps.device), cell_centers(height, heatmaps.device)
@@ -43,8 +46,10 @@ def read_keypoints(heatmaps: Tensor) -> KeypointReading:
     points = (READOUT_SHARPNESS * logits).softmax(-1) @ grid
     share = (SPREAD_SHARPNESS * logits).softmax(-1)
     mean = share @ grid
-    variance = (share @ (grid * grid) - mean * mean).clamp_min(0.0)
-    return KeypointReading(points, torch.sqrt(variance + 1e-6), share.amax(-1))
+    dx, dy = grid[:, 0] - mean[..., :1], grid[:, 1] - mean[..., 1:]
+    pulls = share * dx, share * dy
+    covariance = torch.stack([(pulls[0] * dx).sum(-1), (pulls[0] * dy).sum(-1), (pulls[1] * dy).sum(-1)], -1)
+    return KeypointReading(points, covariance, share.amax(-1))
 
 
 def cell_centers(count: int, device: torch.device | None = None) -> Tensor:
@@ -65,5 +70,6 @@ class ConfidenceHead(nn.Module):
 
         The heat maps get no gradient from here: they are to be right, not to look certain.
         """
-        shape = torch.cat([reading.spread.flatten(1), reading.peak], 1).detach()
+        spread = torch.sqrt(reading.covariance[..., ::2] + 1e-6)
+        shape = torch.cat([spread.flatten(1), reading.peak], 1).detach()
         return self.confidence(torch.cat([shape, pooled], 1)), self.presence(pooled)[:, 0]

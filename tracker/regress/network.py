@@ -3,7 +3,7 @@
 One graph of standard operations: backbone, pyramid, dense heads, and the state head that reads them.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -11,6 +11,16 @@ from kinestream.networks.backbone import POOLED, PYRAMID_WIDTHS, Backbone, Pyram
 from kinestream.networks.interface import Inference, RegressorConfig, RegressorOutput
 from kinestream.regress.heads import ConfidenceHead, DenseHead, read_keypoints
 from kinestream.regress.state_head import Evidence, StateHead
+
+
+class Encoding(NamedTuple):
+    """What a network reads of crops before the state."""
+
+    heatmaps: Tensor  # (B, 23, S/4, S/4) logits
+    features: Tensor  # (B, C, S/4, S/4) fused
+    covariance: Tensor  # (B, 23, 3) of the heat maps: xx, xy, yy in crop coordinates
+    presence_logit: Tensor  # (B,)
+    evidence: Evidence  # what the state is read of
 
 
 class RegressorNetwork(nn.Module):
@@ -35,19 +45,19 @@ class RegressorNetwork(nn.Module):
             log_extent: (B,) logarithm of the crop's half extent.
 
         """
-        heatmaps, features, presence_logit, evidence = self.encode(images)
-        state = self.head(evidence, to_virtual, log_extent)
+        seen = self.encode(images)
         return RegressorOutput(
-            heatmaps,
-            self.dense.parts(features),
-            evidence.points,
-            evidence.confidence_logit,
-            presence_logit,
-            state,
+            seen.heatmaps,
+            self.dense.parts(seen.features),
+            seen.evidence.points,
+            seen.evidence.confidence_logit,
+            seen.covariance,
+            seen.presence_logit,
+            self.head(seen.evidence, to_virtual, log_extent),
         )
 
-    def encode(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Evidence]:
-        """Heat maps, fused features, presence logits, and the evidence from which the state is read."""
+    def encode(self, images: Tensor) -> Encoding:
+        """All that is read of crops (B, 3, S, S) before the state."""
         maps = self.backbone(images)
         features = self.pyramid(maps)
         heatmaps = self.dense.keypoints(features)
@@ -55,7 +65,8 @@ class RegressorNetwork(nn.Module):
         pooled = maps.deepest.mean((2, 3))
         confidence_logit, presence_logit = self.confidence_head(reading, pooled)
         under = _under_keypoints(heatmaps, maps.context)
-        return heatmaps, features, presence_logit, Evidence(reading.points, confidence_logit, pooled, under)
+        evidence = Evidence(reading.points, confidence_logit, pooled, under)
+        return Encoding(heatmaps, features, reading.covariance, presence_logit, evidence)
 
 
 class InferenceNetwork(nn.Module):
@@ -67,9 +78,9 @@ class InferenceNetwork(nn.Module):
 
     def forward(self, images: Tensor, to_virtual: Tensor, log_extent: Tensor) -> Inference:
         """As `RegressorNetwork.forward`."""
-        _, _, presence_logit, evidence = self.network.encode(images)
-        state = self.network.head(evidence, to_virtual, log_extent)
-        return Inference(evidence.points, evidence.confidence_logit, presence_logit, state)
+        seen = self.network.encode(images)
+        state = self.network.head(seen.evidence, to_virtual, log_extent)
+        return Inference(*seen.evidence[:2], seen.covariance, seen.presence_logit, state)
 
 
 def _with_present_names(_: nn.Module, state: dict[str, Tensor], prefix: str, *__: Any) -> None:

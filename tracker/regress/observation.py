@@ -15,6 +15,8 @@ class Observations:
     Attributes:
         presence: (P,) 0..1, whether the box holds a person at all.
         keypoints_px: (P, 23, 3) x, y in the full image, and confidence 0..1.
+        covariance_px2: (P, 23, 3) of the keypoints' heat maps: xx, xy, yy in the full image; NaN
+            where they have none.
         z: (P, D) pose in the latent space of the flow.
         z_std: (P, D).
         root_quat_wxyz: (P, 4) pelvis rotation, body axes to camera frame.
@@ -29,6 +31,7 @@ class Observations:
 
     presence: Float32Array
     keypoints_px: Float32Array
+    covariance_px2: Float32Array
     z: Float32Array
     z_std: Float32Array
     root_quat_wxyz: Float32Array
@@ -64,6 +67,7 @@ def _shapes(persons: int, latent: int) -> dict[str, tuple[int, ...]]:
     return {
         "presence": (persons,),
         "keypoints_px": (persons, NUM_KEYPOINTS, 3),
+        "covariance_px2": (persons, NUM_KEYPOINTS, 3),
         "z": (persons, latent),
         "z_std": (persons, latent),
         "root_quat_wxyz": (persons, 4),

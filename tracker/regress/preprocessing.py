@@ -86,6 +86,20 @@ def to_pixels(points: npt.ArrayLike, crop: CropTransform) -> Float64Array:
     return crop.to_full((np.asarray(points, np.float64) + 1) * (crop.crop_px / 2) - 0.5)
 
 
+def covariance_to_pixels(covariance: npt.ArrayLike, crop: CropTransform) -> Float64Array:
+    """Covariances (..., 3), xx, xy, yy in crop coordinates -> the same in pixels of the full image."""
+    xx, xy, yy = np.moveaxis(np.asarray(covariance, np.float64), -1, 0)
+    (a, b), (c, d) = crop.inverse_matrix[:, :2] * (crop.crop_px / 2)
+    return np.stack(
+        [
+            a * a * xx + 2 * a * b * xy + b * b * yy,
+            a * c * xx + (a * d + b * c) * xy + b * d * yy,
+            c * c * xx + 2 * c * d * xy + d * d * yy,
+        ],
+        -1,
+    )
+
+
 def turn_towards(rays: Float64Array) -> Float64Array:
     """Smallest rotations (B, 3, 3) that take the optical axis to the rays (B, 3), which point forward."""
     x, y, z = (rays / np.linalg.norm(rays, axis=-1, keepdims=True)).T

@@ -19,7 +19,7 @@ from kinestream.kernels.array_types import Float32Array, Float64Array, RgbImage
 from kinestream.networks.interface import BodyState, Inference, RegressorConfig
 from kinestream.networks.weight_files import configured, fill, read_header, read_weights
 from kinestream.regress.observation import Observations
-from kinestream.regress.preprocessing import VirtualView, to_pixels, view_of_crops
+from kinestream.regress.preprocessing import VirtualView, covariance_to_pixels, to_pixels, view_of_crops
 from kinestream.regress.shipped import weights_of
 
 if TYPE_CHECKING:  # made only where an engine has to be built
@@ -152,12 +152,15 @@ def observations(output: Inference, crops: list[CropTransform], view: VirtualVie
         _float64(state.pelvis), np.exp(_float64(state.pelvis_log_std)), view.half_extent, turn
     )
     keypoints = np.empty((len(crops), NUM_KEYPOINTS, 3))
+    covariance = _float64(output.covariance)
     for row, (crop, points) in enumerate(zip(crops, _float64(output.points), strict=True)):
         keypoints[row, :, :2] = to_pixels(points, crop)
+        covariance[row] = covariance_to_pixels(covariance[row], crop)
     keypoints[..., 2] = _sigmoid(_float64(output.confidence_logit))
     return Observations(
         presence=_float32(_presence(_float64(output.presence_logit), keypoints[..., 2])),
         keypoints_px=_float32(keypoints),
+        covariance_px2=_float32(covariance),
         z=_float32(_float64(state.z)),
         z_std=_float32(np.exp(_float64(state.z_log_std))),
         root_quat_wxyz=quat_from_matrix(root),

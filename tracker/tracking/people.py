@@ -114,7 +114,7 @@ class People:
             sides_px = (boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2]).max(1, initial=0)
             for row, track in enumerate(owners):
                 if track in self._filters:
-                    evidence = KeypointEvidence(observations.keypoints_px[row], camera, float(sides_px[row]))
+                    evidence = KeypointEvidence.of(observations, row, camera, float(sides_px[row]))
                     state = PersonState.from_observations(observations, row)
                     if self._heights is not None:
                         state = self._heights.scaled(track, state)

@@ -40,7 +40,8 @@ def seen_frames(recorded: RecordedObservations, clip: int) -> Iterator[SeenFrame
         points = recorded.keypoints[clip, frame].astype(np.float64)
         points[:, :2] = points[:, :2] * _UNIT_PX + _UNIT_PX
         side_px = 2 * _UNIT_PX * float(recorded.half_box[clip, frame])
-        missing = bool(recorded.missing[clip, frame])
+        covariance = recorded.covariance[clip, frame].astype(np.float64) * _UNIT_PX**2
+        evidence = KeypointEvidence(points, PLANE_CAMERA, side_px, covariance)
         yield SeenFrame(
-            round(frame * 1e9 / recorded.fps), missing, state, KeypointEvidence(points, PLANE_CAMERA, side_px)
+            round(frame * 1e9 / recorded.fps), bool(recorded.missing[clip, frame]), state, evidence
         )

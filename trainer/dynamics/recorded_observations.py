@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from kinestream.trainer.dynamics.clips import Floats
 
-FORMAT = "kinestream.recorded_observations.v2"
+FORMAT = "kinestream.recorded_observations.v3"
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class RecordedObservations:
     seen_betas: Floats  # (N, T, 10)
     betas_std: Floats  # (N, T, 10)
     keypoints: Floats  # (N, T, 23, 3) x, y on the plane at 1, confidence
+    covariance: Floats  # (N, T, 23, 3) of their heat maps there: xx, xy, yy; NaN for simulated keypoints
     half_box: Floats  # (N, T) half of the box's longer side on that plane
 
     @property

@@ -185,6 +185,7 @@ class ObservationSimulator:
             keypoints=torch.cat(
                 [rays[..., :2] / rays[..., 2:].clamp_min(0.05), confidence[..., None]], -1
             ).numpy(),
+            covariance=np.full((*confidence.shape, 3), np.nan, np.float32),
             half_box=(0.5 * box * extent).numpy(),
         )
 

@@ -48,7 +48,7 @@ def confirming_keypoints(
     )
     square = crop.extract(image)
     pair = np.stack([square, square[:, ::-1]])
-    maps = network.encode(torch.from_numpy(pair).permute(0, 3, 1, 2))[0]
+    maps = network.encode(torch.from_numpy(pair).permute(0, 3, 1, 2)).heatmaps
     logits: Tensor = (maps[:1] + maps[1:].flip(-1)[:, list(MIRROR_KEYPOINTS)]) / 2
     points = to_pixels(read_keypoints(logits).points[0].double().numpy(), crop)
     peaks = torch.sigmoid(logits).flatten(2).amax(-1)[0].double().numpy()

@@ -1,10 +1,13 @@
-"""Calibrate `kinestream.filtering.keypoint_noise`: one curve on rendered people, two floors on photos.
+"""Calibrate `kinestream.filtering.keypoint_noise` on rendered people, and two floors on photos.
 
     python -m kinestream.trainer.prepare.keypoint_noise CACHE.npz OUT.json --data DATA
 
 Errors of the network's keypoints inside of the picture, as shares of the longer side of the box looked into.
 If they are Rayleigh with deviation s(c) = std exp(slope (1 - c)), then E log r = log s + (log 2 - gamma) / 2:
 a straight line of log r over 1 - confidence, which outliers hardly move.
+
+With heat maps whose covariance is H, errors are taken as Student's t of three degrees of freedom with the
+scale matrix floor^2 I + share^2 exp(2 share_slope (1 - c)) H, its constants those of greatest likelihood.
 
 The floors of hips and shoulders are how much more labels of photos disagree with the network there than at
 elbows, knees and ankles, by the same mean of log r, over keypoints that both are sure of. The photos
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +28,7 @@ import numpy.typing as npt
 import torch
 import typer
 from rich.console import Console
+from torch import Tensor
 
 from kinestream.body.skeleton import KEYPOINT_NAMES
 from kinestream.geometry.camera import Camera
@@ -45,6 +50,8 @@ PHOTOS = "gym_exercises"
 SURE = 0.5
 """Photos' keypoints of at least this confidence are compared."""
 KIND = [name.removeprefix("left_").removeprefix("right_") for name in KEYPOINT_NAMES]
+DEGREES = 3.0
+"""Of freedom: how often keypoints are far off."""
 BOX_JITTER = 0.03
 """Boxes are as far off as those of a tracker, as a share of their longer side."""
 
@@ -54,6 +61,56 @@ def fit(share: Floats, confidence: Floats) -> tuple[float, float]:
     design = np.stack([np.ones_like(confidence), 1 - confidence], 1)
     level, slope = np.linalg.lstsq(design, np.log(np.maximum(share, 1e-5)) - MEAN_LOG_RAYLEIGH, rcond=None)[0]
     return float(np.exp(level)), float(slope)
+
+
+def fit_heatmaps(error: Floats, covariance: Floats, confidence: Floats) -> dict[str, float]:
+    """Constants for keypoints with heat maps, and the likelihood gained by them over confidence alone.
+
+    Args:
+        error: (N, 2) as shares of the box.
+        covariance: (N, 3) of the heat maps in the same unit: xx, xy, yy.
+        confidence: (N,).
+
+    """
+    x, y, missing = *torch.from_numpy(error).unbind(1), torch.from_numpy(1 - confidence)
+    maps = torch.from_numpy(covariance)
+    even = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)
+
+    def loss(scale: Tensor) -> Tensor:
+        xx, xy, yy = scale.unbind(1)
+        determinant = xx * yy - xy * xy
+        square = (yy * x * x - 2 * xy * x * y + xx * y * y) / determinant
+        return (0.5 * determinant.log() + (DEGREES + 2) / 2 * (square / DEGREES).log1p()).mean()
+
+    def by_heatmaps(floor: Tensor, share: Tensor, slope: Tensor) -> Tensor:
+        return loss((2 * floor).exp() * even + (2 * (share + slope * missing)).exp()[:, None] * maps)
+
+    def by_confidence(std: Tensor, slope: Tensor) -> Tensor:
+        return loss((2 * (std + slope * missing)).exp()[:, None] * even)
+
+    (floor, share, slope), best = _least(by_heatmaps, [-5.0, -0.5, 1.0])
+    _, alone = _least(by_confidence, [-4.5, 3.0])
+    return {
+        "floor": math.exp(floor),
+        "share": math.exp(share),
+        "share_slope": slope,
+        "nats_gained_a_keypoint": alone - best,
+    }
+
+
+def _least(loss: Callable[..., Tensor], start: list[float]) -> tuple[list[float], float]:
+    """Arguments of the least loss, and that loss."""
+    at = torch.tensor(start, dtype=torch.float64, requires_grad=True)
+    search = torch.optim.LBFGS([at], max_iter=200, line_search_fn="strong_wolfe")
+
+    def step() -> float:
+        search.zero_grad()
+        value = loss(*at)
+        value.backward()
+        return float(value.detach())
+
+    search.step(step)
+    return at.tolist(), step()
 
 
 def floors(regressor: Regressor, data: Path, photos: int) -> dict[str, float]:
@@ -89,7 +146,7 @@ def main(
     config = SceneConfig(image_sizes_px=((640, 480), (480, 640)))
     assets, poses, augmenter = SceneAssets.load(data), ClipPoses.load(cache, split="train"), Augmenter(config)
     regressor, rng = Regressor.load(weights), np.random.default_rng(seed)
-    shares, confidences, kinds = [], [], []
+    errors, covariances, confidences, kinds = [], [], [], []
     kind_of = np.array(KIND)
     for picture in range(seed, seed + pictures):
         frame = next(make_clip(assets, poses, augmenter, picture, frames=1))
@@ -98,17 +155,24 @@ def main(
         box += BOX_JITTER * float((box[2:] - box[:2]).max()) * rng.normal(size=4)
         seen = regressor(frame.image, box[None], frame.camera)
         inside = person.visibility != OUTSIDE
-        gap = np.linalg.norm(seen.keypoints_px[0, :, :2] - person.keypoints_px, axis=1)
-        shares.append(gap[inside] / float((box[2:] - box[:2]).max()))
+        side_px = float((box[2:] - box[:2]).max())
+        errors.append((seen.keypoints_px[0, :, :2] - person.keypoints_px)[inside] / side_px)
+        covariances.append(seen.covariance_px2[0, inside] / side_px**2)
         confidences.append(seen.keypoints_px[0, inside, 2])
         kinds.append(kind_of[inside])
-    share, confidence, kind = (np.concatenate(column) for column in (shares, confidences, kinds))
-    std, slope = fit(share, confidence.astype(np.float64))
+    error, covariance, confidence = (
+        np.concatenate(column).astype(np.float64) for column in (errors, covariances, confidences)
+    )
+    share, kind = np.linalg.norm(error, axis=1), np.concatenate(kinds)
+    std, slope = fit(share, confidence)
     rest = np.log(np.maximum(share, 1e-5) / (std * np.exp(slope * (1 - confidence)))) - MEAN_LOG_RAYLEIGH
     result = {
         "keypoints": len(share),
         "std": round(std, 5),
         "slope": round(slope, 3),
+        "heatmaps": {
+            name: round(value, 4) for name, value in fit_heatmaps(error, covariance, confidence).items()
+        },
         "floors": floors(regressor, data, photos),
         "factor_by_kind": {name: round(float(np.exp(rest[kind == name].mean())), 2) for name in set(kind_of)},
     }

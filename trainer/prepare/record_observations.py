@@ -92,6 +92,7 @@ class ObservationRecorder:
     def _row(self, frame: Frame, box: Float32Array, seen: Observations) -> dict[str, Any]:
         """What one frame gives to each field."""
         person, camera = frame.person, frame.camera
+        fx, fy = camera.focal_px
         told = PersonState.from_observations(seen, 0)
         z, root = true_pose(person, self._flow)
         points = camera.unproject(seen.keypoints_px[0, :, :2])
@@ -109,6 +110,7 @@ class ObservationRecorder:
             "seen_betas": told.betas,
             "betas_std": told.betas_std,
             "keypoints": points,
+            "covariance": seen.covariance_px2[0] / (fx * fx, fx * fy, fy * fy),
             "half_box": (box[2:] - box[:2]).max() / sum(camera.focal_px),
         }
 

@@ -33,9 +33,9 @@ def teach(network: RegressorNetwork, images: Tensor, *, bfloat16: bool) -> tuple
     """Shares of the cells (B, K, h, w), confidences (B, K): means over crops (B, 3, S, S) and the mirror."""
     both = torch.cat([images, images.flip(-1)]).contiguous(memory_format=torch.channels_last)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=bfloat16):
-        heatmaps, _, _, evidence = network.encode(both)
-    shares = heatmaps.float().flatten(2).softmax(-1).view_as(heatmaps)
-    confidence = evidence.confidence_logit.float().sigmoid()
+        seen = network.encode(both)
+    shares = seen.heatmaps.float().flatten(2).softmax(-1).view_as(seen.heatmaps)
+    confidence = seen.evidence.confidence_logit.float().sigmoid()
     there, mirrored = shares.chunk(2)
     sure, sure_mirrored = confidence.chunk(2)
     swap = list(MIRROR_KEYPOINTS)

@@ -23,6 +23,7 @@ class ObservedPeople(NamedTuple):
 
     evidence: Evidence
     in_mirror: Evidence  # of the mirrored crops
+    covariance: Tensor  # (B, 23, 3) of the heat maps: xx, xy, yy in crop coordinates
     to_virtual: Tensor  # (B, 3, 3), of crops in whose middle the camera looks: also that of the mirrored ones
     log_extent: Tensor  # (B,)
     keypoints: Tensor  # (B, 23, 3) crop coordinates and weight
@@ -40,10 +41,10 @@ class ObservedPeople(NamedTuple):
     @classmethod
     def _of(cls, fields: list[Tensor]) -> "ObservedPeople":
         evidence, in_mirror = Evidence(*fields[:4]), Evidence(*fields[4:8])
-        return cls(evidence, in_mirror, *fields[8:11], PartTargets(*fields[11:13]), fields[13])
+        return cls(evidence, in_mirror, *fields[8:12], PartTargets(*fields[12:14]), fields[14])
 
     def _fields_in_order(self) -> list[Tensor]:
-        return [*self.evidence, *self.in_mirror, *self[2:5], *self.parts, self.times_s]
+        return [*self.evidence, *self.in_mirror, *self[2:6], *self.parts, self.times_s]
 
     def save(self, path: Path) -> None:
         """Write an npz file, whole or not at all."""
@@ -75,7 +76,7 @@ class ObservedPeople(NamedTuple):
 _NAMES = [
     *Evidence._fields,
     *[f"mirror_{name}" for name in Evidence._fields],
-    *ObservedPeople._fields[2:5],
+    *ObservedPeople._fields[2:6],
     *PartTargets._fields,
     "times_s",
 ]
@@ -118,11 +119,13 @@ def _observed(
 ) -> ObservedPeople:
     images = torch.cat([batch.images, batch.images.flip(-1)]).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-        _, features, _, both = network.eval().encode(images)
-        logits = network.dense.parts(features[: len(batch.images)])
-    evidence, in_mirror = (Evidence(*half) for half in zip(*[f.float().chunk(2) for f in both], strict=True))
+        seen = network.eval().encode(images)
+        logits = network.dense.parts(seen.features[: len(batch.images)])
+    halves = zip(*[part.float().chunk(2) for part in seen.evidence], strict=True)
+    evidence, in_mirror = (Evidence(*half) for half in halves)
+    covariance = seen.covariance[: len(batch.images)].float()
     part_map, confidence = part_targets(batch.parts, logits)
     parts = PartTargets(part_map.to(torch.uint8), confidence.half())
     return ObservedPeople(
-        evidence, in_mirror, batch.to_virtual, batch.log_extent, batch.keypoints, parts, times_s
+        evidence, in_mirror, covariance, batch.to_virtual, batch.log_extent, batch.keypoints, parts, times_s
     )

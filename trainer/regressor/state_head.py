@@ -83,7 +83,7 @@ def observe(
         batch = collate([pool.sample(rng) for _ in range(min(_BATCH, count - first))])
         images = batch.images.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            evidence = [field.float() for field in network.encode(images)[3]]
+            evidence = [field.float() for field in network.encode(images).evidence]
         labels = (batch.to_virtual, batch.log_extent, batch.rotations, batch.translation_m, batch.betas)
         parts.append([*evidence, *labels])
     return ObservedBodies.of([torch.cat(values) for values in zip(*parts, strict=True)])

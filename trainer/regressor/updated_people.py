@@ -59,9 +59,12 @@ def updated_bodies(
         points = to_plane(evidence.points, to_virtual) * log_extent.exp()[:, None, None] * _FOCAL_PX
         confidence = torch.sigmoid(evidence.confidence_logit)[..., None]
         keypoints = torch.cat([points, confidence], -1).numpy()
+        covariances = people.covariance[rows].numpy()
         results = [
-            update(person, _evidence(row, extent), shape_scale=SHAPE_SCALE, deviations=False)
-            for person, row, extent in zip(_persons(state, log_extent), keypoints, log_extent, strict=True)
+            update(person, _evidence(*seen), shape_scale=SHAPE_SCALE, deviations=False)
+            for person, *seen in zip(
+                _persons(state, log_extent), keypoints, covariances, log_extent, strict=True
+            )
         ]
         z, root, place, betas = (
             torch.from_numpy(np.stack([getattr(one.state, name) for one in results]))
@@ -73,10 +76,10 @@ def updated_bodies(
     return UpdatedBodies(*[torch.cat(fields) for fields in zip(*found, strict=True)])
 
 
-def _evidence(keypoints: Float32Array, log_extent: Tensor) -> KeypointEvidence:
+def _evidence(keypoints: Float32Array, covariance: Float32Array, log_extent: Tensor) -> KeypointEvidence:
     side = 2 * float(log_extent.exp()) * _FOCAL_PX
     camera = Camera(round(side), round(side), (_FOCAL_PX, _FOCAL_PX), (0.0, 0.0))
-    return KeypointEvidence(keypoints, camera, side / CLEAN_MARGIN)
+    return KeypointEvidence(keypoints, camera, side / CLEAN_MARGIN, covariance * (side / 2) ** 2)
 
 
 def _persons(state: BodyState, log_extent: Tensor) -> list[PersonState]:

@@ -6,15 +6,17 @@ import torch
 
 from kinestream.body.arrays import read_body
 from kinestream.body.model import BodyModel
+from kinestream.capture.open import open_source
 from kinestream.filtering.keypoint_update import KeypointUpdate
 from kinestream.geometry.camera import Camera
 from kinestream.latent.flow import PoseFlow
 from kinestream.latent.flow_map import FlowMap
 from kinestream.networks.interface import RegressorConfig
 from kinestream.regress.network import InferenceNetwork, RegressorNetwork
-from kinestream.regress.regressor import Regressor
+from kinestream.regress.regressor import Regressor, load_network
 from kinestream.tools.bench.accuracy.head import RecordedCrops, _mean, _overlaps
 from kinestream.tools.bench.accuracy.sets import posed
+from kinestream.tools.metrics.clip import CLIP, ClipTruth
 from kinestream.trainer.data.crops.crop_sample import PART_PERSON, PART_UNKNOWN
 
 
@@ -35,24 +37,26 @@ def test_recorded_evidence_gives_the_regressors_observations() -> None:
     expected = Regressor(run, network.config)(image, boxes, camera)
     np.testing.assert_allclose(seen.keypoints_px[..., :2], expected.keypoints_px[..., :2], atol=0.05)
     np.testing.assert_allclose(seen.translation_m, expected.translation_m, rtol=1e-3)
+    np.testing.assert_allclose(seen.covariance_px2, expected.covariance_px2, rtol=1e-3)
     np.testing.assert_allclose(seen.z, expected.z, atol=1e-3)
 
 
 def test_updated_observations_are_nearer_to_the_keypoints() -> None:
-    torch.manual_seed(0)
-    flow, body = PoseFlow.load().eval(), BodyModel.load()
-    network = RegressorNetwork(RegressorConfig(latent_size=flow.dim, backbone="tiny", crop_px=64)).eval()
-    image = np.random.default_rng(0).integers(0, 256, (80, 120, 3), np.uint8)
-    camera = Camera.from_fov(120, 80)
+    flow, body, network = PoseFlow.load().eval(), BodyModel.load(), load_network()
+    truth = ClipTruth.load()
     crops = RecordedCrops(bfloat16=False)
-    for box in [[10, 5, 50, 70], [60, 20, 110, 60]]:
-        crops.add(network, image, box, camera)
+    with open_source(CLIP) as source:
+        for frame in source:
+            pixels = truth.keypoints_px[frame.index]
+            if frame.index % 40 == 0:
+                box = np.concatenate([pixels.min(0), pixels.max(0)])
+                crops.add(network, frame.image_rgb, box, truth.camera)
     crops.finish(network)
     update = KeypointUpdate(read_body(), FlowMap(flow))
     gaps = []
     for seen in (crops.observed(network.head), crops.observed(network.head, update)):
         keypoints = posed(seen, flow, body)[1]
-        pixels = np.stack([camera.project(person) for person in keypoints])
+        pixels = np.stack([truth.camera.project(person) for person in keypoints])
         gaps.append(np.median(np.linalg.norm(pixels - seen.keypoints_px[..., :2], axis=-1)))
     assert gaps[1] < 0.8 * gaps[0]
 

@@ -47,6 +47,7 @@ def recording(*, follows: float = 1.0, white: float = 0.0, constant: float = 0.0
         seen_betas=np.zeros((CLIPS, FRAMES, 10), np.float32),
         betas_std=np.ones((CLIPS, FRAMES, 10), np.float32),
         keypoints=np.zeros((CLIPS, FRAMES, 23, 3), np.float32),
+        covariance=np.full((CLIPS, FRAMES, 23, 3), np.nan, np.float32),
         half_box=np.ones((CLIPS, FRAMES), np.float32),
     )
 

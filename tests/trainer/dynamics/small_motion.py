@@ -25,6 +25,7 @@ def unused(clips: int, frames: int) -> dict[str, np.ndarray]:
         "seen_betas": betas,
         "betas_std": betas + 1,
         "keypoints": np.zeros((clips, frames, 23, 3), np.float32),
+        "covariance": np.full((clips, frames, 23, 3), np.nan, np.float32),
         "half_box": np.ones((clips, frames), np.float32),
     }
 

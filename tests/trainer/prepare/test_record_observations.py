@@ -49,6 +49,7 @@ class Clairvoyant:
         return Observations(
             presence=np.float32([0.1 if index in self._blind else 0.9]),
             keypoints_px=np.concatenate([person.keypoints_px, sure], 1)[None],
+            covariance_px2=np.tile(np.float32([9, 2, 4]), (1, 23, 1)),
             z=z[None] + np.float32(0.3),
             z_std=np.full((1, 63), 0.4, np.float32),
             root_quat_wxyz=root[None],
@@ -93,6 +94,11 @@ def test_truth_and_observations_are_recorded_side_by_side(frames: list[Frame], r
     pixels = camera.project(evidence.camera.unproject(evidence.keypoints_px[:, :2]))
     np.testing.assert_allclose(pixels, person.keypoints_px, atol=0.01)
     np.testing.assert_allclose(evidence.keypoints_px[:, 2], 0.9, rtol=1e-6)
+    scale = np.array(evidence.camera.focal_px) / camera.focal_px
+    assert evidence.covariance_px2 is not None
+    np.testing.assert_allclose(
+        evidence.covariance_px2, np.tile([9, 2, 4] * scale[[0, 0, 1]] * scale[[0, 1, 1]], (23, 1)), rtol=1e-4
+    )
     np.testing.assert_array_equal(state.z, found.seen_z[0, 3])
     np.testing.assert_allclose(found.betas[0], person.betas, rtol=1e-6)
     assert found.half_box.shape == (1, FRAMES)

@@ -78,7 +78,7 @@ def write_movenet(
 def test_the_import_sees_what_the_donor_sees(tmp_path: Path, donor: RegressorNetwork) -> None:
     network = import_movenet(write_movenet(tmp_path, donor), CONFIG).eval()
     images = torch.randint(0, 256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
-    ours, theirs = network.encode(images)[0], donor.encode(images)[0]
+    ours, theirs = network.encode(images).heatmaps, donor.encode(images).heatmaps
     torch.testing.assert_close(ours[:, :17], theirs[:, :17], atol=1e-4, rtol=1e-4)
     assert (theirs[:, :17].amax((2, 3)) - theirs[:, :17].amin((2, 3))).min() > 0.1
 

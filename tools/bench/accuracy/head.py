@@ -21,6 +21,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from kinestream.body.model import BodyModel
 from kinestream.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES, PART_NAMES
@@ -66,6 +67,7 @@ class RecordedCrops:
     crops: list[CropTransform] = field(default_factory=list)
     cameras: list[Camera] = field(default_factory=list)
     evidence: list[Evidence] = field(default_factory=list)
+    _covariances: list[Tensor] = field(default_factory=list)
     _waiting: list[RgbImage] = field(default_factory=list)
 
     def add(
@@ -90,8 +92,9 @@ class RecordedCrops:
             images = torch.from_numpy(np.stack(self._waiting)).permute(0, 3, 1, 2)
             images = images.contiguous(memory_format=torch.channels_last)
             with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-                seen = network.encode(images)[3]
-            self.evidence.append(Evidence(*[part.float() for part in seen]))
+                seen = network.encode(images)
+            self.evidence.append(Evidence(*[part.float() for part in seen.evidence]))
+            self._covariances.append(seen.covariance.float())
             self._waiting.clear()
         return self
 
@@ -102,19 +105,17 @@ class RecordedCrops:
         evidence = Evidence(*[torch.cat(parts) for parts in zip(*self.evidence, strict=True)])
         place = [torch.from_numpy(array).float() for array in (view.to_virtual, view.log_extent)]
         presence = torch.zeros(len(self.crops))
-        output = Inference(*evidence[:2], presence, head.eval()(evidence, *place))
+        state = head.eval()(evidence, *place)
+        output = Inference(*evidence[:2], torch.cat(self._covariances), presence, state)
         seen = observations(output, self.crops, view)
         return seen if update is None else self._updated(seen, update)
 
     def _updated(self, seen: Observations, update: KeypointUpdate) -> Observations:
-        states = [
-            update(
-                PersonState.from_observations(seen, row),
-                KeypointEvidence(seen.keypoints_px[row], camera, crop.side_px / CLEAN_MARGIN),
-                deviations=False,
-            ).state
-            for row, (crop, camera) in enumerate(zip(self.crops, self.cameras, strict=True))
-        ]
+        states = []
+        for row, (crop, camera) in enumerate(zip(self.crops, self.cameras, strict=True)):
+            evidence = KeypointEvidence.of(seen, row, camera, crop.side_px / CLEAN_MARGIN)
+            state = PersonState.from_observations(seen, row)
+            states.append(update(state, evidence, deviations=False).state)
         names = ("z", "root_quat_wxyz", "translation_m", "betas")
         return replace(seen, **{name: np.stack([getattr(one, name) for one in states]) for name in names})
 

@@ -152,7 +152,7 @@ def bodypose3d(models: Models, folder: Path) -> dict[str, float]:
         box = np.concatenate([pixels.min(0), pixels.max(0)])
         seen = models.regressor(image, box[None], camera)
         side_px = float((box[2:] - box[:2]).max())
-        evidence = KeypointEvidence(seen.keypoints_px[0], camera, side_px)
+        evidence = KeypointEvidence.of(seen, 0, camera, side_px)
         after = update(PersonState.from_observations(seen, 0), evidence)
         for key, looks in (("as observed", seen), ("updated", _with_state(seen, after.state))):
             _, keypoints = posed(looks, flow, body)
@@ -193,7 +193,7 @@ def time_of_a_look(models: Models) -> dict[str, Any]:
     def look() -> None:
         t_ns, seen, side = at(0)
         state = PersonState.from_observations(seen, 0)
-        filters[0].observe(t_ns, state, KeypointEvidence(seen.keypoints_px[0], camera, side))
+        filters[0].observe(t_ns, state, KeypointEvidence.of(seen, 0, camera, side))
 
     def alone() -> None:
         t_ns, seen, _ = at(1)
@@ -201,7 +201,7 @@ def time_of_a_look(models: Models) -> dict[str, Any]:
 
     def single() -> None:
         _, seen, side = at(2)
-        update(PersonState.from_observations(seen, 0), KeypointEvidence(seen.keypoints_px[0], camera, side))
+        update(PersonState.from_observations(seen, 0), KeypointEvidence.of(seen, 0, camera, side))
 
     return {
         name: dataclasses.asdict(latency)

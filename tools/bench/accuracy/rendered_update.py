@@ -66,14 +66,18 @@ def evidence(
     """Keypoints of each crop as pixels of its virtual camera."""
     points = (to_plane(output.points, batch.to_virtual).double().numpy() + 1) * side_px / 2
     confidence = torch.sigmoid(output.confidence_logit).double().numpy()[..., None]
+    covariances_px2 = output.covariance.double().numpy() * (side_px / 2) ** 2
     focal = side_px / 2 / batch.log_extent.double().exp().numpy()
     return [
         KeypointEvidence(
             found.reshape(NUM_KEYPOINTS, 3),
             Camera(side_px, side_px, (float(f), float(f)), (side_px / 2, side_px / 2)),
             side_px / margin,
+            covariance,
         )
-        for found, f in zip(np.concatenate([points, confidence], 2), focal, strict=True)
+        for found, f, covariance in zip(
+            np.concatenate([points, confidence], 2), focal, covariances_px2, strict=True
+        )
     ]
 
 
