@@ -27,7 +27,8 @@ def main() -> None:
     prior = solver.Prior(straight, tangents, np.array([0.0, 0.0, 3.0]), np.eye(3), np.zeros(NUM_BETAS), ones)
     work.learned(prior, 1.0)
     believed = Believed.empty()
-    believe(np.zeros((NUM_KEYPOINTS, 3)), np.ones(NUM_KEYPOINTS), work.predicted, 1.0, 0.1, believed)
+    covariance = np.tile([1.0, 0.0, 1.0], (NUM_KEYPOINTS, 1))
+    believe(np.zeros((NUM_KEYPOINTS, 3)), covariance, work.predicted, 1.0, 0.1, believed)
     work.evaluate(prior, solver.Evidence(*believed, np.ones(12), 1.0), zeros)
 
 
