@@ -5,6 +5,7 @@ Homes may be read-only, belong to nobody or not exist, as in hardened containers
 
 import contextlib
 import functools
+import hashlib
 import os
 import sys
 import tempfile
@@ -43,13 +44,18 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
 
 def has_code(source: Path, function: str) -> bool:
-    """Whether code of a compiled function is kept that is newer than its source; does not load numba."""
+    """Whether code of a compiled function is kept that numba would take for its source; does not load numba.
+
+    Numba's index holds a digest of the source; where it is an older one's, the source's time. So a source
+    that was installed again may be newer than its code.
+    """
     named = os.environ.get("NUMBA_CACHE_DIR")
     below = [Path(named)] if named else [place / "numba" for place in cache_places()]
     beside = [] if named else [source.parent / "__pycache__"]
     folders = beside + [folder for top in below for folder in top.glob("*")]
     kept = (path for folder in folders for path in folder.glob(f"{source.stem}.{function}-*.nbi"))
-    return any(path.stat().st_mtime > source.stat().st_mtime for path in kept)
+    digest, changed_s = hashlib.sha256(source.read_bytes()).digest(), source.stat().st_mtime
+    return any(path.stat().st_mtime > changed_s or digest in path.read_bytes() for path in kept)
 
 
 @functools.cache

@@ -126,3 +126,27 @@ def test_kept_code_is_found_where_numba_keeps_it(tmp_path: Path, monkeypatch: py
         os.utime(place, (source.stat().st_mtime - 1,) * 2)
         assert not caching.has_code(source, "solve"), "older than its source"
         place.unlink()
+
+
+DOUBLE = """
+from kinestream.kernels.caching import compiled
+
+@compiled()
+def double(x):
+    return 2 * x
+
+double(1.0)
+"""
+
+
+def test_a_source_that_is_installed_again_has_its_code_where_numba_takes_it(tmp_path: Path) -> None:
+    """Same text, newer file: numba either takes what is there, or compiles it once more."""
+    source = tmp_path / "module.py"
+    source.write_text(DOUBLE)
+    assert not caching.has_code(source, "double")
+    for _ in range(2):
+        os.utime(source)  # now
+        subprocess.run([sys.executable, str(source)], check=True)
+        assert caching.has_code(source, "double")
+    source.write_text(DOUBLE + "\n# another one\n")
+    assert not caching.has_code(source, "double")
