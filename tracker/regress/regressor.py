@@ -152,15 +152,16 @@ def observations(output: Inference, crops: list[CropTransform], view: VirtualVie
         _float64(state.pelvis), np.exp(_float64(state.pelvis_log_std)), view.half_extent, turn
     )
     keypoints = np.empty((len(crops), NUM_KEYPOINTS, 3))
-    covariance = _float64(output.covariance)
-    for row, (crop, points) in enumerate(zip(crops, _float64(output.points), strict=True)):
+    covariances = np.empty_like(keypoints)
+    answers = zip(crops, _float64(output.points), _float64(output.covariance), strict=True)
+    for row, (crop, points, covariance) in enumerate(answers):
         keypoints[row, :, :2] = to_pixels(points, crop)
-        covariance[row] = covariance_to_pixels(covariance[row], crop)
+        covariances[row] = covariance_to_pixels(covariance, crop)
     keypoints[..., 2] = _sigmoid(_float64(output.confidence_logit))
     return Observations(
         presence=_float32(_presence(_float64(output.presence_logit), keypoints[..., 2])),
         keypoints_px=_float32(keypoints),
-        covariance_px2=_float32(covariance),
+        covariance_px2=_float32(covariances),
         z=_float32(_float64(state.z)),
         z_std=_float32(np.exp(_float64(state.z_log_std))),
         root_quat_wxyz=quat_from_matrix(root),
