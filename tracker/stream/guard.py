@@ -82,7 +82,6 @@ class Guard:
         if version == b"1.0" and domain == DOMAIN.encode() and mechanism == b"CURVE" and key is not None:
             name = self._keys.allowed().get(z85.encode(key))
         status = (b"400", b"not allowed", b"") if name is None else (b"200", b"OK", name.encode())
-        self._questions.send_multipart([b"1.0", number, *status, b""])
         peer = address.decode("ascii", "replace")
         if name is None:
             shown = z85.encode(key).decode() if key is not None else "no key"
@@ -92,3 +91,4 @@ class Guard:
             )
         else:
             log.info("%s listens from %s", name, peer)
+        self._questions.send_multipart([b"1.0", number, *status, b""])  # last: who hears us is in the log
