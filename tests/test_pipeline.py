@@ -17,7 +17,6 @@ from kinestream.filtering import FILTERS
 from kinestream.filtering.learned import LearnedFilter
 from kinestream.filtering.one_euro import OneEuroFilter
 from kinestream.geometry.camera import Camera
-from kinestream.latent.dynamics_weights import DynamicsWeights
 from kinestream.models import Models
 from kinestream.pipeline import Tracker
 from kinestream.stream import Publisher, StreamTimeoutError, Subscriber
@@ -317,18 +316,6 @@ def test_a_filter_may_be_a_factory(block_models: Models, paint_blocks: Paint) ->
 def test_a_smooth_learned_filter_runs_behind_the_shipped_models() -> None:
     tracker = Tracker(filter=lambda: LearnedFilter(smoothness=1), engine="torch")
     assert len(tracker.process(np.zeros((96, 96, 3), np.uint8), 0)) == 0
-
-
-def test_dynamics_of_another_flow_are_refused(block_models: Models) -> None:
-    flow_id, dynamics = block_models.decoder.flow_id, DynamicsWeights.load()
-    with pytest.raises(ValueError, match=f"belong to flow {dynamics.flow_id}, .* by flow {flow_id}"):
-        replace(block_models, dynamics=dynamics)
-    with pytest.raises(ValueError, match=f"belong to flow {dynamics.flow_id}"):
-        Tracker(models=block_models, filter=LearnedFilter)
-    bare = replace(block_models, dynamics=None)
-    with pytest.raises(ValueError, match=r"these models have no dynamics; give Models\(dynamics=...\)"):
-        Tracker(models=bare)
-    assert Tracker(models=bare, filter="kalman").stats()["filter"] == "kalman"
 
 
 def test_iterating_without_a_source_is_explained(block_models: Models) -> None:

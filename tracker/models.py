@@ -11,6 +11,7 @@ from kinestream.filtering.keypoint_noise import KeypointNoise
 from kinestream.filtering.temporal_lifter import LifterWeights
 from kinestream.latent.dynamics_weights import DynamicsWeights
 from kinestream.latent.flow_map import FlowMap
+from kinestream.latent.forecast_weights import ForecasterWeights
 from kinestream.regress.regressor import Regressor
 from kinestream.regress.upright import Observer
 from kinestream.tracking.poser import LatentDecoder
@@ -32,8 +33,9 @@ class Models:
         engine: what runs the networks, for the statistics.
         keypoint_noise: how far off the regressor's keypoints are, as stored with its weights.
         temporal_lifter: corrects latents of that flow by keypoints over time; None for single frames.
+        forecaster: carries on what the filter ``learned`` estimates; None for the filter's own forecast.
 
-    Raises ``ValueError`` for dynamics or a temporal lifter of another flow.
+    Raises ``ValueError`` for dynamics, a temporal lifter or a forecaster of another flow.
     """
 
     detector: Detector
@@ -44,6 +46,7 @@ class Models:
     engine: str = "torch"
     keypoint_noise: KeypointNoise = KeypointNoise()
     temporal_lifter: LifterWeights | None = None
+    forecaster: ForecasterWeights | None = None
 
     def __post_init__(self) -> None:
         if self.dynamics is not None:
@@ -53,6 +56,12 @@ class Models:
                 f"the temporal lifter belongs to flow {self.temporal_lifter.flow_id or 'unknown'}, but poses "
                 f"are decoded by flow {self.decoder.flow_id}; train one for that flow "
                 "(kinestream.trainer.train_temporal_lifter), or go without: temporal_lifter=None"
+            )
+        if self.forecaster is not None and self.forecaster.flow_id != self.decoder.flow_id:
+            raise ValueError(
+                f"the forecaster belongs to flow {self.forecaster.flow_id or 'unknown'}, but poses are "
+                f"decoded by flow {self.decoder.flow_id}; train one for that flow "
+                "(kinestream.trainer.train_forecaster), or go without: forecaster=None"
             )
 
     def check_dynamics(self, dynamics: DynamicsWeights) -> None:
@@ -92,8 +101,9 @@ class Models:
         with ThreadPoolExecutor(2, "load") as beside:
             decoder = beside.submit(FlowMap.load, flow)
             arrays = beside.submit(read_body, body)
-            # it knows the shipped flow's latents alone
+            # these two know the shipped flow's latents alone
             lifter = beside.submit(LifterWeights.load) if flow is None else None
+            forecaster = beside.submit(ForecasterWeights.load) if flow is None else None
             motion = beside.submit(DynamicsWeights.load, dynamics)
             observer = Regressor.load(regressor, engine=engine)
             finder = PersonDetector.load(detector, score_threshold=CANDIDATE_SCORE, engine=engine)
@@ -108,4 +118,5 @@ class Models:
                 std=observer.config.keypoint_std, slope=observer.config.keypoint_slope
             ),
             temporal_lifter=lifter.result() if lifter is not None else None,
+            forecaster=forecaster.result() if forecaster is not None else None,
         )

@@ -22,6 +22,7 @@ from kinestream.defaults import (
 )
 from kinestream.detect.schedule import DetectorSchedule
 from kinestream.filtering import FilterFactory, PoseFilter, check_filter, filter_factory
+from kinestream.filtering.forecasting import with_forecasts
 from kinestream.filtering.keypoint_filter import with_keypoints
 from kinestream.filtering.keypoint_update import InvertibleDecoder, KeypointUpdate
 from kinestream.filtering.learned import LearnedFilter
@@ -132,6 +133,8 @@ class Tracker:
             if keypoint_update and isinstance(decoder, InvertibleDecoder):
                 update = KeypointUpdate(self._models.body, decoder, noise=self._models.keypoint_noise)
                 new_filter = with_keypoints(new_filter, update, self._models.temporal_lifter)
+            if self._filter_name == LearnedFilter.name and self._models.forecaster is not None:
+                new_filter = with_forecasts(new_filter, self._models.forecaster)
             poser = BodyPoser(self._models.body, self._models.decoder, vertices=vertices)
             heights = KnownHeights.given(self._models.body, heights_m)
             self._people = People(poser, new_filter, max_people=max_people, heights=heights, ground=ground)

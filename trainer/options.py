@@ -31,6 +31,13 @@ RecordedErrors: TypeAlias = Annotated[
     Path | None,
     typer.Option("--keypoint-errors", help="recording of kinestream.trainer.prepare.record_keypoint_errors"),
 ]
+Recorded: TypeAlias = Annotated[
+    list[Path] | None, typer.Option(help="recording of prepare.update_observations to learn from as well")
+]
+RecordedValidation: TypeAlias = Annotated[
+    list[Path] | None, typer.Option(help="recording of other people, to measure and calibrate on")
+]
+StopAfter: TypeAlias = Annotated[int | None, typer.Option(help="stop (and write weights) after this step")]
 PeakRate: TypeAlias = Annotated[float, typer.Option(help="highest learning rate")]
 
 

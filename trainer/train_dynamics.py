@@ -9,7 +9,6 @@ that was interrupted and resumed sees the same batches. Standard deviations are 
 validation half of the held-out clips, and on other recorded people. Writes ``dynamics.safetensors``.
 """
 
-from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -18,9 +17,6 @@ import typer
 from kinestream.latent.dynamics import DynamicsConfig, LatentDynamics
 from kinestream.latent.flow import PoseFlow
 from kinestream.trainer import options
-from kinestream.trainer.data.motion.mocap_cache import MocapCache
-from kinestream.trainer.dynamics.clips import LatentClips, held_out_halves
-from kinestream.trainer.dynamics.recorded_observations import RecordedObservations
 from kinestream.trainer.dynamics.rollout import advance
 from kinestream.trainer.dynamics.training import Motions, TrainConfig, calibrate, new_run, train
 
@@ -31,31 +27,23 @@ def main(
     flow: options.Flow = None,
     init: options.Init = None,
     steps: int = 3000,
-    stop_after: Annotated[int | None, typer.Option(help="stop (and write weights) after this step")] = None,
+    stop_after: options.StopAfter = None,
     batch_size: Annotated[int, typer.Option(help="sequences a step")] = 96,
     frames: Annotated[int, typer.Option(help="frames of a sequence")] = 40,
     hidden: Annotated[int, typer.Option(help="width of the recurrent cell")] = 160,
     peak_rate: options.PeakRate = 2e-3,
     seed: int = 0,
     threads: int = 1,
-    recorded: Annotated[
-        list[Path] | None, typer.Option(help="recording of prepare.update_observations to learn from as well")
-    ] = None,
-    recorded_validation: Annotated[
-        list[Path] | None, typer.Option(help="recording of other people, to measure and calibrate on")
-    ] = None,
+    recorded: options.Recorded = None,
+    recorded_validation: options.RecordedValidation = None,
     compiled: Annotated[
         bool, typer.Option(help="torch.compile the step: slow start, twice the pace")
     ] = False,
 ) -> None:
     """Train the dynamics. Started again, it goes on from its checkpoint."""
     options.set_up(threads=threads, seed=seed)
-    pose_flow, cache = PoseFlow.load(flow), MocapCache.load(mocap)
-    halves = held_out_halves(list(cache.clips(split="val")))
-    motions, validation = (
-        Motions(LatentClips(clips, pose_flow), RecordedObservations.load_all(paths) if paths else None)
-        for clips, paths in ((list(cache.clips(split="train")), recorded), (halves[0], recorded_validation))
-    )
+    pose_flow = PoseFlow.load(flow)
+    motions, validation = Motions.load(mocap, pose_flow, recorded, recorded_validation)
     config = TrainConfig(
         dynamics=DynamicsConfig(latent=pose_flow.dim, hidden=hidden),
         steps=steps, batch=batch_size, frames=frames, learning_rate=peak_rate, seed=seed,

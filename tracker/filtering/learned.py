@@ -11,6 +11,7 @@ import numpy as np
 from kinestream.filtering.error_state import Mean, move, rotation_columns
 from kinestream.filtering.gated import GatedFilter
 from kinestream.filtering.gating import Gate
+from kinestream.filtering.recurrent import recurrent_step, sigmoid, soft_limit
 from kinestream.kernels.array_types import Float32Array
 from kinestream.latent.dynamics_weights import (
     INNOVATION_CLIP,
@@ -87,14 +88,14 @@ class LearnedFilter(GatedFilter):
         decay = np.exp(-np.float32(lead_s) / self.weights.time_constants_s)
         velocity = decay @ self._coefficients
         normalised = innovation / scale
-        limited = _soft_limit(normalised, INNOVATION_CLIP)
+        limited = soft_limit(normalised, INNOVATION_CLIP)
         features = np.concatenate(
             [
                 limited,
                 0.5 * np.log(observed_variance),
                 0.5 * np.log(spread),
                 velocity / arrays["velocity_unit"],
-                _soft_limit(prior.z, VELOCITY_CLIP),
+                soft_limit(prior.z, VELOCITY_CLIP),
                 rotation_columns(prior.root),
                 (
                     np.log(max(lead_s, SHORTEST_SEEN_S) / 0.033),
@@ -104,42 +105,17 @@ class LearnedFilter(GatedFilter):
             ],
             dtype=np.float32,
         )
-        raw = self._cell(features).reshape(-1, len(innovation))
-        gain = _sigmoid(np.log(spread / observed_variance) + raw[0])
+        raw, self._hidden = recurrent_step(arrays, features, self._hidden)
+        raw = raw.reshape(-1, len(innovation))
+        gain = sigmoid(np.log(spread / observed_variance) + raw[0])
         settled = spread * observed_variance / (spread + observed_variance)
-        correction = gain * limited * scale + _soft_limit(np.float32(0.3) * raw[2], 1.0) * np.sqrt(settled)
+        correction = gain * limited * scale + soft_limit(np.float32(0.3) * raw[2], 1.0) * np.sqrt(settled)
         pace = np.float32(max(lead_s, MIN_STEP_S))
-        velocity = velocity + _sigmoid(raw[1]) * correction / pace
-        carried = _soft_limit(raw[3 : 3 + count], SHAPE_CLIP)
-        driven = _soft_limit(raw[3 + count : 3 + 2 * count], VELOCITY_CLIP)
-        speed = _soft_limit(velocity / arrays["velocity_unit"], VELOCITY_CLIP)
-        growth = np.exp(_soft_limit(raw[3 + 2 * count :], LOG_CLIP))
+        velocity = velocity + sigmoid(raw[1]) * correction / pace
+        carried = soft_limit(raw[3 : 3 + count], SHAPE_CLIP)
+        driven = soft_limit(raw[3 + count : 3 + 2 * count], VELOCITY_CLIP)
+        speed = soft_limit(velocity / arrays["velocity_unit"], VELOCITY_CLIP)
+        growth = np.exp(soft_limit(raw[3 + 2 * count :], LOG_CLIP))
         self._mean = move(prior, correction)
         self._coefficients = (carried * speed + driven) * arrays["velocity_unit"]
         self._variances = np.concatenate([settled[None], arrays["initial_variance"]]) * growth
-
-    def _cell(self, features: Float32Array) -> Float32Array:
-        """Embedding, gated recurrent unit and head; the gates are in torch's order (reset, update, new)."""
-        w = self.weights.arrays
-        embedded = _silu(w["embed.weight"] @ features + w["embed.bias"])
-        given = w["cell.weight_ih"] @ embedded + w["cell.bias_ih"]
-        kept = w["cell.weight_hh"] @ self._hidden + w["cell.bias_hh"]
-        size = self._hidden_size
-        gates = _sigmoid(given[: 2 * size] + kept[: 2 * size])
-        new = np.tanh(given[2 * size :] + gates[:size] * kept[2 * size :])
-        self._hidden = new + gates[size:] * (self._hidden - new)
-        mixed = _silu(w["mix.weight"] @ np.concatenate([self._hidden, embedded]) + w["mix.bias"])
-        return np.asarray(w["head.weight"] @ mixed + w["head.bias"], np.float32)
-
-
-def _sigmoid(x: Float32Array) -> Float32Array:
-    return np.asarray(np.float32(0.5) * np.tanh(np.float32(0.5) * x) + np.float32(0.5), np.float32)
-
-
-def _silu(x: Float32Array) -> Float32Array:
-    return x * _sigmoid(x)
-
-
-def _soft_limit(value: Float32Array, limit: float) -> Float32Array:
-    bound = np.float32(limit)
-    return np.asarray(bound * np.tanh(value / bound), np.float32)

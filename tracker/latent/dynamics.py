@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from kinestream.geometry.rotation import (
@@ -37,6 +37,7 @@ from kinestream.latent.dynamics_weights import (
     SHORTEST_SEEN_S,
     VELOCITY_CLIP,
 )
+from kinestream.latent.recurrent import RecurrentCell
 from kinestream.networks.weight_files import configured, fill, read_weights, save_weights
 
 VELOCITY_UNIT = (4.0, 1.5, 1.0)
@@ -110,7 +111,7 @@ class Prediction(NamedTuple):
     velocity: Tensor
 
 
-class LatentDynamics(nn.Module):
+class LatentDynamics(RecurrentCell):
     """The recurrent cell, the motion curve and their use as a filter, batched and differentiable.
 
     `kinestream.filtering.learned` runs the same computation on one person in numpy.
@@ -122,13 +123,9 @@ class LatentDynamics(nn.Module):
     """
 
     def __init__(self, config: DynamicsConfig, *, flow_id: str = "") -> None:
-        super().__init__()
+        super().__init__(config.features, config.hidden, config.outputs)
         self.config, self.flow_id = config, flow_id
         n, count = config.state, len(config.time_constants_s)
-        self.embed = nn.Linear(config.features, config.hidden)
-        self.cell = nn.GRUCell(config.hidden, config.hidden)
-        self.mix = nn.Linear(2 * config.hidden, config.hidden)
-        self.head = nn.Linear(config.hidden, config.outputs)
         self.time_constants: Tensor
         self.velocity_unit: Tensor
         self.initial_variance: Tensor
@@ -140,7 +137,6 @@ class LatentDynamics(nn.Module):
         # published std = (std_scale[0] + std_scale[1] * min(lead, 0.5 s)) times that of the curve; (2, N)
         self.register_buffer("std_scale", torch.stack([torch.ones(n), torch.zeros(n)]))
         with torch.no_grad():
-            self.head.weight.mul_(0.1)
             bias = torch.zeros(6 + 2 * count, n)
             bias[1] = -1.0
             bias[3 + min(1, count - 1)] = 1.0
@@ -205,10 +201,8 @@ class LatentDynamics(nn.Module):
             ],
             1,
         )
-        embedded = functional.silu(self.embed(features))
-        hidden = self.cell(embedded, hidden)
-        raw = self.head(functional.silu(self.mix(torch.cat([hidden, embedded], 1))))
-        raw = raw.unflatten(1, (-1, self.config.state))
+        raw, hidden = self.step(features, hidden)
+        raw = raw.reshape(len(raw), -1, self.config.state)
         count = len(self.time_constants)
         gain = torch.sigmoid((spread / variance).log() + raw[:, 0])
         settled = spread * variance / (spread + variance)

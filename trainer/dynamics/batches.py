@@ -9,13 +9,15 @@ from torch import Tensor
 
 from kinestream.geometry.quaternion import multiply
 from kinestream.latent.dynamics import Pose, difference, move
-from kinestream.trainer.dynamics.clips import Floats, LatentClips, Trajectory, random_cameras
+from kinestream.trainer.dynamics.clips import Floats, LatentClips, Times, Trajectory, random_cameras
 from kinestream.trainer.dynamics.noise import NoiseModel, bursts, frame_times, observe
 from kinestream.trainer.dynamics.recorded_observations import RecordedObservations
 
 MAX_LEAD_S = 0.5
 SLOWEST_HZ, FASTEST_HZ = 12.0, 120.0
 SLOWEST_RECORDED_HZ = 8.0
+CLEAN = 0.12
+"""Share of the simulated sequences that are seen almost exactly."""
 MOST_DROPOUTS = 0.25
 BURST_S = (0.03, 0.35)
 """Shortest and longest mean of a burst of dropouts."""
@@ -98,22 +100,37 @@ def drifting(data: Batch, rng: np.random.Generator) -> Batch:
     )
 
 
-def simulated_batch(clips: LatentClips, *, batch: int, steps: int, rng: np.random.Generator) -> Batch:
-    """Random clips (half of them mirrored), cameras, rates of 12 to 120 Hz, noise and drops."""
+def simulated_batch(
+    clips: LatentClips,
+    *,
+    batch: int,
+    steps: int,
+    rng: np.random.Generator,
+    clean: float = CLEAN,
+    tempo: float = 0.0,
+) -> Batch:
+    """Random clips (half of them mirrored), cameras, rates of 12 to 120 Hz, noise and drops.
+
+    A share ``clean`` of the sequences is seen almost exactly. Motions are played up to a factor of
+    exp(``tempo``) faster or slower.
+    """
     share = clips.durations_s / clips.durations_s.sum()
     chosen = rng.choice(len(clips), batch, p=share)
     fps = np.exp(rng.uniform(np.log(SLOWEST_HZ), np.log(FASTEST_HZ), batch))
     times = frame_times(steps, fps, rng.uniform(0, 0.5, batch), rng)
-    duration = clips.durations_s[chosen]
+    pace = np.exp(rng.uniform(-tempo, tempo, batch)) if tempo else np.ones(batch)
+    duration = clips.durations_s[chosen] / pace
     start = rng.uniform(0, np.maximum(duration - times[:, -1], 1e-3))
     mirrored = rng.random(batch) < 0.5
     lead = rng.uniform(0, MAX_LEAD_S, times.shape)
 
-    world = clips.at(chosen, start[:, None] + times, mirrored=mirrored)
+    def at(after_s: Times) -> Trajectory:
+        return clips.at(chosen, (start[:, None] + after_s) * pace[:, None], mirrored=mirrored)
+
+    world = at(times)
     cameras = random_cameras(world.translation_m[:, 0], rng)
-    truth = cameras.apply(world)
-    ahead = cameras.apply(clips.at(chosen, start[:, None] + times + lead, mirrored=mirrored))
-    seen = observe(truth, times, random_noise(batch, rng), rng)
+    truth, ahead = cameras.apply(world), cameras.apply(at(times + lead))
+    seen = observe(truth, times, random_noise(batch, rng, clean=clean), rng)
     missing = seen.missing | (seen.gross & (rng.random(times.shape) < 0.8))  # most of them would be gated
     missing[:, 0] = False
     end = (duration - start)[:, None]
@@ -137,8 +154,8 @@ def simulated_batch(clips: LatentClips, *, batch: int, steps: int, rng: np.rando
     )
 
 
-def random_noise(batch: int, rng: np.random.Generator) -> NoiseModel:
-    """Noise of every kind and strength, drawn anew for each of B sequences."""
+def random_noise(batch: int, rng: np.random.Generator, *, clean: float = CLEAN) -> NoiseModel:
+    """Noise of every kind and strength for each of B sequences; almost none in a share ``clean``."""
 
     def between(low: float, high: float) -> np.ndarray:
         return np.exp(rng.uniform(np.log(low), np.log(high), batch)).astype(np.float32)
@@ -146,11 +163,11 @@ def random_noise(batch: int, rng: np.random.Generator) -> NoiseModel:
     def share(high: float, chance: float) -> np.ndarray:
         return (rng.uniform(0, high, batch) * (rng.random(batch) < chance)).astype(np.float32)
 
-    clean = np.where(rng.random(batch) < 0.12, 0.03, 1.0).astype(np.float32)
+    strength = np.where(rng.random(batch) < clean, 0.03, 1.0).astype(np.float32)
     return NoiseModel(
-        z_std=clean * between(0.1, 0.8),
-        root_std_rad=clean * between(0.02, 0.2),
-        translation_std_m=clean * between(0.004, 0.04),
+        z_std=strength * between(0.1, 0.8),
+        root_std_rad=strength * between(0.02, 0.2),
+        translation_std_m=strength * between(0.004, 0.04),
         correlated_share=share(0.9, 0.8),
         correlation_s=between(0.05, 0.5),
         spread=rng.uniform(0, 0.5, batch).astype(np.float32),

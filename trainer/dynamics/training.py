@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,28 +11,21 @@ from torch import Tensor
 
 from kinestream.latent.dynamics import DynamicsConfig, LatentDynamics
 from kinestream.latent.flow import PoseFlow, flow_fingerprint
+from kinestream.trainer.data.motion.mocap_cache import MocapCache
+from kinestream.trainer.dynamics.annealing import Annealing, minimise
 from kinestream.trainer.dynamics.batches import MAX_LEAD_S, draw_batch, recorded_batch, simulated_batch
-from kinestream.trainer.dynamics.clips import LatentClips
+from kinestream.trainer.dynamics.clips import LatentClips, held_out_halves
 from kinestream.trainer.dynamics.recorded_observations import RecordedObservations
-from kinestream.trainer.dynamics.rollout import Advance, advance, unroll, unrolled_losses
+from kinestream.trainer.dynamics.rollout import Advance, Losses, advance, unroll, unrolled_losses
 from kinestream.trainer.metrics import INTERVAL, INTERVAL_STDS
 from kinestream.trainer.run_state import TrainingRun
-from kinestream.trainer.schedule import cosine_decay
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Annealing):
     """Everything that determines a training run."""
 
     dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
-    steps: int = 3000
-    batch: int = 96
-    frames: int = 40
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
-    warmup: int = 100
-    ema: float = 0.995  # decay of the weight average that is saved
-    seed: int = 0  # of weights, batches and noise
 
 
 @dataclass(frozen=True)
@@ -41,6 +34,24 @@ class Motions:
 
     clips: LatentClips
     recorded: RecordedObservations | None = None
+
+    @classmethod
+    def load(
+        cls,
+        cache: Path,
+        flow: PoseFlow,
+        recorded: list[Path] | None = None,
+        recorded_validation: list[Path] | None = None,
+    ) -> "tuple[Motions, Motions]":
+        """To learn from, and to validate on: the validation half of the held-out clips."""
+        mocap = MocapCache.load(cache)
+        halves = held_out_halves(list(mocap.clips(split="val")))
+        chosen = ((list(mocap.clips(split="train")), recorded), (halves[0], recorded_validation))
+        first, second = (
+            cls(LatentClips(clips, flow), RecordedObservations.load_all(paths) if paths else None)
+            for clips, paths in chosen
+        )
+        return first, second
 
 
 def new_run(
@@ -79,29 +90,16 @@ def train(
     ``step`` may be a compiled `advance`; ``loop`` are options of `TrainingRun.train`.
     """
 
-    def loss_of_step() -> tuple[Tensor, dict[str, float]]:
-        rng = run.generator(config.seed)
+    def losses(dynamics: LatentDynamics, rng: np.random.Generator) -> Losses:
         data = draw_batch(
             motions.clips, batch=config.batch, steps=config.frames, rng=rng, recorded=motions.recorded
         )
-        losses = unrolled_losses(cast(LatentDynamics, run.network), flow, data, rng, step=step)
-        return losses.total, losses.numbers()
+        return unrolled_losses(dynamics, flow, data, rng, step=step)
 
-    run.train(
-        loss_of_step,
-        rate=lambda now: cosine_decay(
-            now, peak=config.learning_rate, steps=config.steps, warmup=config.warmup, floor=0.02
-        ),
-        steps=config.steps,
-        validate=lambda average: {
-            "mocap": evaluate(
-                cast(LatentDynamics, average), flow, validation, batch=config.batch, frames=config.frames
-            )
-        },
-        **loop,
-    )
-    dynamics: LatentDynamics = run.averaged()
-    return dynamics
+    def figures(dynamics: LatentDynamics) -> dict[str, float]:
+        return evaluate(dynamics, flow, validation, batch=config.batch, frames=config.frames)
+
+    return minimise(run, config, losses, figures, **loop)
 
 
 @torch.no_grad()

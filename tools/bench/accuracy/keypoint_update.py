@@ -5,7 +5,8 @@
 
 * ``clip``: the whole tracker on the embedded clip, exact truth, 24 joints, each filter; coverage is the share
   of joints whose error along the ray from the camera lies within the central 90 % of the stated deviation.
-  With the default filter also smoothed by what follows (``--smooth-lag-ms``).
+  With the default filter also smoothed by what follows (``--smooth-lag-ms``), and its forecasts around the
+  pelvis beside holding its last estimate.
 * ``opencap``: marker-based truth of recorded clips, see `kinestream.tools.bench.accuracy.opencap`; without
   filter, with the default one, and with that and fixed-lag smoothing.
 * ``bodypose3d``: one man, reference from two views, true boxes, single frames, PA-MPJPE of 12 keypoints.
@@ -59,6 +60,7 @@ CLIPS = ("phalp_vid", "mmhuman3d_single", "mmhuman3d_multi", "intel_one_by_one")
 SEEN_CONFIDENCE = 0.3
 SMOOTH_LAG_MS = 400.0
 """Of the rows with fixed-lag smoothing."""
+LEADS_MS = (100, 300)
 TRACKING: Final[dict[str, dict[str, Any]]] = {
     "as observed": {"keypoint_update": False},
     "updated": {},
@@ -85,7 +87,33 @@ def embedded(models: Models, filters: list[str]) -> dict[str, Any]:
             rows[f"{name}{', updated' if updated else ''}"] = row
     with Tracker(CLIP, camera=truth.camera, models=models, smooth_lag_ms=SMOOTH_LAG_MS) as tracker:
         rows[list(TRACKING)[-1]] = _clip_figures(list(tracker), truth)
+    for lead_ms in LEADS_MS:
+        rows[f"{lead_ms} ms ahead"] = forecasts(models, truth, lead_ms)
     return rows
+
+
+def forecasts(models: Models, truth: ClipTruth, lead_ms: int) -> dict[str, float]:
+    """MPJPE around the pelvis of what the tracker foretells of the clip, and of holding what it said last."""
+    tracker = Tracker(camera=truth.camera, models=models)
+    estimates: list[tuple[int, PoseFrame, PoseFrame]] = []
+    with open_source(CLIP) as source:
+        for frame in source:
+            now = tracker.process(frame.image_rgb, frame.t_capture_ns, frame_index=frame.index)
+            estimates.append((frame.index, now, tracker.predict(frame.t_capture_ns + lead_ms * 1_000_000)))
+    index_at = {round(now.t_capture_ns / 1e6): index for index, now, _ in estimates}
+    errors: dict[str, list[float]] = {"mpjpe_mm": [], "held_mpjpe_mm": []}
+    for _, now, ahead in estimates:
+        later = index_at.get(round(now.t_capture_ns / 1e6) + lead_ms)
+        if later is None or not now.persons:
+            continue
+        true = truth.joints_cam_m[later]
+        for key, said in (("mpjpe_mm", ahead), ("held_mpjpe_mm", now)):
+            joints = said.persons[0].joints_cam_m
+            gap = (joints - joints[:1]) - (true - true[:1])
+            errors[key].append(1000 * float(np.linalg.norm(gap, axis=1).mean()))
+    return {key: float(np.mean(values)) for key, values in errors.items()} | {
+        "frames": len(errors["mpjpe_mm"])
+    }
 
 
 def _clip_figures(frames: list[PoseFrame], truth: ClipTruth) -> dict[str, Any]:

@@ -20,12 +20,14 @@ import torch
 import typer
 from rich.console import Console
 
+from kinestream.filtering.forecasting import with_forecasts
 from kinestream.filtering.interpolation import InterpolationFilter
 from kinestream.filtering.learned import LearnedFilter
 from kinestream.filtering.unfiltered import Unfiltered
 from kinestream.latent.decode import FlowDecoder
 from kinestream.latent.dynamics_weights import DEFAULT_WEIGHTS, DynamicsWeights
 from kinestream.latent.flow import PoseFlow, flow_fingerprint
+from kinestream.latent.forecast_weights import ForecasterWeights
 from kinestream.tools import options
 from kinestream.tools.bench.filter import tuning
 from kinestream.tools.bench.filter.checks import LEARNED, checks, half_rate_difference
@@ -83,14 +85,14 @@ def tuned_baselines(scenes: Sequence[Scene], decoder: FlowDecoder) -> dict[str, 
 
 
 def contestants(
-    tuned: Mapping[str, tuple[str, tuning.Options]], weights: DynamicsWeights
+    tuned: Mapping[str, tuple[str, tuning.Options]], weights: DynamicsWeights, forecaster: ForecasterWeights
 ) -> dict[str, Maker]:
     """What makes each filter, by its name in the tables."""
     makers: dict[str, Maker] = {"none": Unfiltered, "interpolation": InterpolationFilter}
     for name, (kind, chosen) in tuned.items():
         makers[name] = {"one-euro": tuning.one_euro, "kalman": tuning.kalman}[kind](chosen)
     for name, smoothness in LEARNED.items():
-        makers[name] = partial(LearnedFilter, weights, smoothness=smoothness)
+        makers[name] = with_forecasts(partial(LearnedFilter, weights, smoothness=smoothness), forecaster)
     return makers
 
 
@@ -123,6 +125,7 @@ def main(
     mocap: options.Mocap,
     flow: options.Flow = None,
     dynamics: Annotated[Path | None, typer.Option(help="Dynamics; default: the shipped ones.")] = None,
+    forecaster: Annotated[Path | None, typer.Option(help="Forecaster; default: the shipped one.")] = None,
     recorded: Annotated[
         Path | None,
         typer.Option(
@@ -136,8 +139,9 @@ def main(
     torch.set_num_threads(1)
     console = Console(width=150)
     pose_flow, weights = PoseFlow.load(flow), DynamicsWeights.load(dynamics)
-    if weights.flow_id != flow_fingerprint(pose_flow):
-        console.print("[red]these dynamics were trained in the latent space of another flow[/red]")
+    foretold = ForecasterWeights.load(forecaster)
+    if {weights.flow_id, foretold.flow_id} != {flow_fingerprint(pose_flow)}:
+        console.print("[red]dynamics or forecaster were trained in the latent space of another flow[/red]")
         raise typer.Exit(1)
     decoder = FlowDecoder(pose_flow)
     halves = held_out_halves(list(MocapCache.load(mocap).clips(split="val")))
@@ -156,7 +160,7 @@ def main(
     if recorded is not None:
         staged |= recorded_conditions(RecordedObservations.load(recorded), decoder)
     for condition, scenes in staged.items():
-        makers = contestants(tuned, weights)
+        makers = contestants(tuned, weights, foretold)
         if condition.startswith("clean"):
             makers["kalman (clean)"] = tuning.kalman(clean_options)
         leads = LEADS_S if condition in FORECAST else ()

@@ -16,6 +16,7 @@ import numpy as np
 from kinestream.capture import open_source
 from kinestream.filtering import FilterFactory, PersonState, PoseFilter
 from kinestream.filtering.base import KeypointEvidence
+from kinestream.filtering.forecasting import with_forecasts
 from kinestream.filtering.keypoint_filter import KeypointFilter, with_keypoints
 from kinestream.filtering.keypoint_update import InvertibleDecoder, KeypointUpdate
 from kinestream.filtering.learned import LearnedFilter
@@ -42,7 +43,7 @@ class Recorder(Unfiltered):
 
 
 def measure() -> dict[str, Any]:
-    """Milliseconds a frame: the learned filter, both updates around it, the temporal lifter before them."""
+    """Milliseconds a frame: learned filter, updates around it, temporal lifter before, forecaster after."""
     models = Models.load()
     assert isinstance(models.decoder, InvertibleDecoder)
     recorder = Recorder()
@@ -55,10 +56,13 @@ def measure() -> dict[str, Any]:
     def learned() -> LearnedFilter:
         return LearnedFilter(models.dynamics)
 
+    assert models.forecaster is not None
+    lifted = with_keypoints(learned, update, models.temporal_lifter)
     makers: dict[str, FilterFactory] = {
         "learned_filter_ms": learned,
         "with_keypoint_updates_ms": lambda: KeypointFilter(learned(), update),
-        "with_temporal_lifter_ms": with_keypoints(learned, update, models.temporal_lifter),
+        "with_temporal_lifter_ms": lifted,
+        "with_forecaster_ms": with_forecasts(lifted, models.forecaster),
     }
     times: dict[str, list[list[float]]] = {name: [] for name in makers}
     for _ in range(ROUNDS):
