@@ -115,6 +115,26 @@ class PoseFilter(ABC):
         return state.root_std_rad > LOST_ROOT_STD_RAD or worst_m > LOST_TRANSLATION_STD_M
 
 
+class FilterAround(PoseFilter):
+    """What filters share that work around another one, ``motion``."""
+
+    def __init__(self, motion: PoseFilter) -> None:
+        self.motion = motion
+
+    @property
+    def smoothness(self) -> float | None:  # an attribute of the others
+        """Of the filter within."""
+        return self.motion.smoothness
+
+    @smoothness.setter
+    def smoothness(self, value: float | None) -> None:
+        self.motion.smoothness = value
+
+    def lost(self, t_ns: int) -> bool:
+        """As the filter within says."""
+        return self.motion.lost(t_ns)
+
+
 FilterFactory = Callable[[], PoseFilter]
 
 MIN_STEP_S = 1e-3

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from kinestream.filtering.base import FilterFactory, KeypointEvidence, PersonState, PoseFilter
+from kinestream.filtering.base import FilterAround, FilterFactory, KeypointEvidence, PersonState, PoseFilter
 from kinestream.filtering.error_state import (
     Mean,
     difference,
@@ -21,17 +21,12 @@ from kinestream.filtering.error_state import (
     move,
     std_of,
 )
+from kinestream.filtering.gated import STD_FLOOR
 from kinestream.filtering.gating import LONGEST_COAST_S
 from kinestream.filtering.recurrent import recurrent_step, soft_limit
 from kinestream.kernels.array_types import Float32Array
-from kinestream.latent.forecast_weights import (
-    SHAPE_CLIP,
-    SHORTEST_SEEN_S,
-    SPEED_CLIP,
-    STD_FLOOR,
-    STEADY_S,
-    ForecasterWeights,
-)
+from kinestream.latent.dynamics_weights import SHAPE_CLIP, SHORTEST_SEEN_S, VELOCITY_CLIP
+from kinestream.latent.forecast_weights import STEADY_S, ForecasterWeights
 
 LONGEST_FORECAST_S = 1.0
 """How long a motion is carried on."""
@@ -39,7 +34,7 @@ SHARE = 0.5
 """Of the forecaster in the mean."""
 
 
-class ForecastingFilter(PoseFilter):
+class ForecastingFilter(FilterAround):
     """A filter whose estimates are carried on by a forecaster.
 
     Args:
@@ -52,18 +47,9 @@ class ForecastingFilter(PoseFilter):
     name = "forecasting"
 
     def __init__(self, motion: PoseFilter, weights: ForecasterWeights | None = None) -> None:
-        self.motion = motion
+        super().__init__(motion)
         self._weights = weights or ForecasterWeights.load()
         self._forget()
-
-    @property
-    def smoothness(self) -> float | None:  # an attribute of the others
-        """Of the filter within."""
-        return self.motion.smoothness
-
-    @smoothness.setter
-    def smoothness(self, value: float | None) -> None:
-        self.motion.smoothness = value
 
     def reset(self) -> None:
         """Forget the person."""
@@ -94,10 +80,6 @@ class ForecastingFilter(PoseFilter):
             root_quat_wxyz=np.array(mean.root, np.float32),
             translation_m=np.asarray(mean.translation_m, np.float32),
         )
-
-    def lost(self, t_ns: int) -> bool:
-        """As the filter says."""
-        return self.motion.lost(t_ns)
 
     def _forget(self) -> None:
         size = self._weights.latent + 6
@@ -136,7 +118,7 @@ class ForecastingFilter(PoseFilter):
         arrays, size = self._weights.arrays, self._weights.latent
         unit, count = arrays["speed_unit"], len(self._weights.time_constants_s)
         step_s = np.float32(max(lead_s, SHORTEST_SEEN_S))
-        speed = soft_limit(difference(now, before) / step_s / unit, SPEED_CLIP)
+        speed = soft_limit(difference(now, before) / step_s / unit, VELOCITY_CLIP)
         self._steady = self._steady - np.expm1(-step_s / np.float32(STEADY_S)) * (speed - self._steady)
         spread = np.log(std)
         features = np.concatenate(
@@ -152,7 +134,7 @@ class ForecastingFilter(PoseFilter):
         raw = raw.reshape(-1, size + 6)
         last, lasting = (soft_limit(raw[k * count : (k + 1) * count], SHAPE_CLIP) for k in range(2))
         activity = np.sqrt(np.square(self._steady).mean() + np.float32(1e-9))
-        driven = activity * soft_limit(raw[2 * count : 3 * count], SPEED_CLIP)
+        driven = activity * soft_limit(raw[2 * count : 3 * count], VELOCITY_CLIP)
         self._coefficients = (last * speed + lasting * self._steady + driven) * unit
 
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from kinestream.filtering.base import FilterFactory, KeypointEvidence, PersonState, PoseFilter
+from kinestream.filtering.base import FilterAround, FilterFactory, KeypointEvidence, PersonState, PoseFilter
 from kinestream.filtering.error_state import difference, mean_of, move
 from kinestream.filtering.keypoint_update import KeypointUpdate, Tangents, Updated
 from kinestream.filtering.one_euro import smoothing
@@ -38,7 +38,7 @@ SHAPE_HELD = 0.02
 """Factor of the shape's deviations after the filter: it is an average and does not follow single pictures."""
 
 
-class KeypointFilter(PoseFilter):
+class KeypointFilter(FilterAround):
     """Any filter, with the measurement update by keypoints around it."""
 
     name = "keypoints"
@@ -47,7 +47,8 @@ class KeypointFilter(PoseFilter):
         self, motion: PoseFilter, update: KeypointUpdate, lifter: TemporalLifter | None = None
     ) -> None:
         """Take filter and temporal lifter of one track, and an update that tracks may share."""
-        self.motion, self._lifter = motion, lifter
+        super().__init__(motion)
+        self._lifter = lifter
         self._update = update
         self._found: Float32Array | None = None  # correction (N,) at `_t_ns`; None before there is one
         self._shown: Float32Array | None = None  # the same after the low-pass
@@ -55,15 +56,6 @@ class KeypointFilter(PoseFilter):
         self._share: Float32Array | None = None  # of the joints' deviations, that the keypoints left
         self._t_ns = 0
         self._contrary_ns: int | None = None  # since when sides are taken otherwise than in the observation
-
-    @property
-    def smoothness(self) -> float | None:  # an attribute of the others
-        """Of the filter within."""
-        return self.motion.smoothness
-
-    @smoothness.setter
-    def smoothness(self, value: float | None) -> None:
-        self.motion.smoothness = value
 
     def reset(self) -> None:
         """Forget the person."""
@@ -139,10 +131,6 @@ class KeypointFilter(PoseFilter):
         fade = np.float32(self._fade(t_ns))
         share = None if self._share is None else 1 - fade * (1 - self._share)
         return replace(_moved(estimate, fade * self._shown), joint_std_share=share)
-
-    def lost(self, t_ns: int) -> bool:
-        """As the filter says."""
-        return self.motion.lost(t_ns)
 
     def _fade(self, t_ns: int) -> float:
         """What is left of the last correction."""

@@ -131,8 +131,10 @@ class LatentDynamics(RecurrentCell):
         self.initial_variance: Tensor
         self.std_scale: Tensor
         self.register_buffer("time_constants", torch.tensor(config.time_constants_s)[:, None])
-        self.register_buffer("velocity_unit", self._by_group(VELOCITY_UNIT))
-        growth = torch.stack([self._by_group(INITIAL_DIFFUSION), self._by_group(INITIAL_SPEED_STD).square()])
+        self.register_buffer("velocity_unit", by_group(config.latent, VELOCITY_UNIT))
+        growth = torch.stack(
+            [by_group(config.latent, INITIAL_DIFFUSION), by_group(config.latent, INITIAL_SPEED_STD).square()]
+        )
         self.register_buffer("initial_variance", growth)
         # published std = (std_scale[0] + std_scale[1] * min(lead, 0.5 s)) times that of the curve; (2, N)
         self.register_buffer("std_scale", torch.stack([torch.ones(n), torch.zeros(n)]))
@@ -141,10 +143,6 @@ class LatentDynamics(RecurrentCell):
             bias[1] = -1.0
             bias[3 + min(1, count - 1)] = 1.0
             self.head.bias.copy_(bias.flatten())
-
-    def _by_group(self, values: tuple[float, float, float]) -> Tensor:
-        sizes = (self.config.latent, 3, 3)
-        return torch.cat([torch.full((size,), value) for size, value in zip(sizes, values, strict=True)])
 
     def start(self, observed: Pose, variance: Tensor) -> FilterStep:
         """State after the first observation with its variance (B, N): accepted as it is, velocity unknown."""
@@ -156,12 +154,7 @@ class LatentDynamics(RecurrentCell):
 
     def predict(self, pose: Pose, curve: MotionCurve, lead_s: Tensor) -> Prediction:
         """The state at lead_s (B,) >= 0 after the last observation."""
-        decay = torch.exp(-lead_s[:, None, None] / self.time_constants)
-        velocity = (curve.coefficients * decay).sum(1)
-        step = (curve.coefficients * (self.time_constants * (1 - decay))).sum(1)
-        lead = lead_s[:, None]
-        variance = curve.variances[:, 0] + lead * (curve.variances[:, 1] + lead * curve.variances[:, 2])
-        return Prediction(move(pose, step), variance, velocity)
+        return along(self.time_constants, pose, curve, lead_s)
 
     def update(
         self,
@@ -238,6 +231,22 @@ class LatentDynamics(RecurrentCell):
         )
         fill(dynamics, file.arrays, path=path)
         return dynamics.eval().requires_grad_(False)
+
+
+def by_group(latent: int, values: tuple[float, float, float]) -> Tensor:
+    """One value for each latent, root and translation dimension of the error state, (N,)."""
+    sizes = (latent, 3, 3)
+    return torch.cat([torch.full((size,), value) for size, value in zip(sizes, values, strict=True)])
+
+
+def along(time_constants: Tensor, pose: Pose, curve: MotionCurve, lead_s: Tensor) -> Prediction:
+    """The state at lead_s (B,) >= 0 along a curve with these time constants (K, 1) from a pose."""
+    decay = torch.exp(-lead_s[:, None, None] / time_constants)
+    velocity = (curve.coefficients * decay).sum(1)
+    step = (curve.coefficients * (time_constants * (1 - decay))).sum(1)
+    lead = lead_s[:, None]
+    variance = curve.variances[:, 0] + lead * (curve.variances[:, 1] + lead * curve.variances[:, 2])
+    return Prediction(move(pose, step), variance, velocity)
 
 
 def soft_limit(value: Tensor, limit: float) -> Tensor:

@@ -17,15 +17,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kinestream.latent.dynamics import MotionCurve, Pose, Prediction, difference, move, soft_limit
+from kinestream.latent.dynamics import MotionCurve, Pose, Prediction, along, by_group, difference, soft_limit
+from kinestream.latent.dynamics_weights import LOG_CLIP, SHAPE_CLIP, SHORTEST_SEEN_S, VELOCITY_CLIP
 from kinestream.latent.forecast_weights import (
     ADVICE,
     DEFAULT_WEIGHTS,
     FORMAT,
-    LOG_CLIP,
-    SHAPE_CLIP,
-    SHORTEST_SEEN_S,
-    SPEED_CLIP,
     STEADY_S,
 )
 from kinestream.latent.recurrent import RecurrentCell
@@ -95,12 +92,8 @@ class MotionForecaster(RecurrentCell):
         self.speed_unit: Tensor
         self.growth: Tensor
         self.register_buffer("time_constants", torch.tensor(config.time_constants_s)[:, None])
-        self.register_buffer("speed_unit", self._by_group(SPEED_UNIT))
-        self.register_buffer("growth", torch.stack([self._by_group(values) for values in GROWTH]))
-
-    def _by_group(self, values: tuple[float, float, float]) -> Tensor:
-        sizes = (self.config.latent, 3, 3)
-        return torch.cat([torch.full((size,), value) for size, value in zip(sizes, values, strict=True)])
+        self.register_buffer("speed_unit", by_group(config.latent, SPEED_UNIT))
+        self.register_buffer("growth", torch.stack([by_group(config.latent, values) for values in GROWTH]))
 
     def begin(self, count: int) -> Memory:
         """Nothing is remembered of ``count`` people."""
@@ -121,7 +114,7 @@ class MotionForecaster(RecurrentCell):
 
         """
         step_s = lead_s.clamp_min(SHORTEST_SEEN_S)[:, None]
-        speed = soft_limit(difference(now, before) / step_s / self.speed_unit, SPEED_CLIP)
+        speed = soft_limit(difference(now, before) / step_s / self.speed_unit, VELOCITY_CLIP)
         steady = memory.steady + (1 - torch.exp(-step_s / STEADY_S)) * (speed - memory.steady)
         spread = 0.5 * variance.log()
         size = self.config.latent
@@ -139,19 +132,14 @@ class MotionForecaster(RecurrentCell):
         count = len(self.time_constants)
         last, lasting = (soft_limit(raw[:, k * count : (k + 1) * count], SHAPE_CLIP) for k in range(2))
         activity = steady.square().mean(1).add(1e-9).sqrt()[:, None, None]
-        driven = activity * soft_limit(raw[:, 2 * count : 3 * count], SPEED_CLIP)
+        driven = activity * soft_limit(raw[:, 2 * count : 3 * count], VELOCITY_CLIP)
         coefficients = (last * speed[:, None] + lasting * steady[:, None] + driven) * self.speed_unit
         growth = soft_limit(raw[:, 3 * count :], LOG_CLIP).exp() * self.growth
         return MotionCurve(coefficients, torch.cat([variance[:, None], growth], 1)), Memory(hidden, steady)
 
     def predict(self, pose: Pose, curve: MotionCurve, lead_s: Tensor) -> Prediction:
         """The state at lead_s (B,) >= 0 after the estimate."""
-        decay = torch.exp(-lead_s[:, None, None] / self.time_constants)
-        velocity = (curve.coefficients * decay).sum(1)
-        step = (curve.coefficients * (self.time_constants * (1 - decay))).sum(1)
-        lead = lead_s[:, None]
-        variance = curve.variances[:, 0] + lead * (curve.variances[:, 1] + lead * curve.variances[:, 2])
-        return Prediction(move(pose, step), variance, velocity)
+        return along(self.time_constants, pose, curve, lead_s)
 
     def save(self, path: str | Path, *, notes: dict[str, str] | None = None) -> None:
         """Write the weights, matrices in half precision."""

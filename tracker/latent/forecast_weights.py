@@ -15,18 +15,8 @@ DEFAULT_WEIGHTS: Final = ASSETS / "forecaster.safetensors"
 FORMAT: Final = "kinestream.motion_forecaster.v1"
 ADVICE: Final = "train some with `python -m kinestream.trainer.train_forecaster`"
 
-SPEED_CLIP: Final = 6.0
-"""Speeds are softly limited to this many typical ones, latents to this many deviations."""
-SHAPE_CLIP: Final = 1.5
-"""How much of a speed one term of the curve may carry on."""
 STEADY_S: Final = 0.1
 """Time over which the steady speed is averaged."""
-LOG_CLIP: Final = 6.0
-"""Limit of the learned log-factors on variances."""
-SHORTEST_SEEN_S: Final = 0.004
-"""The shortest step of training; the cell is given no shorter one."""
-STD_FLOOR: Final = 1e-3
-"""No estimate counts as surer than this (latent units, radians, metres)."""
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def drifting(data: Batch, rng: np.random.Generator) -> Batch:
     """The same before cameras of which half drift evenly: people also move without moving their legs."""
     batch = len(data.times_s)
     moves = rng.random((batch, 1, 1)) < 0.5
-    speed_m_s = _tensor((DRIFT_M_S * moves * rng.standard_normal((batch, 1, 3))).astype(np.float32))
+    speed_m_s = tensor_of((DRIFT_M_S * moves * rng.standard_normal((batch, 1, 3))).astype(np.float32))
 
     def moved(pose: Pose, after_s: Tensor) -> Pose:
         return pose._replace(translation_m=pose.translation_m + speed_m_s * after_s[..., None])
@@ -136,19 +136,19 @@ def simulated_batch(
     end = (duration - start)[:, None]
 
     def pose(states: Trajectory) -> Pose:
-        return _pose(states.z, states.root_quat_wxyz, states.translation_m)
+        return pose_of(states.z, states.root_quat_wxyz, states.translation_m)
 
     return Batch(
-        times_s=_tensor(times),
-        observed=_pose(seen.z, seen.root_quat_wxyz, seen.translation_m),
-        std=_tensor(seen.std),
-        missing=_tensor(missing),
+        times_s=tensor_of(times),
+        observed=pose_of(seen.z, seen.root_quat_wxyz, seen.translation_m),
+        std=tensor_of(seen.std),
+        missing=tensor_of(missing),
         truth=pose(truth),
-        valid=_tensor(times <= end),
-        lead_s=_tensor(lead.astype(np.float32)),
+        valid=tensor_of(times <= end),
+        lead_s=tensor_of(lead.astype(np.float32)),
         ahead=pose(ahead),
-        ahead_valid=_tensor(times + lead <= end),
-        smoothness=_tensor(rng.uniform(-1, 1, batch).astype(np.float32)),
+        ahead_valid=tensor_of(times + lead <= end),
+        smoothness=tensor_of(rng.uniform(-1, 1, batch).astype(np.float32)),
         recorded=torch.zeros(batch),
         drift_m_s=torch.zeros(batch, 3),
     )
@@ -224,16 +224,16 @@ def recorded_batch(
         recorded.seen_translation_m[clip, now],
     )
     return Batch(
-        times_s=_tensor(times),
-        observed=_between(truth, seen, _tensor(share)),
-        std=_tensor(std * weaker[:, None, None]),
-        missing=_tensor(missing),
+        times_s=tensor_of(times),
+        observed=_between(truth, seen, tensor_of(share)),
+        std=tensor_of(std * weaker[:, None, None]),
+        missing=tensor_of(missing),
         truth=truth,
-        valid=_tensor(frame <= last),
-        lead_s=_tensor((lead / recorded.fps).astype(np.float32)),
+        valid=tensor_of(frame <= last),
+        lead_s=tensor_of((lead / recorded.fps).astype(np.float32)),
         ahead=ahead,
-        ahead_valid=_tensor(frame + lead <= last),
-        smoothness=_tensor(rng.uniform(-1, 1, batch).astype(np.float32)),
+        ahead_valid=tensor_of(frame + lead <= last),
+        smoothness=tensor_of(rng.uniform(-1, 1, batch).astype(np.float32)),
         recorded=torch.ones(batch),
         drift_m_s=torch.zeros(batch, 3),
     )
@@ -259,7 +259,7 @@ class _Elsewhere:
 
     def pose(self, z: Floats, root_quat_wxyz: Floats, translation_m: Floats) -> Pose:
         turn = np.broadcast_to(self.turn_wxyz, root_quat_wxyz.shape)
-        return _pose(self.sign * z + self.shift, multiply(turn, root_quat_wxyz), translation_m)
+        return pose_of(self.sign * z + self.shift, multiply(turn, root_quat_wxyz), translation_m)
 
 
 def _between(truth: Pose, seen: Pose, share: Tensor) -> Pose:
@@ -270,9 +270,11 @@ def _between(truth: Pose, seen: Pose, share: Tensor) -> Pose:
     return Pose(*(part.unflatten(0, (batch, steps)) for part in move(origin, step)))
 
 
-def _tensor(values: np.ndarray) -> Tensor:
+def tensor_of(values: np.ndarray) -> Tensor:
+    """The same numbers as a tensor."""
     return torch.from_numpy(np.ascontiguousarray(values))
 
 
-def _pose(z: np.ndarray, root_quat_wxyz: np.ndarray, translation_m: np.ndarray) -> Pose:
-    return Pose(*(_tensor(part.astype(np.float32)) for part in (z, root_quat_wxyz, translation_m)))
+def pose_of(z: np.ndarray, root_quat_wxyz: np.ndarray, translation_m: np.ndarray) -> Pose:
+    """A pose of these arrays, in single precision."""
+    return Pose(*(tensor_of(part.astype(np.float32)) for part in (z, root_quat_wxyz, translation_m)))

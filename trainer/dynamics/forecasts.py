@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from kinestream.filtering.gated import STD_FLOOR
 from kinestream.filtering.learned import DEFAULT_SMOOTHNESS
 from kinestream.geometry.rotation import matrix_from_quat
 from kinestream.latent.dynamics import (
@@ -19,16 +20,22 @@ from kinestream.latent.dynamics import (
     Prediction,
     difference,
     move,
-    student_nll,
 )
 from kinestream.latent.flow import PoseFlow
 from kinestream.latent.forecast import ForecasterConfig, Memory, MotionForecaster
-from kinestream.latent.forecast_weights import STD_FLOOR
 from kinestream.trainer.dynamics.annealing import Annealing, minimise
-from kinestream.trainer.dynamics.batches import MAX_LEAD_S, drifting, simulated_batch
+from kinestream.trainer.dynamics.batches import MAX_LEAD_S, drifting, pose_of, simulated_batch, tensor_of
 from kinestream.trainer.dynamics.clips import LatentClips
 from kinestream.trainer.dynamics.recorded_estimates import RecordedEstimates
-from kinestream.trainer.dynamics.rollout import ROOT_WEIGHT, forward_joints, unroll
+from kinestream.trainer.dynamics.rollout import (
+    after_first,
+    forward_joints,
+    joined,
+    pick,
+    pose_at,
+    unroll,
+    weighted_nll,
+)
 from kinestream.trainer.run_state import TrainingRun
 
 FIRST = 4
@@ -144,7 +151,7 @@ def recorded_estimates(
     end = recorded.z.shape[1] - 1
     clip, later = recorded.clip[row], np.minimum(frame + lead, end)
     std = np.maximum(recorded.std[row, at], STD_FLOOR)
-    estimate = _pose(
+    estimate = pose_of(
         recorded.estimated_z[row, at],
         recorded.estimated_root_quat_wxyz[row, at],
         recorded.estimated_translation_m[row, at],
@@ -152,25 +159,25 @@ def recorded_estimates(
 
     def true(at_frame: npt.NDArray[np.int64]) -> Pose:
         return _flat(
-            _pose(
+            pose_of(
                 recorded.z[clip, at_frame],
                 recorded.root_quat_wxyz[clip, at_frame],
                 recorded.translation_m[clip, at_frame],
             )
         )
 
-    known = _tensor(told)[..., None].float()
+    known = tensor_of(told)[..., None].float()
     error = difference(_flat(estimate), true(frame)).unflatten(0, (batch, steps))
     lasting = (known * error).sum(1) / known.sum(1)
     ahead = move(true(later), lasting.repeat_interleave(steps, 0))
     return ForecastBatch(
-        times_s=_tensor(frame / recorded.fps),
+        times_s=tensor_of(frame / recorded.fps),
         estimate=estimate,
-        variance=_tensor(std * std),
-        told=_tensor(told),
-        lead_s=_tensor((lead / recorded.fps).astype(np.float32)),
+        variance=tensor_of(std * std),
+        told=tensor_of(told),
+        lead_s=tensor_of((lead / recorded.fps).astype(np.float32)),
         ahead=Pose(*(part.unflatten(0, (batch, steps)) for part in ahead)),
-        valid=_tensor(told & (frame + lead <= end)),
+        valid=tensor_of(told & (frame + lead <= end)),
     )
 
 
@@ -187,7 +194,7 @@ def draw(
 
 def foretell(forecaster: MotionForecaster, data: ForecastBatch) -> Prediction:
     """The forecast after each but the first estimate for `lead_s` later, flattened to (B * (T-1), ...)."""
-    pose, variance = _at(data.estimate, 0), data.variance[:, 0]
+    pose, variance = pose_at(data.estimate, 0), data.variance[:, 0]
     batch, last = len(variance), data.times_s[:, 0]
     still = variance.new_zeros(batch, len(forecaster.time_constants), forecaster.config.state)
     growth = forecaster.growth.expand(batch, 2, -1)
@@ -196,18 +203,17 @@ def foretell(forecaster: MotionForecaster, data: ForecastBatch) -> Prediction:
     found: list[tuple[Pose, MotionCurve, Tensor]] = []
     for k in range(1, data.times_s.shape[1]):
         now, told = data.times_s[:, k], data.told[:, k]
-        new = _at(data.estimate, k)
+        new = pose_at(data.estimate, k)
         answer, after = forecaster.read(pose, new, data.variance[:, k], (now - last).float(), memory)
-        pose = Pose(*(_pick(told, a, b) for a, b in zip(new, pose, strict=True)))
-        curve = MotionCurve(*(_pick(told, a, b) for a, b in zip(answer, curve, strict=True)))
-        memory = Memory(*(_pick(told, a, b) for a, b in zip(after, memory, strict=True)))
+        pose = Pose(*(pick(told, a, b) for a, b in zip(new, pose, strict=True)))
+        curve = MotionCurve(*(pick(told, a, b) for a, b in zip(answer, curve, strict=True)))
+        memory = Memory(*(pick(told, a, b) for a, b in zip(after, memory, strict=True)))
         last = torch.where(told, now, last)
         found.append((pose, curve, (now - last).float() + data.lead_s[:, k]))
-    poses = Pose(*(torch.stack(parts, 1).flatten(0, 1) for parts in zip(*(f[0] for f in found), strict=True)))
-    curves = MotionCurve(
-        *(torch.stack(parts, 1).flatten(0, 1) for parts in zip(*(f[1] for f in found), strict=True))
+    poses, curves, leads = zip(*found, strict=True)
+    return forecaster.predict(
+        joined(Pose, list(poses)), joined(MotionCurve, list(curves)), torch.stack(leads, 1).flatten()
     )
-    return forecaster.predict(poses, curves, torch.stack([f[2] for f in found], 1).flatten())
 
 
 def forecast_losses(
@@ -223,15 +229,10 @@ def forecast_losses(
     for data in drawn:
         batch, frames = len(data.times_s), data.times_s.shape[1] - 1
         ahead = foretell(forecaster, data)
-        future, last = (
-            Pose(*(part[:, 1:].flatten(0, 1) for part in pose)) for pose in (data.ahead, data.estimate)
-        )
+        future, last = after_first(data.ahead), after_first(data.estimate)
         begun = torch.arange(frames).expand(batch, frames).flatten() >= FIRST
         valid = data.valid[:, 1:].flatten() & begun
-        error = difference(future, ahead.pose)
-        weight = error.new_ones(error.shape[1])
-        weight[-6:] = ROOT_WEIGHT  # root and translation move every joint
-        nll.append((student_nll(error, ahead.variance) @ (weight / weight.sum()))[valid])
+        nll.append(weighted_nll(difference(future, ahead.pose), ahead.variance)[valid])
         chosen = rng.integers(FIRST, frames, (batch, points)) + np.arange(batch)[:, None] * frames
         rows = torch.from_numpy(chosen.flatten())
         rows = rows[valid[rows]]
@@ -316,19 +317,3 @@ def _joints(flow: PoseFlow, pose: Pose, rows: Tensor) -> Tensor:
 
 def _flat(poses: Pose) -> Pose:
     return Pose(*(part.flatten(0, 1) for part in poses))
-
-
-def _at(poses: Pose, step: int) -> Pose:
-    return Pose(*(part[:, step] for part in poses))
-
-
-def _pick(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    return torch.where(mask.reshape(-1, *(1,) * (yes.ndim - 1)), yes, no)
-
-
-def _tensor(values: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values))
-
-
-def _pose(z: np.ndarray, root_quat_wxyz: np.ndarray, translation_m: np.ndarray) -> Pose:
-    return Pose(*(_tensor(part.astype(np.float32)) for part in (z, root_quat_wxyz, translation_m)))

@@ -72,9 +72,9 @@ class Rollout:
 
     def residuals(self, data: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Time since the last observation, error, variance and validity of estimates, then of forecasts."""
-        error = difference(_after_first(data.truth), self.estimate.pose)
+        error = difference(after_first(data.truth), self.estimate.pose)
         yield self.age_s, error, self.estimate.variance, data.valid[:, 1:].flatten()
-        error = difference(_after_first(data.ahead), self.ahead.pose)
+        error = difference(after_first(data.ahead), self.ahead.pose)
         lead = self.age_s + data.lead_s[:, 1:].flatten()
         yield lead, error, self.ahead.variance, data.ahead_valid[:, 1:].flatten()
 
@@ -82,7 +82,7 @@ class Rollout:
 def unroll(dynamics: LatentDynamics, data: Batch, *, step: Advance | None = None) -> Rollout:
     """Filter a batch from its first frame to its last; `step` may be a compiled `advance`."""
     step = step or advance
-    state = dynamics.start(_at(data.observed, 0), data.std[:, 0].square())
+    state = dynamics.start(pose_at(data.observed, 0), data.std[:, 0].square())
     last = data.times_s[:, 0]
     priors: list[Prediction] = []
     states: list[FilterStep] = []
@@ -91,18 +91,18 @@ def unroll(dynamics: LatentDynamics, data: Batch, *, step: Advance | None = None
         now, seen = data.times_s[:, k], ~data.missing[:, k]
         gap = (now - last).float()
         variance = data.std[:, k].square()
-        prior, new = step(dynamics, state, gap, _at(data.observed, k), variance, data.smoothness)
+        prior, new = step(dynamics, state, gap, pose_at(data.observed, k), variance, data.smoothness)
         state = _pick_state(seen, new, state)
         last = torch.where(seen, now, last)
         priors.append(prior)
         states.append(state)
         ages.append((now - last).float())
-    pose = _joined(Pose, [state.pose for state in states])
-    curve = _joined(MotionCurve, [state.curve for state in states])
+    pose = joined(Pose, [state.pose for state in states])
+    curve = joined(MotionCurve, [state.curve for state in states])
     age = torch.stack(ages, 1).flatten()
     return Rollout(
         prior=Prediction(
-            _joined(Pose, [prior.pose for prior in priors]),
+            joined(Pose, [prior.pose for prior in priors]),
             torch.stack([prior.variance for prior in priors], 1).flatten(0, 1),
             torch.stack([prior.velocity for prior in priors], 1).flatten(0, 1),
         ),
@@ -123,12 +123,12 @@ def unrolled_losses(
 ) -> Losses:
     """Filter a batch and compare with the truth; `windows` of three frames each are decoded to joints."""
     rollout = unroll(dynamics, data, step=step)
-    truth, future = _after_first(data.truth), _after_first(data.ahead)
+    truth, future = after_first(data.truth), after_first(data.ahead)
     valid = data.valid[:, 1:].flatten()
     prior_error = difference(truth, rollout.prior.pose)
-    nll = 0.5 * _mean(_weighted_nll(prior_error, rollout.prior.variance), valid)
+    nll = 0.5 * _mean(weighted_nll(prior_error, rollout.prior.variance), valid)
     for (_, error, variance, usable), weight in zip(rollout.residuals(data), (1.0, 0.5), strict=True):
-        nll = nll + weight * _mean(_weighted_nll(error, variance), usable)
+        nll = nll + weight * _mean(weighted_nll(error, variance), usable)
     joints = _JointErrors(flow, data, rng, windows)
     mpjpe, jerk, lag, place_lag, slide = joints.of_estimates(rollout.estimate.pose, truth)
     ahead_mpjpe = joints.of_forecasts(rollout.ahead.pose, future)
@@ -155,14 +155,14 @@ def _lasting_offset(rollout: Rollout, data: Batch) -> Tensor:
 
     What a real regressor keeps saying is a mean of what may be already; no filter knows better.
     """
-    offset = difference(_after_first(data.observed), rollout.estimate.pose)
+    offset = difference(after_first(data.observed), rollout.estimate.pose)
     mean = offset.unflatten(0, (len(data.times_s), -1)).mean(1)
     latent, root = mean[:, :-6], mean[:, -6:-3]
     sizes = [part.square().mean(1).add(1e-8).sqrt() for part in (latent, root)]
     return sum(size / unit for size, unit in zip(sizes, OFFSET_UNITS, strict=True))  # type: ignore[return-value]
 
 
-def _weighted_nll(error: Tensor, variance: Tensor) -> Tensor:
+def weighted_nll(error: Tensor, variance: Tensor) -> Tensor:
     """Student's t, (B,), mean over the dimensions by their weight."""
     weight = error.new_ones(error.shape[1])
     weight[-6:] = ROOT_WEIGHT
@@ -287,26 +287,30 @@ def forward_joints(rotations: Tensor, root: Tensor) -> Tensor:
     return torch.stack(joints, 1)
 
 
-def _after_first(poses: Pose) -> Pose:
+def after_first(poses: Pose) -> Pose:
+    """Frames 1 .. T-1 of each sequence, flattened to (B * (T-1), ...)."""
     return Pose(*(part[:, 1:].flatten(0, 1) for part in poses))
 
 
-def _joined(kind: type[Tensors], parts: list[Tensors]) -> Tensors:
+def joined(kind: type[Tensors], parts: list[Tensors]) -> Tensors:
+    """Steps of (B, ...) each as one, flattened to (B * steps, ...)."""
     return kind(*(torch.stack(tensors, 1).flatten(0, 1) for tensors in zip(*parts, strict=True)))
 
 
-def _at(poses: Pose, step: int) -> Pose:
+def pose_at(poses: Pose, step: int) -> Pose:
+    """One step of sequences (B, T, ...)."""
     return Pose(*(part[:, step] for part in poses))
 
 
-def _pick(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+def pick(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """Row by row (B,) the one or the other."""
     return torch.where(mask.reshape(-1, *(1,) * (yes.ndim - 1)), yes, no)
 
 
 def _pick_state(mask: Tensor, yes: FilterStep, no: FilterStep) -> FilterStep:
-    pose = Pose(*(_pick(mask, a, b) for a, b in zip(yes.pose, no.pose, strict=True)))
-    curve = MotionCurve(*(_pick(mask, a, b) for a, b in zip(yes.curve, no.curve, strict=True)))
-    return FilterStep(pose, curve, _pick(mask, yes.hidden, no.hidden))
+    pose = Pose(*(pick(mask, a, b) for a, b in zip(yes.pose, no.pose, strict=True)))
+    curve = MotionCurve(*(pick(mask, a, b) for a, b in zip(yes.curve, no.curve, strict=True)))
+    return FilterStep(pose, curve, pick(mask, yes.hidden, no.hidden))
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
