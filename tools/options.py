@@ -131,6 +131,15 @@ SmoothLagMs = Annotated[
         help="Files: let what is seen up to so much later correct each pose; 250 to 500 is enough, 0 is off.",
     ),
 ]
+Stills = Annotated[
+    bool | None,
+    tracking(
+        "--stills/--no-stills",
+        help="Pictures that do not belong together: nobody is followed from one to the next, and bodies are "
+        "fitted to each alone. [default: for one picture]",
+        show_default=False,
+    ),
+]
 Engine = Annotated[
     str,
     tracking(

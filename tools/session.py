@@ -34,7 +34,7 @@ class Outputs:
         record: recording of the stream (MCAP), with the pictures where ``pictures`` is set.
         view: show everything in the viewer Rerun.
         rrd: what the viewer would show, as a file.
-        snapshots: folder for one PNG a second.
+        snapshots: folder for one PNG a second, or of each picture that stands alone.
         web: where to serve a page with all of it, ``[HOST:]PORT``.
     """
 
@@ -58,7 +58,7 @@ class Outputs:
         kinds = ("json", "npz", "save_video", "record", "rrd", "snapshots")
         return {f"--{kind.replace('_', '-')}": getattr(self, kind) for kind in kinds}
 
-    def open(self, faces: npt.NDArray[Any], fps: float | None) -> Iterator[Sink]:
+    def open(self, faces: npt.NDArray[Any], fps: float | None, *, stills: bool = False) -> Iterator[Sink]:
         """Each that was asked for but the recording; ``faces`` (F, 3) of the body. Raises ``OSError``."""
         if self.json is not None:
             yield JsonLinesSink(self.json)
@@ -78,7 +78,7 @@ class Outputs:
         if self.snapshots is not None:
             from kinestream.tools.sinks.snapshots import SnapshotSink
 
-            yield SnapshotSink(self.snapshots, faces)
+            yield SnapshotSink(self.snapshots, faces, every_s=0.0 if stills else 1.0)
 
 
 class Session(AbstractContextManager["Session"]):
@@ -145,7 +145,7 @@ class Session(AbstractContextManager["Session"]):
             if publisher is not None and publisher.bound and not publisher.endpoint.startswith(PRIVATE):
                 tell(f"publishing on {publisher.places}; Ctrl-C stops")
             self.sinks = stack.enter_context(SinkGroup())
-            for sink in outputs.open(self.tracker.faces, frames.info.fps):
+            for sink in outputs.open(self.tracker.faces, frames.info.fps, stills=self.tracker.stills):
                 self.sinks.add(sink)
             if outputs.web is not None:
                 from kinestream.tools.sinks.web import WebSink

@@ -21,11 +21,7 @@ from kinestream.defaults import (
     DEFAULT_MODEL,
 )
 from kinestream.detect.schedule import DetectorSchedule
-from kinestream.filtering import FilterFactory, PoseFilter, check_filter, filter_factory
-from kinestream.filtering.forecasting import with_forecasts
-from kinestream.filtering.keypoint_filter import with_keypoints
-from kinestream.filtering.keypoint_update import InvertibleDecoder, KeypointUpdate
-from kinestream.filtering.learned import LearnedFilter
+from kinestream.filtering import FilterFactory, check_filter
 from kinestream.geometry.camera import Camera
 from kinestream.kernels.array_types import Int64Array, RgbImage
 from kinestream.models import Models
@@ -37,12 +33,15 @@ from kinestream.timing import WINDOW, Rate, StageTimes, percentiles_ms
 from kinestream.tracking.cuts import CutDetector
 from kinestream.tracking.fixed_lag import FixedLagSmoother
 from kinestream.tracking.known_heights import KnownHeights
+from kinestream.tracking.motion import motion_filters
 from kinestream.tracking.people import People
 from kinestream.tracking.poser import BodyPoser
 
 log = logging.getLogger(__name__)
 
 STATS_NS = 1_000_000_000
+STILL_LOOKS = 2
+"""At somebody in a picture that stands alone: the second in a box around what the first found."""
 STALE_NS = 1_000_000_000
 """Without a frame for this long nothing is predicted any more."""
 MAX_LEAD_MS = 500.0
@@ -58,6 +57,7 @@ class Tracker:
 
     Those who own the loop make it without a source and call `process` with each picture. Frames are
     handled in the thread that asks for them; decoding happens in a thread of its own. Not thread-safe.
+    ``stills`` says whether each picture stands alone.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class Tracker:
         ground: bool = False,
         heights_m: float | Sequence[float] | None = None,
         smooth_lag_ms: float = 0.0,
+        stills: bool | None = None,
     ) -> None:
         """Open the source and load the models.
 
@@ -108,6 +109,9 @@ class Tracker:
             ground: estimate `PoseFrame.ground` from the people, and level what is published.
             heights_m: how tall everybody is, or each in the order in which they come; fixes distances.
             smooth_lag_ms: hold pictures of files back so long and let what follows correct the poses in them.
+            stills: each picture stands alone: everybody is new in it, is looked at twice, and the body fits
+                the keypoints as closely as one picture allows; ``filter`` has no say. By default so for a
+                source of one picture.
 
         Raises ``CaptureError`` for the source, ``ValueError`` for a filter, model or number that is not
         there, and ``FileNotFoundError`` where weights are missing.
@@ -128,16 +132,12 @@ class Tracker:
             geometry = self.source.info.geometry if self.source else PictureGeometry()
             self._intrinsics = Intrinsics(camera, fov_deg, geometry)
             self._models = models or Models.load(body=body, engine=engine, regressor=regressor)
-            new_filter, self._filter_name, self._smoothness = self._filter_of(filter)
-            decoder = self._models.decoder
-            if keypoint_update and isinstance(decoder, InvertibleDecoder):
-                update = KeypointUpdate(self._models.body, decoder, noise=self._models.keypoint_noise)
-                new_filter = with_keypoints(new_filter, update, self._models.temporal_lifter)
-            if self._filter_name == LearnedFilter.name and self._models.forecaster is not None:
-                new_filter = with_forecasts(new_filter, self._models.forecaster)
+            self.stills = self._stands_alone(stills, rate_hz, smooth_lag_ms)
+            motion = motion_filters(self._models, filter, keypoint_update=keypoint_update, stills=self.stills)
+            self._filter_name, self._smoothness = motion.name, motion.smoothness
             poser = BodyPoser(self._models.body, self._models.decoder, vertices=vertices)
             heights = KnownHeights.given(self._models.body, heights_m)
-            self._people = People(poser, new_filter, max_people=max_people, heights=heights, ground=ground)
+            self._people = People(poser, motion.new, max_people=max_people, heights=heights, ground=ground)
             self._fixed_rate = self._make_fixed_rate(rate_hz, publisher)
             self._smoother = self._make_smoother(smooth_lag_ms)
             if live and self.source is not None:
@@ -201,24 +201,21 @@ class Tracker:
             raise ValueError(
                 f"process: expected an RGB image (H, W, 3) uint8, found {image_rgb.shape} {image_rgb.dtype}"
             )
+        if self.stills:
+            self.reset()
         last = self._newest
         if last is not None and t_capture_ns < last.t_capture_ns:
             log.warning("time ran back by %.3f s; starting over", (last.t_capture_ns - t_capture_ns) / 1e9)
             self.reset()
-        if self._cuts.is_cut(image_rgb):
+        if not self.stills and self._cuts.is_cut(image_rgb):
             log.info("frame %s: a new shot begins; everybody gets a new id", frame_index)
             self._people.reset()
             self._schedule.reset()
         camera = self._intrinsics.of(image_rgb.shape[1], image_rgb.shape[0])
         self._lead_ns = self._next_lead_ns
         self._schedule.update(t_capture_ns, image_rgb, self._models.detector, self._people)
-        with self._stages.measure("regress"):
-            boxes = self._people.boxes_at(t_capture_ns, camera)
-            turns, may_turn = self._people.turns_at(t_capture_ns)
-            upright = observe_upright(self._models.regressor, image_rgb, boxes, camera, turns, may_turn)
-        with self._stages.measure("filter"):
-            self._people.keep_turns(t_capture_ns, upright.quarter_turns, upright.looked_again)
-            self._people.observe(t_capture_ns, upright.seen, boxes, camera)
+        for _ in range(STILL_LOOKS if self.stills else 1):
+            self._look(image_rgb, t_capture_ns, camera)
         with self._stages.measure("body"):
             persons = self._people.predict(t_capture_ns + self._lead_ns, camera)
         index = self._frames if frame_index is None else frame_index
@@ -228,6 +225,16 @@ class Tracker:
             ground=self._people.ground,
         )  # fmt: skip
         return self._newest
+
+    def _look(self, image_rgb: RgbImage, t_ns: int, camera: Camera) -> None:
+        """Observe everybody who is followed."""
+        with self._stages.measure("regress"):
+            boxes = self._people.boxes_at(t_ns, camera)
+            turns, may_turn = self._people.turns_at(t_ns)
+            upright = observe_upright(self._models.regressor, image_rgb, boxes, camera, turns, may_turn)
+        with self._stages.measure("filter"):
+            self._people.keep_turns(t_ns, upright.quarter_turns, upright.looked_again)
+            self._people.observe(t_ns, upright.seen, boxes, camera)
 
     def predict(self, t_ns: int) -> PoseFrame:
         """The people as they will be at ``t_ns``, on the clock of the frames; may be called from any thread.
@@ -322,17 +329,17 @@ class Tracker:
     ) -> None:
         self.close()
 
-    def _filter_of(self, chosen: str | FilterFactory) -> tuple[FilterFactory, str, float | None]:
-        """What makes filters, their name and smoothness; one is made, so faults show before any frame."""
-        if chosen == LearnedFilter.name and self._models.dynamics is None:
-            raise ValueError("filter 'learned': these models have no dynamics; give Models(dynamics=...)")
-        factory = filter_factory(chosen, self._models.dynamics)
-        made = factory()
-        if not isinstance(made, PoseFilter):
-            raise TypeError(f"filter: expected a callable that returns a PoseFilter, it returned {made!r}")
-        if isinstance(made, LearnedFilter):
-            self._models.check_dynamics(made.weights)
-        return factory, getattr(made, "name", type(made).__name__), made.smoothness
+    def _stands_alone(self, stills: bool | None, rate_hz: float | None, smooth_lag_ms: float) -> bool:
+        """Whether each picture stands alone: as was asked for, or there is only one."""
+        info = self.source.info if self.source else None
+        if stills is None:
+            return info is not None and not info.live and info.frame_count == 1
+        if stills and (self._next_lead_ns or rate_hz or smooth_lag_ms or (info is not None and info.live)):
+            raise ValueError(
+                "stills (--stills): nobody is followed from one picture to the next; for files, without "
+                "--lead-ms, --rate and --smooth-lag-ms"
+            )
+        return stills
 
     def _warm_up(self, width_px: int, height_px: int) -> None:
         """Run the networks on a blank picture: the first run is slow, and a live source does not wait."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -89,6 +90,23 @@ def test_run_a_file_to_all_sinks(kinestream: Command, block_video: Video, tmp_pa
         "poses.jsonl",
         "poses.npz",
     ]
+
+
+def test_photos_are_each_tracked_and_drawn_alone(
+    kinestream: Command, paint_blocks: Callable[..., np.ndarray], tmp_path: Path
+) -> None:
+    photos, drawn = tmp_path / "photos", tmp_path / "drawn"
+    photos.mkdir()
+    for name in ("beach", "street", "room"):
+        image = paint_blocks((320, 240), {0: (100, 60, 50, 120)})
+        cv2.imwrite(str(photos / f"{name}.png"), image[..., ::-1])
+    options = ("--no-publish", "--json", "-", "--snapshots", drawn)
+    code, out, _ = kinestream("run", photos, "--stills", *options)
+    ids = [[person["track_id"] for person in json.loads(line)["persons"]] for line in out.splitlines()]
+    assert (code, ids) == (0, [[0], [1], [2]])
+    assert len(list(drawn.iterdir())) == 3, "not one a second"
+    code, _, err = kinestream("run", photos, "--stills", "--smooth-lag-ms", "300", *options)
+    assert code == 1 and "--stills" in err
 
 
 def test_json_on_standard_output_is_nothing_but_json(kinestream: Command, block_video: Video) -> None:

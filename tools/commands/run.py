@@ -4,7 +4,8 @@ kinestream run 0                                     webcam
 kinestream run clip.mp4 --save-video overlay.mp4     file, with the bodies drawn over it
 kinestream run rtsp://camera.local/stream --policy latest
 kinestream run 0 --web                               a page in the browser, with controls
-kinestream run photos/ --json - | jq .persons        folder of pictures, JSON lines
+kinestream run shots/ --json - | jq .persons         folder of pictures, JSON lines
+kinestream run photos/ --stills --snapshots out/     photos that do not belong together
 """
 
 import re
@@ -74,7 +75,8 @@ def run(
     rrd: Annotated[Path | None, options.viewing(help="Write what --view shows to a Rerun file.")] = None,
     web: options.Web = None,
     snapshots: Annotated[
-        Path | None, options.viewing(help="Folder for one PNG a second with the bodies drawn.")
+        Path | None,
+        options.viewing(help="Folder for one PNG a second, or of each still, with the bodies drawn."),
     ] = None,
     policy: options.Policy = None,
     size: Annotated[str, options.source(callback=_size, help="Ask a camera for WIDTHxHEIGHT.")] = "1280x720",
@@ -93,6 +95,7 @@ def run(
     heights: options.Heights = None,
     filter_name: options.Filter = DEFAULT_FILTER,
     smooth_lag_ms: options.SmoothLagMs = 0.0,
+    stills: options.Stills = None,
     model: options.Model = DEFAULT_MODEL,
     engine: options.Engine = DEFAULT_ENGINE,
     body: options.Body = None,
@@ -182,6 +185,7 @@ def run(
                 lead_ms=lead_ms,
                 rate_hz=rate,
                 smooth_lag_ms=smooth_lag_ms,
+                stills=stills,
             )
         )
         session.run(console, max_frames=max_frames)

@@ -9,7 +9,6 @@ in the data folder are left out, with a warning. Clips (``DATA/clips``) need mac
 """
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +22,8 @@ from kinestream.defaults import DEFAULT_MODEL
 from kinestream.latent.flow import PoseFlow
 from kinestream.models import Models
 from kinestream.regress.network import RegressorNetwork
-from kinestream.regress.regressor import Regressor, load_network
+from kinestream.regress.regressor import load_network
+from kinestream.regress.upright import Observer
 from kinestream.tools import options
 from kinestream.tools.bench.accuracy import clips as videos
 from kinestream.tools.bench.accuracy import datasets, opencap, peer, sets
@@ -48,7 +48,7 @@ TRAINED_ON = {
 
 def run(
     network: RegressorNetwork,
-    regressor: Regressor,
+    models: Models,
     data: Path,
     pool: Path | None,
     labels: Path | None,
@@ -64,14 +64,13 @@ def run(
     if pool is not None and (pool / "val").is_dir():
         results["rendered"] = sets.rendered(network, pool / "val", data, flow, body, limit=limit)
     if photos.is_dir():
-        results["lspet"] = sets.lspet(regressor, photos, limit=limit)
+        results["lspet"] = sets.lspet(models, photos, limit=limit)
         if (answers / "lspet.npz").exists():
             results["mediapipe/lspet"] = peer.lspet(photos, answers / "lspet.npz")
     if video.is_dir():
-        results["bodypose3d"] = sets.bodypose3d(regressor, video, flow, body, limit=limit)
+        results["bodypose3d"] = sets.bodypose3d(models.regressor, video, flow, body, limit=limit)
         if (answers / "cam0.npz").exists():
             results["mediapipe/bodypose3d"] = peer.bodypose3d(video, answers / "cam0.npz")
-    models = replace(Models.load(), regressor=regressor)
     if trials.is_dir():
         results |= opencap.opencap(trials, models)
     results["rendered_clip"] = videos.rendered_clip(CLIP, TRUTH, models)
@@ -91,7 +90,7 @@ def run(
 
 
 def run_datasets(
-    regressor: Regressor,
+    regressor: Observer,
     flow: PoseFlow,
     body: BodyModel,
     folders: dict[str, Path | None],
@@ -133,12 +132,12 @@ def main(
     """Measure the accuracy of a regressor on all sets that are there."""
     logging.basicConfig(level=logging.INFO)
     torch.set_num_threads(threads)
-    regressor = Regressor.load(model)
+    models = Models.load(regressor=model)
     pose_flow, body = PoseFlow.load(flow).eval().requires_grad_(False), BodyModel.load()
-    results = run(load_network(model), regressor, data, pool, labels, pose_flow, body, limit=limit)
+    results = run(load_network(model), models, data, pool, labels, pose_flow, body, limit=limit)
     folders = {"3dpw": threedpw, "emdb": emdb, "human36m": human36m}
     reference = None if reference_body is None else load_body(reference_body)
-    results |= run_datasets(regressor, pose_flow, body, folders, reference, stride=stride)
+    results |= run_datasets(models.regressor, pose_flow, body, folders, reference, stride=stride)
     hardware = environment()["cpu"]
     table = Table("metric", "value", title=f"{Path(model).stem}, float32, {threads} thread(s) of {hardware}")
     for name, metrics in results.items():

@@ -6,7 +6,9 @@
   (shoulder to opposite hip), keypoints in the crop only.
 * ``lspet``: 12 limb joints of the validation list, PCK@0.2 of the labelled torso. The crop is the whole
   photo (which was cut around the person). "all" counts a photo without presence as wrong; photos without a
-  labelled torso are not scored.
+  labelled torso are not scored. "body" are the joints of the body that the tracker fits to pictures which
+  stand alone, "body_keypoints" its points on the surface that the heat maps look for; else it is the
+  heat maps'.
 * ``bodypose3d``: 12 joints of one man in calibrated video, boxes from the projected reference. The unit of
   the reference is unknown, so it is moved onto the prediction by a similarity; errors are in our millimetres.
 """
@@ -22,16 +24,20 @@ import numpy.typing as npt
 import torch
 
 from kinestream.body.model import BodyModel
-from kinestream.body.skeleton import KEYPOINT_NAMES
+from kinestream.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
+from kinestream.filtering.base import KeypointEvidence, PersonState
 from kinestream.geometry.camera import Camera
 from kinestream.geometry.rotation import matrix_from_quat, matrix_from_sixd
 from kinestream.kernels.array_types import RgbImage
 from kinestream.latent.flow import PoseFlow
+from kinestream.models import Models
 from kinestream.networks.interface import BodyState
 from kinestream.regress.network import RegressorNetwork
 from kinestream.regress.observation import Observations
 from kinestream.regress.regressor import Regressor
-from kinestream.regress.upright import observe_upright
+from kinestream.regress.upright import Observer, observe_upright
+from kinestream.tracking.motion import motion_filters
+from kinestream.tracking.poser import BodyPoser
 from kinestream.trainer.data.crops.backdrops import Backdrops
 from kinestream.trainer.data.crops.crop_pool import CropPool
 from kinestream.trainer.data.crops.crop_sample import collate
@@ -47,6 +53,7 @@ PRESENCE = 0.5
 PCK_SHARE = 0.2
 _SEED = 2024
 _BATCH = 64
+_LIMBS = [JOINT_NAMES.index(name) for name in LIMB_JOINTS]
 _TORSO = tuple(
     (KEYPOINT_NAMES.index(a), KEYPOINT_NAMES.index(b))
     for a, b in (("left_shoulder", "right_hip"), ("right_shoulder", "left_hip"))
@@ -105,9 +112,12 @@ def _within(state: BodyState, target: BodyTarget) -> dict[str, FloatArray]:
     return found
 
 
-def lspet(regressor: Regressor, folder: Path, *, limit: int | None) -> dict[str, Any]:
+def lspet(models: Models, folder: Path, *, limit: int | None) -> dict[str, Any]:
     """PCK@0.2 on the validation list, per joint and in all, each photo as the tracker sees a first one."""
-    right: list[npt.NDArray[np.bool_]] = []
+    regressor = models.regressor
+    assert isinstance(regressor, Regressor)
+    poser, motion = BodyPoser(models.body, models.decoder), motion_filters(models, "none", stills=True).new()
+    near: dict[str, list[npt.NDArray[np.bool_]]] = {"": [], "body_": [], "body_keypoints_": []}
     labelled: list[npt.NDArray[np.bool_]] = []
     present: list[bool] = []
     for photo in load_lspet(folder)[:limit]:
@@ -116,18 +126,24 @@ def lspet(regressor: Regressor, folder: Path, *, limit: int | None) -> dict[str,
             continue
         image, box, camera = whole_photo(photo.path, regressor.config.crop_margin)
         seen = observe_upright(regressor, image, [box], camera).seen
-        points = seen.keypoints_px[0, list(LIMB_KEYPOINTS), :2]
-        right.append(np.linalg.norm(points - photo.joints_px, axis=1) < PCK_SHARE * torso_px)
+        evidence = KeypointEvidence.of(seen, 0, camera, box[2] - box[0])
+        (posed,) = poser.pose([motion.observe(0, PersonState.from_observations(seen, 0), evidence)])
+        found_px = {
+            "": seen.keypoints_px[0, list(LIMB_KEYPOINTS), :2],
+            "body_": camera.project(posed.joints_cam_m[_LIMBS]),
+            "body_keypoints_": camera.project(posed.keypoints_cam_m[list(LIMB_KEYPOINTS)]),
+        }
+        for name, points in found_px.items():
+            near[name].append(np.linalg.norm(points - photo.joints_px, axis=1) < PCK_SHARE * torso_px)
         labelled.append(photo.labelled)
         present.append(bool(seen.presence[0] >= PRESENCE))
-    hit, known, found = np.array(right), np.array(labelled), np.array(present)
-    all_hits = hit & found[:, None]
-    result: dict[str, Any] = {
-        "photos": len(found),
-        "found_percent": 100 * float(found.mean()),
-        "pck_0.2_all_percent": 100 * float(all_hits[known].mean()),
-        "pck_0.2_without_presence_percent": 100 * float(hit[known].mean()),
-    }
+    known, there = np.array(labelled), np.array(present)
+    result: dict[str, Any] = {"photos": len(there), "found_percent": 100 * float(there.mean())}
+    for name, rows in near.items():
+        hit = np.array(rows)
+        result[f"{name}pck_0.2_all_percent"] = 100 * float((hit & there[:, None])[known].mean())
+        result[f"{name}pck_0.2_without_presence_percent"] = 100 * float(hit[known].mean())
+    all_hits = np.array(near[""]) & there[:, None]
     for column, name in enumerate(LIMB_JOINTS):
         result[f"{name}_percent"] = 100 * float(all_hits[:, column][known[:, column]].mean())
     return result
@@ -143,7 +159,7 @@ def whole_photo(path: Path, crop_margin: float) -> tuple[RgbImage, list[float], 
 
 
 def bodypose3d(
-    regressor: Regressor, folder: Path, flow: PoseFlow, body: BodyModel, *, limit: int | None
+    regressor: Observer, folder: Path, flow: PoseFlow, body: BodyModel, *, limit: int | None
 ) -> dict[str, Any]:
     """Similarity-aligned error against the triangulated reference."""
     in_camera, names, intrinsics = bodypose3d_reference(folder)
