@@ -67,3 +67,19 @@ def test_a_pool_is_drawn_and_read(assets: SceneAssets, poses: ClipPoses, tmp_pat
     assert sample.body is not None
     assert (sample.parts > 0).any()
     assert sample.known.all()
+
+
+def test_unspoiled_people_stand_before_an_untouched_background(
+    assets: SceneAssets, poses: ClipPoses, tmp_path: Path
+) -> None:
+    build(PoolRenderer(assets, poses, side_px=64, any_turn_share=0.0), tmp_path, count=2, side_px=64, seed=0)
+    backdrops = Backdrops([np.full((32, 64, 3), 90, np.uint8)], side_px=64, views=1)
+
+    def untouched(*, spoiled: bool) -> list[float]:
+        """Share of the background's colour in 20 crops."""
+        pool = CropPool(tmp_path, backdrops, crop_px=64, any_turn=0.0, spoiled=spoiled)
+        crops = [pool.crop(seed % 2, np.random.default_rng(seed)) for seed in range(20)]
+        return [float((crop.image == 90).all(-1).mean()) for crop in crops]
+
+    assert np.median(untouched(spoiled=False)) > 0.4
+    assert np.median(untouched(spoiled=True)) < 0.1

@@ -65,10 +65,19 @@ def create_pool(folder: Path, count: int, side_px: int) -> dict[str, npt.NDArray
 class CropPool:
     """Random crops of the people of a pool on random backgrounds, with exact bodies.
 
-    ``any_turn`` is the share of crops whose picture is turned by any angle, so that up is not always up.
+    ``any_turn`` is the share of crops whose picture is turned by any angle, so that up is not always up. With
+    ``spoiled`` some wear patterns, are covered in part, stand before others, and pictures are damaged.
     """
 
-    def __init__(self, folder: Path, backdrops: Backdrops, *, crop_px: int, any_turn: float = 0.05) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        backdrops: Backdrops,
+        *,
+        crop_px: int,
+        any_turn: float = 0.05,
+        spoiled: bool = True,
+    ) -> None:
         folder = Path(folder)
         missing = [name for name in ("rgba", "parts", *FIELDS) if not (folder / f"{name}.npy").exists()]
         if missing:
@@ -77,6 +86,7 @@ class CropPool:
         self._parts = np.load(folder / "parts.npy", mmap_mode="r")
         self._fields = {name: np.load(folder / f"{name}.npy") for name in FIELDS}
         self._backdrops, self._crop_px, self._any_turn = backdrops, crop_px, any_turn
+        self._spoiled = spoiled
 
     def __len__(self) -> int:
         return len(self._rgba)
@@ -91,7 +101,7 @@ class CropPool:
         label = {name: values[row] for name, values in self._fields.items()}
         if rng.random() < 0.5:
             rgba, parts, label = _mirrored(rgba, parts, label)
-        if rng.random() < _PATTERN_RATE:
+        if self._spoiled and rng.random() < _PATTERN_RATE:
             rgba = patterned(rng, rgba, parts)
         keypoints = label["keypoints"]
         matrix = random_similarity(
@@ -104,7 +114,7 @@ class CropPool:
             parts, to_map, (map_px, map_px), flags=cv2.INTER_NEAREST, borderValue=(PART_UNKNOWN,)
         )
         parts_map = np.array(labels, np.uint8)
-        if rng.random() < _OCCLUSION_RATE:
+        if self._spoiled and rng.random() < _OCCLUSION_RATE:
             covered = occlude(rng, image, self._backdrops.crop(rng, self._crop_px)).astype(np.uint8)
             covered = np.asarray(
                 cv2.resize(covered, (map_px, map_px), interpolation=cv2.INTER_NEAREST), np.uint8
@@ -113,12 +123,13 @@ class CropPool:
         points, known = crop_keypoints(keypoints, matrix, self._crop_px, rgba.shape[1::-1])
         state = {name: label[name] for name in ("camera", "rotations", "translation_m", "betas")}
         body = body_in_crop(matrix, self._crop_px, **state)
-        return CropSample(damage(rng, image), points, known, parts_map, body=body)
+        image = damage(rng, image) if self._spoiled else image
+        return CropSample(image, points, known, parts_map, body=body)
 
     def _composed(self, rng: np.random.Generator, rgba: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """On a random background, sometimes with somebody else behind."""
         image = self._backdrops.crop(rng, self._crop_px)
-        if rng.random() < _NEIGHBOUR_RATE:
+        if self._spoiled and rng.random() < _NEIGHBOUR_RATE:
             other = np.asarray(self._rgba[int(rng.integers(len(self)))])
             shift = rng.uniform(0.25, 0.6) * self._crop_px * rng.choice([-1, 1])
             scale = self._crop_px / other.shape[0] * rng.uniform(0.7, 1.3)
