@@ -83,10 +83,12 @@ def test_one_picture_stands_alone_and_several_do_not(
         assert tracker.stats()["frames"] == 2
 
 
-@pytest.mark.parametrize("options", [{"lead_ms": 50.0}, {"rate_hz": 60.0}, {"smooth_lag_ms": 300.0}])
-def test_what_needs_a_motion_is_refused(block_models: Models, options: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "options", [{"lead_ms": 50.0}, {"rate_hz": 60.0}, {"smooth_lag_ms": 300.0}, {"filter": "one-euro"}]
+)
+def test_what_needs_a_motion_is_refused(block_models: Models, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"stills .--stills.: nobody is followed"):
-        Tracker(models=block_models, stills=True, **options)  # type: ignore[arg-type]
+        Tracker(models=block_models, stills=True, **options)
 
 
 def test_without_the_update_it_is_what_was_observed(block_models: Models, paint_blocks: Paint) -> None:

@@ -110,8 +110,7 @@ class Tracker:
             heights_m: how tall everybody is, or each in the order in which they come; fixes distances.
             smooth_lag_ms: hold pictures of files back so long and let what follows correct the poses in them.
             stills: each picture stands alone: everybody is new in it, is looked at twice, and the body fits
-                the keypoints as closely as one picture allows; ``filter`` has no say. By default so for a
-                source of one picture.
+                the keypoints as closely as one picture allows. By default so for a source of one picture.
 
         Raises ``CaptureError`` for the source, ``ValueError`` for a filter, model or number that is not
         there, and ``FileNotFoundError`` where weights are missing.
@@ -132,7 +131,8 @@ class Tracker:
             geometry = self.source.info.geometry if self.source else PictureGeometry()
             self._intrinsics = Intrinsics(camera, fov_deg, geometry)
             self._models = models or Models.load(body=body, engine=engine, regressor=regressor)
-            self.stills = self._stands_alone(stills, rate_hz, smooth_lag_ms)
+            moving = (filter != DEFAULT_FILTER, lead_ms, rate_hz, smooth_lag_ms)
+            self.stills = self._stands_alone(stills, *moving)
             motion = motion_filters(self._models, filter, keypoint_update=keypoint_update, stills=self.stills)
             self._filter_name, self._smoothness = motion.name, motion.smoothness
             poser = BodyPoser(self._models.body, self._models.decoder, vertices=vertices)
@@ -329,15 +329,15 @@ class Tracker:
     ) -> None:
         self.close()
 
-    def _stands_alone(self, stills: bool | None, rate_hz: float | None, smooth_lag_ms: float) -> bool:
+    def _stands_alone(self, stills: bool | None, *of_motion: object) -> bool:
         """Whether each picture stands alone: as was asked for, or there is only one."""
         info = self.source.info if self.source else None
         if stills is None:
-            return info is not None and not info.live and info.frame_count == 1
-        if stills and (self._next_lead_ns or rate_hz or smooth_lag_ms or (info is not None and info.live)):
+            return info is not None and info.single_picture
+        if stills and (any(of_motion) or (info is not None and info.live)):
             raise ValueError(
                 "stills (--stills): nobody is followed from one picture to the next; for files, without "
-                "--lead-ms, --rate and --smooth-lag-ms"
+                "--filter, --lead-ms, --rate and --smooth-lag-ms"
             )
         return stills
 

@@ -5,6 +5,7 @@ tempo, frame rates, noise and drops, and those of the whole tracker of recorded 
 `kinestream.trainer.prepare.estimate_observations`). Writes ``forecaster.safetensors``.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +49,9 @@ def main(
         Estimated(part.clips, motion, RecordedEstimates.load_all(paths) if paths else None)
         for part, paths in zip(Motions.load(mocap, pose_flow), (estimates, estimates_validation), strict=True)
     )
+    if source.recorded is not None:
+        both = [source.recorded, source.recorded.mirrored(pose_flow)]
+        source = replace(source, recorded=RecordedEstimates.joined(both))
     config = ForecastTraining(
         forecaster=ForecasterConfig(latent=pose_flow.dim, hidden=hidden),
         steps=steps, batch=batch_size, learning_rate=peak_rate, seed=seed,

@@ -42,6 +42,7 @@ class SourceInfo:
         clock: what `Frame.t_capture_ns` counts.
         detail: codec or camera mode, for the log.
         geometry: how the pictures were turned and stretched, which a calibration must follow.
+        single_picture: the source is a file with a picture, no film.
     """
 
     name: str
@@ -53,6 +54,7 @@ class SourceInfo:
     clock: Clock
     detail: str = ""
     geometry: PictureGeometry = AS_STORED
+    single_picture: bool = False
 
     def __str__(self) -> str:
         rate = f" at {self.fps:.4g} fps" if self.fps else ""

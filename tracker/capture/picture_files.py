@@ -90,6 +90,7 @@ class PictureDecoder(Decoder):
             live=False,
             clock="media",
             detail="pictures",
+            single_picture=len(files) == 1,
         )
 
     def next_picture(self) -> Picture | None:

@@ -67,9 +67,9 @@ class LatentClips:
         self.firsts = np.cumsum(self.lengths) - self.lengths
         self.fps = np.array([clip.fps for clip in clips])
         self.durations_s = (self.lengths - 1) / self.fps
-        self._z = np.concatenate([_encode(flow, clip.rotations[:, 1:]) for clip in clips])
+        self._z = np.concatenate([encoded(flow, clip.rotations[:, 1:]) for clip in clips])
         self._mirrored_z = np.concatenate(
-            [_encode(flow, mirror_rotations(clip.rotations[:, 1:])) for clip in clips]
+            [encoded(flow, mirror_rotations(clip.rotations[:, 1:])) for clip in clips]
         )
         self._root = np.concatenate(
             [
@@ -159,7 +159,8 @@ def _catmull_rom(u: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     )
 
 
-def _encode(flow: PoseFlow, rotations: npt.NDArray[np.floating]) -> Floats:
+def encoded(flow: PoseFlow, rotations: npt.NDArray[np.floating]) -> Floats:
+    """Latents (N, D) of rotations (N, 21, 3, 3)."""
     with torch.inference_mode():
         every = torch.from_numpy(np.ascontiguousarray(rotations, np.float32))
         parts = [flow.encode(every[first : first + 4096]) for first in range(0, len(every), 4096)]

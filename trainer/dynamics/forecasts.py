@@ -132,9 +132,11 @@ def simulated_estimates(
 
 
 def recorded_estimates(
-    recorded: RecordedEstimates, *, batch: int, steps: int, rng: np.random.Generator
+    recorded: RecordedEstimates, *, batch: int, steps: int, rng: np.random.Generator, tempo: float = 0.0
 ) -> ForecastBatch:
     """Random stretches of recorded estimates; what an estimate is off by on average of its stretch is true.
+
+    They are played up to a factor of exp(``tempo``) faster or slower.
 
     Lasting errors of a few hundred people would be learned by heart otherwise, instead of motion.
     """
@@ -146,8 +148,8 @@ def recorded_estimates(
     row = chosen[:, None]
     told = (recorded.frame[row, at] >= 0) & (first[:, None] + np.arange(steps) <= last)
     frame = recorded.frame[row, np.minimum(at, lengths[row] - 1)]
-    most = round(MAX_LEAD_S * recorded.fps)
-    lead = rng.integers(0, most + 1, frame.shape)
+    rate = recorded.fps * np.exp(rng.uniform(-tempo, tempo, (batch, 1)))
+    lead = rng.integers(0, np.round(MAX_LEAD_S * rate).astype(np.int64) + 1, frame.shape)
     end = recorded.z.shape[1] - 1
     clip, later = recorded.clip[row], np.minimum(frame + lead, end)
     std = np.maximum(recorded.std[row, at], STD_FLOOR)
@@ -171,11 +173,11 @@ def recorded_estimates(
     lasting = (known * error).sum(1) / known.sum(1)
     ahead = move(true(later), lasting.repeat_interleave(steps, 0))
     return ForecastBatch(
-        times_s=tensor_of(frame / recorded.fps),
+        times_s=tensor_of(frame / rate),
         estimate=estimate,
         variance=tensor_of(std * std),
         told=tensor_of(told),
-        lead_s=tensor_of((lead / recorded.fps).astype(np.float32)),
+        lead_s=tensor_of((lead / rate).astype(np.float32)),
         ahead=Pose(*(part.unflatten(0, (batch, steps)) for part in ahead)),
         valid=tensor_of(told & (frame + lead <= end)),
     )
@@ -188,7 +190,7 @@ def draw(
     share = 0 if source.recorded is None else round(RECORDED * batch)
     parts = [simulated_estimates(source, batch=batch - share, steps=steps, rng=rng, tempo=tempo)]
     if source.recorded is not None:
-        parts.append(recorded_estimates(source.recorded, batch=share, steps=steps, rng=rng))
+        parts.append(recorded_estimates(source.recorded, batch=share, steps=steps, rng=rng, tempo=tempo))
     return parts
 
 

@@ -1,13 +1,16 @@
 """What the whole tracker estimates of recorded people, picture by picture, beside their true motion."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from kinestream.trainer.dynamics.clips import Floats
+from kinestream.latent.decode import FlowDecoder
+from kinestream.latent.flow import PoseFlow
+from kinestream.trainer.data.motion.clip import mirror_rotations
+from kinestream.trainer.dynamics.clips import MIRROR_POSITION, MIRROR_QUAT, Floats, encoded
 
 FORMAT = "kinestream.recorded_estimates.v1"
 
@@ -46,6 +49,24 @@ class RecordedEstimates:
     def load_all(cls, paths: Sequence[Path]) -> "RecordedEstimates":
         """The sequences of several files; raises as `load`."""
         return cls.joined([cls.load(path) for path in paths])
+
+    def mirrored(self, flow: PoseFlow) -> "RecordedEstimates":
+        """The same people before a mirrored camera, left and right exchanged; deviations of latents stay."""
+        decoder = FlowDecoder(flow)
+
+        def pose(z: Floats) -> Floats:
+            rotations = decoder.decode(z.reshape(-1, z.shape[-1]))
+            return encoded(flow, mirror_rotations(rotations)).reshape(z.shape)
+
+        return replace(
+            self,
+            z=pose(self.z),
+            root_quat_wxyz=self.root_quat_wxyz * MIRROR_QUAT,
+            translation_m=self.translation_m * MIRROR_POSITION,
+            estimated_z=pose(self.estimated_z),
+            estimated_root_quat_wxyz=self.estimated_root_quat_wxyz * MIRROR_QUAT,
+            estimated_translation_m=self.estimated_translation_m * MIRROR_POSITION,
+        )
 
     def save(self, path: Path) -> None:
         """Write a compressed .npz file."""

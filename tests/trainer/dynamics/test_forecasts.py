@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from kinestream.body.skeleton import MIRROR_JOINTS
 from kinestream.filtering.learned import LearnedFilter
 from kinestream.filtering.unfiltered import Unfiltered
+from kinestream.latent.decode import FlowDecoder
 from kinestream.latent.dynamics import DynamicsConfig, LatentDynamics
 from kinestream.latent.flow import PoseFlow
 from kinestream.latent.forecast import ForecasterConfig, MotionForecaster
-from kinestream.trainer.dynamics.batches import simulated_batch
-from kinestream.trainer.dynamics.clips import LatentClips
+from kinestream.tools.bench.filter.runs import joints_of
+from kinestream.trainer.dynamics.batches import MAX_LEAD_S, simulated_batch
+from kinestream.trainer.dynamics.clips import LatentClips, Trajectory
 from kinestream.trainer.dynamics.forecasts import (
     Estimated,
     ForecastTraining,
@@ -145,3 +148,32 @@ def test_tempo_and_clean_sequences_are_as_asked(clips: LatentClips) -> None:
         return float(np.linalg.norm(paces, axis=-1)[data.valid[:, 1:]].std())
 
     assert speed(0.5) > 1.5 * speed(0.0)
+
+
+def test_mirrored_estimates_are_those_of_the_mirrored_person(
+    recorded: RecordedEstimates, flow: PoseFlow
+) -> None:
+    mirrored = recorded.mirrored(flow)
+    decoder, flip = FlowDecoder(flow), np.array([-1.0, 1.0, 1.0])
+
+    def joints_m(of: RecordedEstimates, name: str) -> np.ndarray:
+        parts = [getattr(of, f"{name}{part}")[0] for part in ("z", "root_quat_wxyz", "translation_m")]
+        return joints_of(decoder, Trajectory(parts[0], parts[0], parts[1], parts[2]))
+
+    for name in ("", "estimated_"):
+        own, other = (joints_m(of, name) for of in (recorded, mirrored))
+        np.testing.assert_allclose(other, own[:, list(MIRROR_JOINTS)] * flip, atol=1e-3)
+    both = RecordedEstimates.joined([recorded, mirrored])
+    assert len(both) == 2 * len(recorded)
+    np.testing.assert_array_equal(both.z[both.clip[len(recorded)]], mirrored.z[recorded.clip[0]])
+
+
+def test_a_recording_is_also_played_faster_and_slower(recorded: RecordedEstimates) -> None:
+    def steps_s(tempo: float) -> np.ndarray:
+        rng = np.random.default_rng(3)
+        data = recorded_estimates(recorded, batch=12, steps=4, rng=rng, tempo=tempo)
+        assert float(data.lead_s.max()) <= MAX_LEAD_S + 1e-6
+        return np.diff(data.times_s.numpy(), axis=1)[:, 0]
+
+    usual = steps_s(0.0)
+    assert np.ptp(usual / steps_s(0.3)) > 0.1
