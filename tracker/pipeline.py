@@ -26,6 +26,7 @@ from kinestream.geometry.camera import Camera
 from kinestream.kernels.array_types import Int64Array, RgbImage
 from kinestream.models import Models
 from kinestream.pose import PoseFrame
+from kinestream.regress.mirrored import observe_both_ways
 from kinestream.regress.upright import observe_upright
 from kinestream.stream import BasePublisher
 from kinestream.stream.fixed_rate import FixedRate
@@ -231,7 +232,8 @@ class Tracker:
         with self._stages.measure("regress"):
             boxes = self._people.boxes_at(t_ns, camera)
             turns, may_turn = self._people.turns_at(t_ns)
-            upright = observe_upright(self._models.regressor, image_rgb, boxes, camera, turns, may_turn)
+            observe = observe_both_ways if self.stills else observe_upright
+            upright = observe(self._models.regressor, image_rgb, boxes, camera, turns, may_turn)
         with self._stages.measure("filter"):
             self._people.keep_turns(t_ns, upright.quarter_turns, upright.looked_again)
             self._people.observe(t_ns, upright.seen, boxes, camera)

@@ -7,9 +7,9 @@
   in part, most are blurred, compressed or discoloured; "unspoiled" are the same people without that.
 * ``lspet``: 12 limb joints of the validation list, PCK@0.2 of the labelled torso. The crop is the whole
   photo (which was cut around the person). "all" counts a photo without presence as wrong; photos without a
-  labelled torso are not scored. "body" are the joints of the body that the tracker fits to pictures which
-  stand alone, "body_keypoints" its points on the surface that the heat maps look for; else it is the
-  heat maps'.
+  labelled torso are not scored. Of the heat maps as in video, and ("still") as the tracker observes pictures
+  that stand alone; "body" are the joints of the body that it fits to those, "body_keypoints" its points on
+  the surface that the heat maps look for.
 * ``bodypose3d``: 12 joints of one man in calibrated video, boxes from the projected reference. The unit of
   the reference is unknown, so it is moved onto the prediction by a similarity; errors are in our millimetres.
 """
@@ -33,6 +33,7 @@ from kinestream.kernels.array_types import RgbImage
 from kinestream.latent.flow import PoseFlow
 from kinestream.models import Models
 from kinestream.networks.interface import BodyState
+from kinestream.regress.mirrored import observe_both_ways
 from kinestream.regress.network import RegressorNetwork
 from kinestream.regress.observation import Observations
 from kinestream.regress.regressor import Regressor
@@ -137,7 +138,9 @@ def lspet(models: Models, folder: Path, *, limit: int | None) -> dict[str, Any]:
     regressor = models.regressor
     assert isinstance(regressor, Regressor)
     poser, motion = BodyPoser(models.body, models.decoder), motion_filters(models, "none", stills=True).new()
-    near: dict[str, list[npt.NDArray[np.bool_]]] = {"": [], "body_": [], "body_keypoints_": []}
+    near: dict[str, list[npt.NDArray[np.bool_]]] = {
+        name: [] for name in ("", "still_", "body_", "body_keypoints_")
+    }
     labelled: list[npt.NDArray[np.bool_]] = []
     present: list[bool] = []
     for photo in load_lspet(folder)[:limit]:
@@ -146,10 +149,12 @@ def lspet(models: Models, folder: Path, *, limit: int | None) -> dict[str, Any]:
             continue
         image, box, camera = whole_photo(photo.path, regressor.config.crop_margin)
         seen = observe_upright(regressor, image, [box], camera).seen
-        evidence = KeypointEvidence.of(seen, 0, camera, box[2] - box[0])
-        (posed,) = poser.pose([motion.observe(0, PersonState.from_observations(seen, 0), evidence)])
+        both = observe_both_ways(regressor, image, [box], camera).seen
+        evidence = KeypointEvidence.of(both, 0, camera, box[2] - box[0])
+        (posed,) = poser.pose([motion.observe(0, PersonState.from_observations(both, 0), evidence)])
         found_px = {
             "": seen.keypoints_px[0, list(LIMB_KEYPOINTS), :2],
+            "still_": both.keypoints_px[0, list(LIMB_KEYPOINTS), :2],
             "body_": camera.project(posed.joints_cam_m[_LIMBS]),
             "body_keypoints_": camera.project(posed.keypoints_cam_m[list(LIMB_KEYPOINTS)]),
         }

@@ -1,0 +1,92 @@
+"""Keypoints of a picture and its mirror image, with the shipped weights on a picture of the demo clip."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kinestream.body.skeleton import MIRROR_KEYPOINTS
+from kinestream.capture import open_source
+from kinestream.defaults import ASSETS
+from kinestream.geometry.camera import Camera
+from kinestream.models import Models
+from kinestream.regress.mirrored import observe_both_ways
+from kinestream.regress.observation import Observations
+from kinestream.regress.upright import observe_upright
+
+ORDER = list(MIRROR_KEYPOINTS)
+
+
+@pytest.fixture(scope="module")
+def models() -> Models:
+    return Models.load(engine="torch")
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    with open_source(ASSETS / "demo.mp4") as source:
+        return [frame.image_rgb for frame in source][40]
+
+
+def looks(models: Models, image: np.ndarray, turns: int = 0) -> tuple[Observations, Observations]:
+    """Of one person: one look, and both ways."""
+    camera = Camera.from_fov(image.shape[1], image.shape[0])
+    given = (models.regressor, image, models.detector(image).boxes_xyxy_px[:1], camera, [turns], [False])
+    return observe_upright(*given).seen, observe_both_ways(*given).seen
+
+
+@pytest.mark.parametrize("turns", [0, 1])
+def test_each_keypoint_is_the_surer_one_of_both_looks(
+    models: Models, picture: np.ndarray, turns: int
+) -> None:
+    one, both = looks(models, picture, turns)
+    assert (both.keypoints_px[..., 2] >= one.keypoints_px[..., 2]).all()
+    kept = both.keypoints_px[..., 2] == one.keypoints_px[..., 2]
+    assert 0 < kept.sum() < kept.size
+    np.testing.assert_array_equal(both.keypoints_px[kept], one.keypoints_px[kept])
+    np.testing.assert_array_equal(both.covariance_px2[kept], one.covariance_px2[kept])
+    np.testing.assert_array_equal(both.z, one.z)
+
+
+def test_the_mirror_image_says_the_same(models: Models, picture: np.ndarray) -> None:
+    camera = Camera.from_fov(picture.shape[1], picture.shape[0])
+    box = models.detector(picture).boxes_xyxy_px[:1]
+    last = picture.shape[1] - 1
+    mirrored_box = box[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [last, 0, last, 0]
+    found = observe_both_ways(models.regressor, picture, box, camera).seen
+    mirrored = np.ascontiguousarray(picture[:, ::-1])
+    other = observe_both_ways(models.regressor, mirrored, mirrored_box, camera).seen
+    back = other.keypoints_px[:, ORDER] * [-1, 1, 1] + [last, 0, 0]
+    np.testing.assert_allclose(found.keypoints_px, back, atol=0.3)
+    np.testing.assert_allclose(
+        found.covariance_px2, other.covariance_px2[:, ORDER] * [1, -1, 1], rtol=0.05, atol=0.3
+    )
+
+
+def test_somebody_else_in_the_mirror_image_has_no_say(models: Models, picture: np.ndarray) -> None:
+    one, _ = looks(models, picture)
+
+    class Elsewhere:
+        """In the mirror image it sees another person, very surely."""
+
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def __call__(self, image: np.ndarray, boxes: Any, camera: Camera, turns: Any = None) -> Observations:
+            self.calls += 1
+            points = one.keypoints_px.copy()
+            if self.calls > 1:
+                points[..., 0] += 0.3 * float(np.ptp(np.asarray(boxes)[0, 1::2]))
+                points[..., 2] = 0.99
+            return replace(one, keypoints_px=points)
+
+    camera = Camera.from_fov(picture.shape[1], picture.shape[0])
+    box = models.detector(picture).boxes_xyxy_px[:1]
+    found = observe_both_ways(Elsewhere(), picture, box, camera, [0], [False]).seen
+    np.testing.assert_array_equal(found.keypoints_px, one.keypoints_px)
+
+
+def test_nobody_is_observed_in_no_box(models: Models, picture: np.ndarray) -> None:
+    camera = Camera.from_fov(picture.shape[1], picture.shape[0])
+    assert len(observe_both_ways(models.regressor, picture, np.zeros((0, 4)), camera).seen) == 0
