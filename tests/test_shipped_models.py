@@ -40,6 +40,17 @@ def test_the_person_of_the_embedded_clip_is_followed(truth: dict[str, np.ndarray
     assert np.median(np.abs(distance / truth["translation_m"][:FRAMES, 2] - 1)) < 0.15
 
 
+def test_with_a_flip_test_the_person_is_followed_as_well(truth: dict[str, np.ndarray]) -> None:
+    models = Models.load(flip_test=True)
+    with Tracker(ASSETS / "demo.mp4", models=models) as follower:
+        frames = list(islice(follower, 20))
+    assert {person.track_id for frame in frames for person in frame} == {0}
+    seen = np.stack([frame.persons[0].keypoints_px[:, :2] for frame in frames])
+    error = np.linalg.norm(seen - truth["keypoints_px"][:20], axis=-1).mean(1)
+    boxes = truth["box_xyxy_px"][:20]
+    assert np.median(error / (boxes[:, 3] - boxes[:, 1])) < 0.15, "in units of the person's height"
+
+
 def test_all_weights_together_are_small() -> None:
     assert sum(path.stat().st_size for path in ASSETS.glob("*.safetensors")) < 22e6
 

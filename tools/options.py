@@ -157,6 +157,12 @@ Model = Annotated[
         help="Regressor: medium; large, more accurate at four times the time; or a file of weights.",
     ),
 ]
+FlipTest = Annotated[
+    bool,
+    tracking(
+        "--flip-test", help="Observe everybody in the mirror image as well: more accurate, at twice the time."
+    ),
+]
 Body = Annotated[Path | None, tracking("--body", help="Body model file (npz); default: the free body.")]
 Vertices = Annotated[bool, tracking("--vertices", help="Publish the mesh as well.")]
 

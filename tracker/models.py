@@ -12,6 +12,7 @@ from kinestream.filtering.temporal_lifter import LifterWeights
 from kinestream.latent.dynamics_weights import DynamicsWeights
 from kinestream.latent.flow_map import FlowMap
 from kinestream.latent.forecast_weights import ForecasterWeights
+from kinestream.regress.flip_test import FlipTest
 from kinestream.regress.regressor import Regressor
 from kinestream.regress.upright import Observer
 from kinestream.tracking.poser import LatentDecoder
@@ -83,6 +84,7 @@ class Models:
         dynamics: str | Path | None = None,
         body: str | Path | None = None,
         engine: str = DEFAULT_ENGINE,
+        flip_test: bool = False,
     ) -> "Models":
         """The shipped models, and own ones where a file is named.
 
@@ -93,6 +95,7 @@ class Models:
             dynamics: file of weights, made for this flow.
             body: file of another body model (see `kinestream.load_body`).
             engine: what runs the networks (see `kinestream.engines.engine`).
+            flip_test: observe people in the mirror image as well: more accurate, at twice the time.
 
         Raises ``FileNotFoundError`` where weights are missing, ``ValueError`` for a model or engine that
         there is not, that cannot run here, or for dynamics of another flow.
@@ -107,10 +110,12 @@ class Models:
             motion = beside.submit(DynamicsWeights.load, dynamics)
             observer = Regressor.load(regressor, engine=engine)
             finder = PersonDetector.load(detector, score_threshold=CANDIDATE_SCORE, engine=engine)
+        flow_map = decoder.result()
+        assert isinstance(flow_map, FlowMap)
         return cls(
             detector=finder,
-            regressor=observer,
-            decoder=decoder.result(),
+            regressor=FlipTest(observer, flow_map) if flip_test else observer,
+            decoder=flow_map,
             body=arrays.result(),
             dynamics=motion.result(),
             engine=observer.engine,

@@ -26,7 +26,7 @@ from kinestream.geometry.camera import Camera
 from kinestream.kernels.array_types import Int64Array, RgbImage
 from kinestream.models import Models
 from kinestream.pose import PoseFrame
-from kinestream.regress.mirrored import observe_both_ways
+from kinestream.regress.flip_test import observe_both_ways
 from kinestream.regress.upright import observe_upright
 from kinestream.stream import BasePublisher
 from kinestream.stream.fixed_rate import FixedRate
@@ -34,7 +34,7 @@ from kinestream.timing import WINDOW, Rate, StageTimes, percentiles_ms
 from kinestream.tracking.cuts import CutDetector
 from kinestream.tracking.fixed_lag import FixedLagSmoother
 from kinestream.tracking.known_heights import KnownHeights
-from kinestream.tracking.motion import motion_filters
+from kinestream.tracking.motion import motion_filters, stands_alone
 from kinestream.tracking.people import People
 from kinestream.tracking.poser import BodyPoser
 
@@ -58,7 +58,6 @@ class Tracker:
 
     Those who own the loop make it without a source and call `process` with each picture. Frames are
     handled in the thread that asks for them; decoding happens in a thread of its own. Not thread-safe.
-    ``stills`` says whether each picture stands alone.
     """
 
     def __init__(
@@ -84,6 +83,7 @@ class Tracker:
         heights_m: float | Sequence[float] | None = None,
         smooth_lag_ms: float = 0.0,
         stills: bool | None = None,
+        flip_test: bool = False,
     ) -> None:
         """Open the source and load the models.
 
@@ -101,7 +101,7 @@ class Tracker:
             max_people: nobody beyond this number is followed.
             body: file of another body model (see `kinestream.load_body`).
             vertices: give the mesh as well.
-            models: shared or own models, instead of ``body``, ``engine`` and ``regressor``.
+            models: shared or own models, instead of ``body``, ``engine``, ``regressor`` and ``flip_test``.
             engine: what runs the networks, one of `kinestream.engines.engine.ENGINES`.
             regressor: ``medium``, ``large``, or a file of its weights.
             publisher: where to send every frame; stays the caller's to close.
@@ -110,8 +110,9 @@ class Tracker:
             ground: estimate `PoseFrame.ground` from the people, and level what is published.
             heights_m: how tall everybody is, or each in the order in which they come; fixes distances.
             smooth_lag_ms: hold pictures of files back so long and let what follows correct the poses in them.
-            stills: each picture stands alone: everybody is new in it, is looked at twice, and the body fits
-                the keypoints as closely as one picture allows. By default so for a source of one picture.
+            stills: each picture stands alone (an attribute as well): everybody is new in it, is looked at
+                twice, and the body fits its keypoints closely. By default so for a source of one picture.
+            flip_test: observe everybody in the mirror image as well: more accurate, at twice the time.
 
         Raises ``CaptureError`` for the source, ``ValueError`` for a filter, model or number that is not
         there, and ``FileNotFoundError`` where weights are missing.
@@ -131,10 +132,12 @@ class Tracker:
         try:
             geometry = self.source.info.geometry if self.source else PictureGeometry()
             self._intrinsics = Intrinsics(camera, fov_deg, geometry)
-            self._models = models or Models.load(body=body, engine=engine, regressor=regressor)
-            moving = (filter != DEFAULT_FILTER, lead_ms, rate_hz, smooth_lag_ms)
-            self.stills = self._stands_alone(stills, *moving)
-            motion = motion_filters(self._models, filter, keypoint_update=keypoint_update, stills=self.stills)
+            self._models = models = models or Models.load(
+                body=body, engine=engine, regressor=regressor, flip_test=flip_test
+            )
+            moves = filter != DEFAULT_FILTER or bool(lead_ms or rate_hz or smooth_lag_ms)
+            self.stills = stands_alone(stills, self.source.info if self.source else None, moves=moves)
+            motion = motion_filters(models, filter, keypoint_update=keypoint_update, stills=self.stills)
             self._filter_name, self._smoothness = motion.name, motion.smoothness
             poser = BodyPoser(self._models.body, self._models.decoder, vertices=vertices)
             heights = KnownHeights.given(self._models.body, heights_m)
@@ -330,18 +333,6 @@ class Tracker:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _stands_alone(self, stills: bool | None, *of_motion: object) -> bool:
-        """Whether each picture stands alone: as was asked for, or there is only one."""
-        info = self.source.info if self.source else None
-        if stills is None:
-            return info is not None and info.single_picture
-        if stills and (any(of_motion) or (info is not None and info.live)):
-            raise ValueError(
-                "stills (--stills): nobody is followed from one picture to the next; for files, without "
-                "--filter, --lead-ms, --rate and --smooth-lag-ms"
-            )
-        return stills
 
     def _warm_up(self, width_px: int, height_px: int) -> None:
         """Run the networks on a blank picture: the first run is slow, and a live source does not wait."""

@@ -1,7 +1,7 @@
 """Any filter with a learned forecast beyond its last estimate: `kinestream.latent.forecast` in plain numpy.
 
 Estimates at the time of a picture are the filter's own. Between pictures, ahead of them, and while somebody
-is out of sight, the mean of the filter's forecast and the forecaster's counts: their errors differ, and each
+is out of sight, a mean of the filter's forecast and the forecaster's counts: their errors differ, and each
 alone is worse on some real video (docs/experiments.md). Deviations are the filter's, whose intervals hold;
 those of the forecaster serve its training alone. Nothing here imports torch; a test holds the two forms
 together.
@@ -30,7 +30,7 @@ from kinestream.latent.forecast_weights import STEADY_S, ForecasterWeights
 
 LONGEST_FORECAST_S = 1.0
 """How long a motion is carried on."""
-SHARE = 0.5
+SHARE = 0.6
 """Of the forecaster in the mean."""
 
 
@@ -65,7 +65,7 @@ class ForecastingFilter(FilterAround):
         return self._read(t_ns, self.motion.observe(t_ns, observed, evidence))
 
     def predict(self, t_ns: int) -> PersonState:
-        """The estimate for ``t_ns``; after the last one the mean of both forecasts."""
+        """The estimate for ``t_ns``; after the last one a mean of both forecasts."""
         if self._last is None or t_ns <= self._t_ns:
             return self.motion.predict(t_ns)
         constants = self._weights.time_constants_s

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from kinestream.capture import SourceInfo
 from kinestream.filtering import FilterFactory, PoseFilter, filter_factory
 from kinestream.filtering.forecasting import with_forecasts
 from kinestream.filtering.keypoint_filter import with_keypoints
@@ -42,6 +43,21 @@ def motion_filters(
     if name == LearnedFilter.name and models.forecaster is not None:
         new = with_forecasts(new, models.forecaster)
     return MotionFilters(new, name, made.smoothness)
+
+
+def stands_alone(asked: bool | None, source: SourceInfo | None, *, moves: bool) -> bool:
+    """Whether each picture stands alone: as was asked for, or there is only one.
+
+    Raises ``ValueError`` where it was asked for with what needs a motion (``moves``), or of a live source.
+    """
+    if asked is None:
+        return source is not None and source.single_picture
+    if asked and (moves or (source is not None and source.live)):
+        raise ValueError(
+            "stills (--stills): nobody is followed from one picture to the next; for files, without "
+            "--filter, --lead-ms, --rate and --smooth-lag-ms"
+        )
+    return asked
 
 
 def _chosen(models: Models, chosen: str | FilterFactory) -> tuple[FilterFactory, PoseFilter]:

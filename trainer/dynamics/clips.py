@@ -6,16 +6,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from kinestream.body.mirror import MIRROR_POSITION, MIRROR_QUAT, mirror_rotations
 from kinestream.geometry.quaternion import multiply, rotate
 from kinestream.geometry.rotation import quat_from_matrix
 from kinestream.latent.flow import PoseFlow
-from kinestream.trainer.data.motion.clip import MotionClip, mirror_rotations
+from kinestream.trainer.data.motion.clip import MotionClip
 from kinestream.trainer.data.motion.low_pass import continuous_quat
 
 Floats = npt.NDArray[np.float32]
 Times = npt.NDArray[np.float64]
-MIRROR_QUAT = np.array([1.0, 1.0, -1.0, -1.0], np.float32)
-MIRROR_POSITION = np.array([-1.0, 1.0, 1.0], np.float32)
 
 
 @dataclass(frozen=True)

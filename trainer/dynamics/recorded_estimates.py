@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from kinestream.body.mirror import MIRROR_POSITION, MIRROR_QUAT, mirror_rotations
 from kinestream.latent.decode import FlowDecoder
 from kinestream.latent.flow import PoseFlow
-from kinestream.trainer.data.motion.clip import mirror_rotations
-from kinestream.trainer.dynamics.clips import MIRROR_POSITION, MIRROR_QUAT, Floats, encoded
+from kinestream.trainer.dynamics.clips import Floats, encoded
 
 FORMAT = "kinestream.recorded_estimates.v1"
 

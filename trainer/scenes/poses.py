@@ -7,11 +7,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from kinestream.body.mirror import mirror_rotations
 from kinestream.body.skeleton import JOINT_NAMES, NUM_JOINTS
 from kinestream.latent.decode import FlowDecoder
 from kinestream.latent.flow import PoseFlow
 from kinestream.trainer.data.motion.augment import LIMB_GROUPS
-from kinestream.trainer.data.motion.clip import NUM_BODY_JOINTS, MotionClip, mirror_rotations
+from kinestream.trainer.data.motion.clip import NUM_BODY_JOINTS, MotionClip
 from kinestream.trainer.data.motion.mocap_cache import MocapCache
 from kinestream.trainer.data.motion.variety import load_varied_poses
 from kinestream.trainer.data.weighted import Weighted

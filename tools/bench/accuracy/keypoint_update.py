@@ -1,7 +1,7 @@
 """What the measurement update by keypoints is worth: every set with and without it.
 
-    python -m kinestream.tools.bench.accuracy.keypoint_update --data DATA [--model medium] [--engine auto]
-        [--out FILE]
+    python -m kinestream.tools.bench.accuracy.keypoint_update --data DATA [--model medium] [--flip-test]
+        [--engine auto] [--out FILE]
 
 * ``clip``: the whole tracker on the embedded clip, exact truth, 24 joints, each filter; coverage is the share
   of joints whose error along the ray from the camera lies within the central 90 % of the stated deviation.
@@ -248,10 +248,11 @@ def main(
     sets: Annotated[str, typer.Option(help="Of " + ", ".join(SETS))] = ",".join(SETS),
     filters: Annotated[str, typer.Option(help="For the embedded clip.")] = "learned,kalman,none",
     engine: options.Engine = DEFAULT_ENGINE,
+    flip_test: options.FlipTest = False,
 ) -> None:
     """Measure, print, write the report."""
     torch.set_num_threads(1)
-    models = Models.load(regressor=model, engine=engine)
+    models = Models.load(regressor=model, engine=engine, flip_test=flip_test)
     runs: dict[str, Callable[[], dict[str, Any]]] = {
         "clip": lambda: embedded(models, filters.split(",")),
         "opencap": lambda: {
@@ -281,7 +282,13 @@ def main(
     write_report(
         out,
         "keypoint_update",
-        {"model": model, "engine": models.engine, "load_average_1min": load, **content},
+        {
+            "model": model,
+            "flip_test": flip_test,
+            "engine": models.engine,
+            "load_average_1min": load,
+            **content,
+        },
     )
 
 

@@ -33,7 +33,7 @@ from kinestream.kernels.array_types import RgbImage
 from kinestream.latent.flow import PoseFlow
 from kinestream.models import Models
 from kinestream.networks.interface import BodyState
-from kinestream.regress.mirrored import observe_both_ways
+from kinestream.regress.flip_test import observe_both_ways
 from kinestream.regress.network import RegressorNetwork
 from kinestream.regress.observation import Observations
 from kinestream.regress.regressor import Regressor

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from kinestream.body.mirror import mirror_rotations
 from kinestream.body.skeleton import MIRROR_KEYPOINTS, MIRROR_PARTS, NUM_BETAS, NUM_KEYPOINTS
 from kinestream.trainer.data.crops.backdrops import Backdrops
 from kinestream.trainer.data.crops.crop_sample import (
@@ -21,7 +22,7 @@ from kinestream.trainer.data.crops.crop_sample import (
     body_in_crop,
     empty_keypoints,
 )
-from kinestream.trainer.data.motion.clip import NUM_BODY_JOINTS, mirror_rotations
+from kinestream.trainer.data.motion.clip import NUM_BODY_JOINTS
 from kinestream.trainer.data.photos.image_augment import (
     add_decoys,
     damage,

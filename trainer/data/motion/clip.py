@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kinestream.body.skeleton import JOINT_NAMES, MIRROR_JOINTS, PARENTS
+from kinestream.body.mirror import mirror_rotations
+from kinestream.body.skeleton import JOINT_NAMES, PARENTS
 from kinestream.trainer.data.motion.source import FloatArray
 
 NUM_BODY_JOINTS = 22
@@ -78,18 +79,6 @@ class MotionClip:
     def joints_m(self) -> FloatArray:
         """(T, 24, 3) joints of the default body in the world."""
         return forward_joints(self.rotations, self.root_translation_m)
-
-
-def mirror_rotations(rotations: FloatArray) -> FloatArray:
-    """Exchange left and right of local rotations (..., 22, 3, 3), or (..., 21, 3, 3) without the root."""
-    first = NUM_BODY_JOINTS - rotations.shape[-3]
-    if first not in (0, 1):
-        raise ValueError(f"expected 22 or 21 joints, found {rotations.shape[-3]}")
-    order = np.array(MIRROR_JOINTS[first:NUM_BODY_JOINTS]) - first
-    flip = np.array([-1.0, 1.0, 1.0])
-    signs = (flip[:, None] * flip[None, :]).astype(rotations.dtype)
-    mirrored: FloatArray = rotations[..., order, :, :] * signs
-    return mirrored
 
 
 def forward_joints(rotations: FloatArray, root_translation_m: FloatArray) -> FloatArray:

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kinestream.body.mirror import mirror_rotations
 from kinestream.geometry.rotation import geodesic_distance, geodesic_mean
-from kinestream.trainer.data.motion.clip import MotionClip, mirror_rotations
+from kinestream.trainer.data.motion.clip import MotionClip
 from kinestream.trainer.data.motion.mocap_cache import MocapCache
 from kinestream.trainer.data.motion.source import FloatArray
 

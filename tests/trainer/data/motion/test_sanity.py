@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from kinestream.trainer.data.motion.clip import ANKLE_HEIGHT_M, REST_JOINTS_M, MotionClip, mirror_rotations
+from kinestream.body.mirror import mirror_rotations
+from kinestream.trainer.data.motion.clip import ANKLE_HEIGHT_M, REST_JOINTS_M, MotionClip
 from kinestream.trainer.data.motion.sanity import JOINT_LIMITS, foot_report, limit_excess, limit_report
 
 LEFT_KNEE, LEFT_ELBOW = 3, 17  # among the 21 flow joints

@@ -10,8 +10,9 @@ from kinestream.body.skeleton import MIRROR_KEYPOINTS
 from kinestream.capture import open_source
 from kinestream.defaults import ASSETS
 from kinestream.geometry.camera import Camera
+from kinestream.latent.flow_map import FlowMap
 from kinestream.models import Models
-from kinestream.regress.mirrored import observe_both_ways
+from kinestream.regress.flip_test import FlipTest, observe_both_ways
 from kinestream.regress.observation import Observations
 from kinestream.regress.upright import observe_upright
 
@@ -90,3 +91,43 @@ def test_somebody_else_in_the_mirror_image_has_no_say(models: Models, picture: n
 def test_nobody_is_observed_in_no_box(models: Models, picture: np.ndarray) -> None:
     camera = Camera.from_fov(picture.shape[1], picture.shape[0])
     assert len(observe_both_ways(models.regressor, picture, np.zeros((0, 4)), camera).seen) == 0
+
+
+def test_the_flip_test_is_the_mean_and_symmetric(models: Models, picture: np.ndarray) -> None:
+    camera = replace(Camera.from_fov(picture.shape[1], picture.shape[0]), center_px=(500.0, 300.0))
+    box = models.detector(picture).boxes_xyxy_px[:1]
+    last = picture.shape[1] - 1
+    assert isinstance(models.decoder, FlowMap)
+    both = FlipTest(models.regressor, models.decoder)
+    one, found = models.regressor(picture, box, camera), both(picture, box, camera)
+    assert 0.001 < np.abs(found.z - one.z).mean() < 0.5
+    np.testing.assert_array_equal(found.z_std, one.z_std)
+    mirrored = np.ascontiguousarray(picture[:, ::-1])
+    mirrored_box = box[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [last, 0, last, 0]
+    other = both(mirrored, mirrored_box, replace(camera, center_px=(last - 500.0, 300.0)))
+    np.testing.assert_allclose(
+        found.keypoints_px, other.keypoints_px[:, ORDER] * [-1, 1, 1] + [last, 0, 0], atol=0.3
+    )
+    np.testing.assert_allclose(found.translation_m, other.translation_m * [-1, 1, 1], atol=0.02)
+    aligned = other.root_quat_wxyz * [1, 1, -1, -1]
+    assert abs(float((aligned * found.root_quat_wxyz).sum())) > 0.9999
+    np.testing.assert_allclose(np.linalg.norm(found.root_quat_wxyz, axis=1), 1, atol=1e-5)
+
+
+def test_whoever_is_seen_in_one_look_alone_is_taken_from_that(models: Models, picture: np.ndarray) -> None:
+    one, _ = looks(models, picture)
+    calls = []
+
+    def observer(image: np.ndarray, boxes: Any, camera: Camera, turns: Any = None) -> Observations:
+        calls.append(len(boxes))
+        faded = one.keypoints_px * [1, 1, 0.1 if len(calls) > 1 else 1]
+        return replace(one, keypoints_px=faded.astype(np.float32))
+
+    assert isinstance(models.decoder, FlowMap)
+    camera = Camera.from_fov(picture.shape[1], picture.shape[0])
+    box = models.detector(picture).boxes_xyxy_px[:1]
+    found = FlipTest(observer, models.decoder)(picture, box, camera)
+    assert calls == [1, 1]
+    np.testing.assert_array_equal(found.z, one.z)
+    np.testing.assert_allclose(found.root_quat_wxyz, one.root_quat_wxyz, atol=1e-6)
+    assert len(FlipTest(models.regressor, models.decoder)(picture, np.zeros((0, 4)), camera)) == 0

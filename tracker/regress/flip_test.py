@@ -1,0 +1,143 @@
+"""People are also observed in the mirror image, and both answers are put together.
+
+A network that was not made symmetric answers differently in the mirror. It costs a second inference, and is
+known as a flip test. For film both answers are averaged (`FlipTest`): their errors differ. In pictures that
+stand alone keypoints count most, and where the network is torn between two places, the surer answer is more
+often right than their mean (`observe_both_ways`).
+"""
+
+from dataclasses import replace
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from kinestream.body.mirror import MIRROR_POSITION, MIRROR_QUAT, mirror_rotations
+from kinestream.body.skeleton import MIRROR_KEYPOINTS
+from kinestream.capture.orientation import Orientation
+from kinestream.geometry.camera import Camera
+from kinestream.kernels.array_types import BoolArray, Float32Array, RgbImage
+from kinestream.regress.observation import Observations
+from kinestream.regress.upright import Observer, UprightObservations, observe_upright
+
+SEEN_IN_BOTH: Final = 0.3
+"""Confidence of keypoints by which it is told whether both looks saw the same person."""
+LEAST_IN_BOTH: Final = 4
+SAME_PERSON: Final = 0.1
+"""Median distance of those keypoints, as a share of the box's longer side, up to which they did."""
+_ORDER: Final = list(MIRROR_KEYPOINTS)
+_MIRROR: Final = Orientation(mirrored=True)
+
+
+class PoseCoder(Protocol):
+    """A flow that decodes and encodes; see `kinestream.latent.flow_map.FlowMap`."""
+
+    def rotations(self, latent: npt.ArrayLike) -> Any:
+        """Rotations (21, 3, 3) of a latent (D,)."""
+        ...
+
+    def encode(self, rotations: npt.ArrayLike) -> Float32Array:
+        """Rotations (21, 3, 3) to the latent (D,)."""
+        ...
+
+
+class FlipTest:
+    """An observer that answers with the mean of what another one says of picture and mirror image.
+
+    Deviations and presence are those of the picture, and so is everything of whom the mirror image shows
+    somebody else, or nobody for sure.
+    """
+
+    def __init__(self, observer: Observer, flow: PoseCoder) -> None:
+        """Take the observer, and the flow of its latents."""
+        self._observer, self._flow = observer, flow
+
+    def __call__(
+        self,
+        image_rgb: RgbImage,
+        boxes_xyxy_px: npt.ArrayLike,
+        camera: Camera,
+        quarter_turns: npt.ArrayLike | None = None,
+    ) -> Observations:
+        """Observe the people in boxes (P, 4) of an image (H, W, 3), in crops turned clockwise (P,)."""
+        boxes = np.asarray(boxes_xyxy_px, np.float64).reshape(-1, 4)
+        turns = np.zeros(len(boxes), np.int64) if quarter_turns is None else quarter_turns
+        seen = self._observer(image_rgb, boxes, camera, turns)
+        if not len(boxes):
+            return seen
+        other = _mirror_image(self._observer, image_rgb, boxes, camera, turns)
+        poses = [self._flow.encode(mirror_rotations(self._flow.rotations(z))) for z in other.z]
+        root = other.root_quat_wxyz * MIRROR_QUAT
+        root *= np.where((root * seen.root_quat_wxyz).sum(1, keepdims=True) < 0, -1, 1)
+        other = replace(
+            other,
+            z=np.stack(poses),
+            root_quat_wxyz=root,
+            translation_m=other.translation_m * MIRROR_POSITION,
+        )
+        same = _same_person(seen, other, boxes)
+        means = {}
+        for name in (*_KEYPOINTS, "z", "root_quat_wxyz", "translation_m", "betas"):
+            one, two = getattr(seen, name), getattr(other, name)
+            chosen = same.reshape(-1, *[1] * (one.ndim - 1))
+            means[name] = np.where(chosen, (one + two) / 2, one).astype(np.float32)
+        means["root_quat_wxyz"] /= np.linalg.norm(means["root_quat_wxyz"], axis=1, keepdims=True)
+        return replace(seen, **means)
+
+
+def observe_both_ways(
+    observer: Observer,
+    image_rgb: RgbImage,
+    boxes_xyxy_px: npt.ArrayLike,
+    camera: Camera,
+    quarter_turns: npt.ArrayLike | None = None,
+    may_turn: npt.ArrayLike | None = None,
+) -> UprightObservations:
+    """As `observe_upright`, with those keypoints replaced of which the mirror image is surer."""
+    upright = observe_upright(observer, image_rgb, boxes_xyxy_px, camera, quarter_turns, may_turn)
+    seen, boxes = upright.seen, np.asarray(boxes_xyxy_px, np.float64).reshape(-1, 4)
+    if not len(boxes):
+        return upright
+    other = _mirror_image(observer, image_rgb, boxes, camera, upright.quarter_turns)
+    surer = other.keypoints_px[..., 2] > seen.keypoints_px[..., 2]
+    surer &= _same_person(seen, other, boxes)[:, None]
+    both = {
+        name: np.where(surer[..., None], getattr(other, name), getattr(seen, name)) for name in _KEYPOINTS
+    }
+    return upright._replace(seen=replace(seen, **both))
+
+
+_KEYPOINTS: Final = ("keypoints_px", "covariance_px2")
+
+
+def _mirror_image(
+    observer: Observer,
+    image_rgb: RgbImage,
+    boxes_xyxy_px: npt.NDArray[np.floating],
+    camera: Camera,
+    quarter_turns: npt.ArrayLike,
+) -> Observations:
+    """What is seen of the mirror image, its keypoints as they lie in the picture; the rest as observed."""
+    last = image_rgb.shape[1] - 1
+    boxes = boxes_xyxy_px[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [last, 0, last, 0]
+    turns = -np.asarray(quarter_turns, np.int64) % 4
+    seen = observer(_MIRROR.image(image_rgb), boxes, _MIRROR.camera(camera), turns)
+    keypoints, covariance = seen.keypoints_px[:, _ORDER], seen.covariance_px2[:, _ORDER]
+    keypoints[..., 0] = last - keypoints[..., 0]
+    covariance[..., 1] *= -1
+    return replace(seen, keypoints_px=keypoints, covariance_px2=covariance)
+
+
+def _same_person(
+    one: Observations, other: Observations, boxes_xyxy_px: npt.NDArray[np.floating]
+) -> BoolArray:
+    """Of whom (P,) both looks into boxes (P, 4) saw the same person, by the keypoints in the picture."""
+    first, second = one.keypoints_px, other.keypoints_px
+    both = np.minimum(first[..., 2], second[..., 2]) > SEEN_IN_BOTH
+    distance = np.linalg.norm(first[..., :2] - second[..., :2], axis=-1)
+    sides_px = (boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2]).max(1)
+    same = [
+        both[row].sum() >= LEAST_IN_BOTH and np.median(distance[row][both[row]]) < SAME_PERSON * side
+        for row, side in enumerate(sides_px)
+    ]
+    return np.array(same, np.bool_)
