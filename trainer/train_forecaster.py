@@ -2,7 +2,7 @@
 
 It learns how estimates go on: those of the learned filter (`--dynamics`) of simulated observations, at random
 tempo, frame rates, noise and drops, and those of the whole tracker of recorded people (`--estimates`, made by
-`kinestream.trainer.prepare.estimate_observations`). Writes ``forecaster.safetensors``.
+`kinestream.trainer.prepare.estimate_observations`), also mirrored. Writes ``forecaster.safetensors``.
 """
 
 from dataclasses import replace

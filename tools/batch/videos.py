@@ -41,8 +41,8 @@ class Settings:
 
     Attributes:
         npz, json, save_video: which files are written.
-        filter, smooth_lag_ms, model, max_people, fov_deg, intrinsics, body, rotate, flip: as the options of
-            ``run``.
+        filter, smooth_lag_ms, model, flip_test, max_people, fov_deg, intrinsics, body, rotate, flip: as the
+            options of ``run``.
     """
 
     npz: bool = True
@@ -51,6 +51,7 @@ class Settings:
     filter: str = DEFAULT_FILTER
     smooth_lag_ms: float = 0.0
     model: str = DEFAULT_MODEL
+    flip_test: bool = False
     max_people: int = DEFAULT_MAX_PEOPLE
     fov_deg: float = DEFAULT_FOV_DEG
     intrinsics: str | None = None

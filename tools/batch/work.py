@@ -31,7 +31,7 @@ def process(video: Video, settings: Settings, results: Path) -> Iterator[Event]:
 
     folder = ResultFolder(results)
     try:
-        _models(settings.body, settings.model)
+        _models(settings.body, settings.model, settings.flip_test)
         work = folder.begin()
     except (OSError, ValueError, ImportError) as error:
         yield Halted(video.name, str(error))
@@ -62,11 +62,11 @@ def _out_of_reach(path: Path, error: BaseException | None) -> bool:
 
 
 @cache
-def _models(body: str | None, model: str) -> Any:
+def _models(body: str | None, model: str, flip_test: bool) -> Any:
     """Loaded once per worker."""
     from kinestream.models import Models
 
-    return Models.load(body=body, regressor=model)
+    return Models.load(body=body, regressor=model, flip_test=flip_test)
 
 
 def _track(video: Video, settings: Settings, work: Path, summary: dict[str, Any]) -> Iterator[Event]:
@@ -86,7 +86,7 @@ def _track(video: Video, settings: Settings, work: Path, summary: dict[str, Any]
         filter=settings.filter,
         smooth_lag_ms=settings.smooth_lag_ms,
         max_people=settings.max_people,
-        models=_models(settings.body, settings.model),
+        models=_models(settings.body, settings.model, settings.flip_test),
     ) as session:
         assert session.tracker.source is not None
         for _, poses in session.frames():
