@@ -145,7 +145,7 @@ def test_who_is_at_fault(
         raise UnreadableSourceError("clip.mp4: cannot be opened") from OSError(fault, "so the system says")
 
     monkeypatch.setattr("kinestream.tools.batch.work._track", track)
-    monkeypatch.setattr("kinestream.tools.batch.work._models", lambda body, model: None)
+    monkeypatch.setattr("kinestream.tools.batch.work._models", lambda body, model, flip_test: None)
     (event,) = process(video, Settings(), tmp_path / "results")
     assert type(event) is expected and event.reason
     assert not list((tmp_path / "results" / ".partial").iterdir()), "nothing is left lying about"
