@@ -20,11 +20,6 @@ ORDER = list(MIRROR_KEYPOINTS)
 
 
 @pytest.fixture(scope="module")
-def models() -> Models:
-    return Models.load(engine="torch")
-
-
-@pytest.fixture(scope="module")
 def picture() -> np.ndarray:
     with open_source(ASSETS / "demo.mp4") as source:
         return [frame.image_rgb for frame in source][40]

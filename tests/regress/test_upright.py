@@ -21,11 +21,6 @@ STEP_NS = 33_333_333
 
 
 @pytest.fixture(scope="module")
-def models() -> Models:
-    return Models.load(engine="torch")
-
-
-@pytest.fixture(scope="module")
 def picture() -> np.ndarray:
     with open_source(ASSETS / "demo.mp4") as source:
         return next(iter(source)).image_rgb

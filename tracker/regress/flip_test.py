@@ -7,7 +7,7 @@ often right than their mean (`observe_both_ways`).
 """
 
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,8 @@ from kinestream.body.mirror import MIRROR_POSITION, MIRROR_QUAT, mirror_rotation
 from kinestream.body.skeleton import MIRROR_KEYPOINTS
 from kinestream.capture.orientation import Orientation
 from kinestream.geometry.camera import Camera
-from kinestream.kernels.array_types import BoolArray, Float32Array, RgbImage
+from kinestream.kernels.array_types import BoolArray, RgbImage
+from kinestream.latent.flow_map import FlowMap
 from kinestream.regress.observation import Observations
 from kinestream.regress.upright import Observer, UprightObservations, observe_upright
 
@@ -26,19 +27,8 @@ LEAST_IN_BOTH: Final = 4
 SAME_PERSON: Final = 0.1
 """Median distance of those keypoints, as a share of the box's longer side, up to which they did."""
 _ORDER: Final = list(MIRROR_KEYPOINTS)
+_KEYPOINTS: Final = ("keypoints_px", "covariance_px2")
 _MIRROR: Final = Orientation(mirrored=True)
-
-
-class PoseCoder(Protocol):
-    """A flow that decodes and encodes; see `kinestream.latent.flow_map.FlowMap`."""
-
-    def rotations(self, latent: npt.ArrayLike) -> Any:
-        """Rotations (21, 3, 3) of a latent (D,)."""
-        ...
-
-    def encode(self, rotations: npt.ArrayLike) -> Float32Array:
-        """Rotations (21, 3, 3) to the latent (D,)."""
-        ...
 
 
 class FlipTest:
@@ -48,7 +38,7 @@ class FlipTest:
     somebody else, or nobody for sure.
     """
 
-    def __init__(self, observer: Observer, flow: PoseCoder) -> None:
+    def __init__(self, observer: Observer, flow: FlowMap) -> None:
         """Take the observer, and the flow of its latents."""
         self._observer, self._flow = observer, flow
 
@@ -95,6 +85,17 @@ def observe_both_ways(
 ) -> UprightObservations:
     """As `observe_upright`, with those keypoints replaced of which the mirror image is surer."""
     upright = observe_upright(observer, image_rgb, boxes_xyxy_px, camera, quarter_turns, may_turn)
+    return with_surer_keypoints(observer, image_rgb, boxes_xyxy_px, camera, upright)
+
+
+def with_surer_keypoints(
+    observer: Observer,
+    image_rgb: RgbImage,
+    boxes_xyxy_px: npt.ArrayLike,
+    camera: Camera,
+    upright: UprightObservations,
+) -> UprightObservations:
+    """What was seen in boxes (P, 4), with those keypoints replaced of which the mirror image is surer."""
     seen, boxes = upright.seen, np.asarray(boxes_xyxy_px, np.float64).reshape(-1, 4)
     if not len(boxes):
         return upright
@@ -105,9 +106,6 @@ def observe_both_ways(
         name: np.where(surer[..., None], getattr(other, name), getattr(seen, name)) for name in _KEYPOINTS
     }
     return upright._replace(seen=replace(seen, **both))
-
-
-_KEYPOINTS: Final = ("keypoints_px", "covariance_px2")
 
 
 def _mirror_image(

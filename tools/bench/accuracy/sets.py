@@ -33,7 +33,7 @@ from kinestream.kernels.array_types import RgbImage
 from kinestream.latent.flow import PoseFlow
 from kinestream.models import Models
 from kinestream.networks.interface import BodyState
-from kinestream.regress.flip_test import observe_both_ways
+from kinestream.regress.flip_test import with_surer_keypoints
 from kinestream.regress.network import RegressorNetwork
 from kinestream.regress.observation import Observations
 from kinestream.regress.regressor import Regressor
@@ -148,8 +148,8 @@ def lspet(models: Models, folder: Path, *, limit: int | None) -> dict[str, Any]:
         if torso_px is None:
             continue
         image, box, camera = whole_photo(photo.path, regressor.config.crop_margin)
-        seen = observe_upright(regressor, image, [box], camera).seen
-        both = observe_both_ways(regressor, image, [box], camera).seen
+        upright = observe_upright(regressor, image, [box], camera)
+        seen, both = upright.seen, with_surer_keypoints(regressor, image, [box], camera, upright).seen
         evidence = KeypointEvidence.of(both, 0, camera, box[2] - box[0])
         (posed,) = poser.pose([motion.observe(0, PersonState.from_observations(both, 0), evidence)])
         found_px = {
