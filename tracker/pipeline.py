@@ -236,7 +236,8 @@ class Tracker:
             boxes = self._people.boxes_at(t_ns, camera)
             turns, may_turn = self._people.turns_at(t_ns)
             observe = observe_both_ways if self.stills else observe_upright
-            upright = observe(self._models.regressor, image_rgb, boxes, camera, turns, may_turn)
+            crops = self._people.framed(boxes, camera)
+            upright = observe(self._models.regressor, image_rgb, crops, camera, turns, may_turn)
         with self._stages.measure("filter"):
             self._people.keep_turns(t_ns, upright.quarter_turns, upright.looked_again)
             self._people.observe(t_ns, upright.seen, boxes, camera)

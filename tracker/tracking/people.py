@@ -16,6 +16,7 @@ from kinestream.kernels.array_types import BoolArray, Float32Array, Int64Array
 from kinestream.pose import Person, PoseFrame
 from kinestream.regress.observation import Observations
 from kinestream.tracking.association import Track, TrackList, TrackSettings
+from kinestream.tracking.framing import framed, with_room
 from kinestream.tracking.ground import GroundEstimator, Seen
 from kinestream.tracking.known_heights import KnownHeights
 from kinestream.tracking.poser import BodyPoser, PosedBody
@@ -23,17 +24,12 @@ from kinestream.tracking.poser import BodyPoser, PosedBody
 MIN_VISIBLE_PX = 8.0
 """People of whom less is left within the picture count as gone."""
 MIN_DISTANCE_M = 0.1
-CUT_OFF_ROOM = 0.2
-"""Of somebody who is cut off, so much outside of the picture is shown, as a share of the visible box."""
-CLOSE_UP = 0.6
-"""A detection this large, as a share of the picture's shorter side, is probably of somebody cut off."""
 SURE = 0.9
 """Smoothed presence from which on somebody is sure to be there; who is seen well has 0.99 and more."""
 SETTLED_NS = 2_000_000_000
 """So long after somebody came, others are not expected any more than at any other time."""
 TURN_PAUSE_NS = 250_000_000
 """Somebody who was looked at twice, upright and turned, is not so again for this long."""
-OUTWARD: Float32Array = np.array([-1, -1, 1, 1], np.float32)
 
 
 class People:
@@ -78,14 +74,22 @@ class People:
         self._tracks.update_detections(t_ns, found.boxes_xyxy_px, found.scores)
 
     def boxes_at(self, t_ns: int, camera: Camera) -> Float32Array:
-        """Where to crop each, (P, 4): within the picture, with room around those whom it cuts off."""
-        wanted = self._tracks.boxes_at(t_ns)
-        first = np.array([track.hits == 0 for track in self._tracks.tracks], np.bool_)
-        visible = camera.within_picture(wanted)
-        side = (visible[:, 2:] - visible[:, :2]).max(1, initial=0)
-        close_up = first & (side > CLOSE_UP * min(camera.width_px, camera.height_px))
-        wanted[close_up] += CUT_OFF_ROOM * side[close_up, None] * OUTWARD
-        return camera.within_picture(wanted, room=CUT_OFF_ROOM)
+        """Where each is, (P, 4): within the picture, with room around those whom it cuts off."""
+        return with_room(self._tracks.boxes_at(t_ns), self._detected, camera)
+
+    def framed(self, boxes_xyxy_px: Float32Array, camera: Camera) -> Float32Array:
+        """What to observe of each of `boxes_at`."""
+        return framed(boxes_xyxy_px, self._detected | self._missed, camera)
+
+    @property
+    def _detected(self) -> BoolArray:
+        """Who (P,) was never observed."""
+        return np.array([track.hits == 0 for track in self._tracks.tracks], np.bool_)
+
+    @property
+    def _missed(self) -> BoolArray:
+        """Who (P,) was not seen in the last picture."""
+        return np.array([track.misses > 0 for track in self._tracks.tracks], np.bool_)
 
     def turns_at(self, t_ns: int) -> tuple[Int64Array, BoolArray]:
         """Quarter turns (P,) of each one's crop, and whether another may be tried."""

@@ -30,7 +30,7 @@ from kinestream.regress.regressor import Regressor
 from kinestream.regress.shipped import DEFAULT_WEIGHTS
 from kinestream.regress.upright import Observer
 from kinestream.tracking.association import Track, TrackSettings
-from kinestream.tracking.people import CUT_OFF_ROOM
+from kinestream.tracking.framing import framed, with_room
 from kinestream.tracking.poser import BodyPoser
 from kinestream.trainer import options
 from kinestream.trainer.dynamics.recorded_observations import RecordedObservations
@@ -65,9 +65,10 @@ class ObservationRecorder:
             person, camera = frame.person, frame.camera
             if track is None:
                 track = Track(person.box_xyxy_px, frame.t_ns, frame.t_ns, score=1.0)
-            box = camera.within_picture(track.box_at(frame.t_ns), room=CUT_OFF_ROOM)
-            seen = self._regressor(frame.image, box[None], camera)
-            rows.append(self._row(frame, box, seen))
+            uncertain = np.array([not rows or rows[-1]["missing"]])
+            box = with_room(track.box_at(frame.t_ns)[None], np.zeros(1, np.bool_), camera)
+            seen = self._regressor(frame.image, framed(box, uncertain, camera), camera)
+            rows.append(self._row(frame, box[0], seen))
             if rows[-1]["missing"]:
                 track.move_to(person.box_xyxy_px)
             else:
@@ -86,7 +87,8 @@ class ObservationRecorder:
             half = (high - low) / 2 * np.exp(BOX_OVER_EXTENT[0] + BOX_OVER_EXTENT[1] * rng.standard_normal())
             half = np.maximum(half, MOMENT_LEAST_PX)
             box = np.concatenate([centre - half, centre + half]).astype(np.float32)
-            rows.append(self._row(frame, box, self._regressor(frame.image, box[None], frame.camera)))
+            shown = framed(box[None], np.zeros(1, np.bool_), frame.camera)
+            rows.append(self._row(frame, box, self._regressor(frame.image, shown, frame.camera)))
         return _clip(rows, np.nan)
 
     def _row(self, frame: Frame, box: Float32Array, seen: Observations) -> dict[str, Any]:
