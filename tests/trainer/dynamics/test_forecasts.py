@@ -33,7 +33,7 @@ from kinestream.trainer.prepare.estimate_observations import estimated
 from tests.trainer.dynamics.small_motion import recording
 
 CONFIG = ForecastTraining(
-    forecaster=ForecasterConfig(hidden=16), steps=160, batch=16, frames=16, points=4, warmup=2, ema=0.5,
+    forecaster=ForecasterConfig(hidden=16), steps=110, batch=16, frames=16, points=4, warmup=2, ema=0.5,
     learning_rate=5e-3,
 )  # fmt: skip
 
