@@ -33,16 +33,40 @@ def looks(models: Models, image: np.ndarray, turns: int = 0) -> tuple[Observatio
 
 
 @pytest.mark.parametrize("turns", [0, 1])
-def test_each_keypoint_is_the_surer_one_of_both_looks(
-    models: Models, picture: np.ndarray, turns: int
-) -> None:
+def test_both_looks_make_keypoints_surer(models: Models, picture: np.ndarray, turns: int) -> None:
     one, both = looks(models, picture, turns)
     assert (both.keypoints_px[..., 2] >= one.keypoints_px[..., 2]).all()
     kept = both.keypoints_px[..., 2] == one.keypoints_px[..., 2]
     assert 0 < kept.sum() < kept.size
-    np.testing.assert_array_equal(both.keypoints_px[kept], one.keypoints_px[kept])
     np.testing.assert_array_equal(both.covariance_px2[kept], one.covariance_px2[kept])
     np.testing.assert_array_equal(both.z, one.z)
+
+
+def test_looks_that_agree_are_averaged_and_else_the_surer_one_counts(
+    models: Models, picture: np.ndarray
+) -> None:
+    one, _ = looks(models, picture)
+    camera = Camera.from_fov(picture.shape[1], picture.shape[0])
+    box = models.detector(picture).boxes_xyxy_px[:1]
+    side, last = float((box[0, 2:] - box[0, :2]).max()), picture.shape[1] - 1
+    first, second = one.keypoints_px.copy(), one.keypoints_px.copy()
+    first[..., 2], second[..., 2] = 0.6, 0.9
+    second[0, ::2, 2] = 0.4
+    second[..., 1] += 0.02 * side
+    second[0, :6, 1] += 0.2 * side
+    turned = second[:, ORDER] * [-1, 1, 1] + [last, 0, 0]
+    answers = iter([first, turned.astype(np.float32)])
+
+    def observer(image: np.ndarray, boxes: Any, camera: Camera, turns: Any = None) -> Observations:
+        return replace(one, keypoints_px=next(answers).copy())
+
+    found = observe_both_ways(observer, picture, box, camera, [0], [False]).seen.keypoints_px[0]
+    np.testing.assert_allclose(found[:, 2], np.maximum(first, second)[0, :, 2])
+    share = second[0, :, 2:] / (first + second)[0, :, 2:]
+    mean = first[0, :, :2] + share * (second - first)[0, :, :2]
+    np.testing.assert_allclose(found[6:, :2], mean[6:], atol=1e-2)
+    surer = np.where(second[0, :6, 2:] > 0.6, second[0, :6, :2], first[0, :6, :2])
+    np.testing.assert_allclose(found[:6, :2], surer, atol=1e-2)
 
 
 def test_the_mirror_image_says_the_same(models: Models, picture: np.ndarray) -> None:

@@ -60,6 +60,10 @@ def test_who_was_just_seen_is_shown_closer_unless_the_picture_cuts_somebody_off(
     half = CLOSER * np.array([40, 100])
     np.testing.assert_allclose(found[0], [140 - half[0], 150 - half[1], 140 + half[0], 150 + half[1]])
     np.testing.assert_array_equal(found[1:], boxes[1:])
+    (touching,) = framed(np.array([[-9, 50, 71, 250]], np.float32), np.zeros(1, np.bool_), CAMERA)
+    np.testing.assert_allclose(
+        touching, found[0] - [109, 0, 109, 0], rtol=1e-5, err_msg="its outline alone is outside"
+    )
     assert framed(np.zeros((0, 4), np.float32), np.zeros(0, np.bool_), CAMERA).shape == (0, 4)
 
 

@@ -2,8 +2,8 @@
 
 A network that was not made symmetric answers differently in the mirror. It costs a second inference, and is
 known as a flip test. For film both answers are averaged (`FlipTest`): their errors differ. In pictures that
-stand alone keypoints count most, and where the network is torn between two places, the surer answer is more
-often right than their mean (`observe_both_ways`).
+stand alone keypoints count most: those on which both looks agree are averaged, and where the network is torn
+between two places, the surer answer is more often right than their mean (`observe_both_ways`).
 """
 
 from dataclasses import replace
@@ -16,7 +16,7 @@ from kinestream.body.mirror import MIRROR_POSITION, MIRROR_QUAT, mirror_rotation
 from kinestream.body.skeleton import MIRROR_KEYPOINTS
 from kinestream.capture.orientation import Orientation
 from kinestream.geometry.camera import Camera
-from kinestream.kernels.array_types import BoolArray, RgbImage
+from kinestream.kernels.array_types import BoolArray, Float64Array, RgbImage
 from kinestream.latent.flow_map import FlowMap
 from kinestream.regress.observation import Observations
 from kinestream.regress.upright import Observer, UprightObservations, observe_upright
@@ -26,6 +26,8 @@ SEEN_IN_BOTH: Final = 0.3
 LEAST_IN_BOTH: Final = 4
 SAME_PERSON: Final = 0.1
 """Median distance of those keypoints, as a share of the box's longer side, up to which they did."""
+AGREEING: Final = 0.08
+"""Distance of two answers for one keypoint, as a share of that side, up to which they mean the same place."""
 _ORDER: Final = list(MIRROR_KEYPOINTS)
 _KEYPOINTS: Final = ("keypoints_px", "covariance_px2")
 _MIRROR: Final = Orientation(mirrored=True)
@@ -83,28 +85,37 @@ def observe_both_ways(
     quarter_turns: npt.ArrayLike | None = None,
     may_turn: npt.ArrayLike | None = None,
 ) -> UprightObservations:
-    """As `observe_upright`, with those keypoints replaced of which the mirror image is surer."""
+    """As `observe_upright`, with the keypoints of both looks."""
     upright = observe_upright(observer, image_rgb, boxes_xyxy_px, camera, quarter_turns, may_turn)
-    return with_surer_keypoints(observer, image_rgb, boxes_xyxy_px, camera, upright)
+    return with_mirrored_keypoints(observer, image_rgb, boxes_xyxy_px, camera, upright)
 
 
-def with_surer_keypoints(
+def with_mirrored_keypoints(
     observer: Observer,
     image_rgb: RgbImage,
     boxes_xyxy_px: npt.ArrayLike,
     camera: Camera,
     upright: UprightObservations,
 ) -> UprightObservations:
-    """What was seen in boxes (P, 4), with those keypoints replaced of which the mirror image is surer."""
+    """What was seen in boxes (P, 4), its keypoints put together with those of the mirror image.
+
+    Confidence and covariance of each are the surer look's, and so is the place where the looks disagree; else
+    it is their mean, weighted by confidence.
+    """
     seen, boxes = upright.seen, np.asarray(boxes_xyxy_px, np.float64).reshape(-1, 4)
     if not len(boxes):
         return upright
     other = _mirror_image(observer, image_rgb, boxes, camera, upright.quarter_turns)
-    surer = other.keypoints_px[..., 2] > seen.keypoints_px[..., 2]
-    surer &= _same_person(seen, other, boxes)[:, None]
+    same = _same_person(seen, other, boxes)[:, None]
+    confidence, in_mirror = seen.keypoints_px[..., 2], other.keypoints_px[..., 2]
+    surer = same & (in_mirror > confidence)
     both = {
         name: np.where(surer[..., None], getattr(other, name), getattr(seen, name)) for name in _KEYPOINTS
     }
+    agree = same & (_distance(seen, other, boxes) < AGREEING)
+    share = np.where(agree, in_mirror / np.maximum(confidence + in_mirror, 1e-6), surer)[..., None]
+    first, second = seen.keypoints_px[..., :2], other.keypoints_px[..., :2]
+    both["keypoints_px"][..., :2] = first + share * (second - first)
     return upright._replace(seen=replace(seen, **both))
 
 
@@ -130,12 +141,18 @@ def _same_person(
     one: Observations, other: Observations, boxes_xyxy_px: npt.NDArray[np.floating]
 ) -> BoolArray:
     """Of whom (P,) both looks into boxes (P, 4) saw the same person, by the keypoints in the picture."""
-    first, second = one.keypoints_px, other.keypoints_px
-    both = np.minimum(first[..., 2], second[..., 2]) > SEEN_IN_BOTH
-    distance = np.linalg.norm(first[..., :2] - second[..., :2], axis=-1)
-    sides_px = (boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2]).max(1)
+    both = np.minimum(one.keypoints_px[..., 2], other.keypoints_px[..., 2]) > SEEN_IN_BOTH
+    pairs = zip(_distance(one, other, boxes_xyxy_px), both, strict=True)
     same = [
-        both[row].sum() >= LEAST_IN_BOTH and np.median(distance[row][both[row]]) < SAME_PERSON * side
-        for row, side in enumerate(sides_px)
+        seen.sum() >= LEAST_IN_BOTH and np.median(distance[seen]) < SAME_PERSON for distance, seen in pairs
     ]
     return np.array(same, np.bool_)
+
+
+def _distance(
+    one: Observations, other: Observations, boxes_xyxy_px: npt.NDArray[np.floating]
+) -> Float64Array:
+    """How far keypoints (P, 23) of both looks are apart, as a share of the longer sides of boxes (P, 4)."""
+    sides_px = (boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2]).max(1)
+    apart = np.linalg.norm(one.keypoints_px[..., :2] - other.keypoints_px[..., :2], axis=-1)
+    return np.asarray(apart / sides_px[:, None], np.float64)

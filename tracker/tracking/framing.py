@@ -16,6 +16,10 @@ CLOSER: Final = 0.88
 
 Boxes are those of outlines and hold everything that the body may reach; the network has learned from crops
 around keypoints. Below 0.8 limbs are cut off."""
+CUT_OFF: Final = 0.05
+"""Whose box reaches further beyond the picture, as a share of its longer side, is cut off.
+
+Boxes of outlines are wider than the keypoints, so that up to here all of these may still be within."""
 _OUTWARD: Final[Float32Array] = np.array([-1, -1, 1, 1], np.float32)
 
 
@@ -38,7 +42,9 @@ def framed(boxes_xyxy_px: Float32Array, uncertain: BoolArray, camera: Camera) ->
     The middle of each, and all of it where the place is ``uncertain`` (P,) or the picture cuts somebody off.
     """
     boxes = np.asarray(boxes_xyxy_px, np.float32)
-    whole = uncertain | (camera.within_picture(boxes) != boxes).any(1)
+    side = (boxes[:, 2:] - boxes[:, :2]).max(1, initial=0)
+    outside = np.abs(camera.within_picture(boxes) - boxes).max(1, initial=0)
+    whole = uncertain | (outside > CUT_OFF * side)
     center = np.tile((boxes[:, :2] + boxes[:, 2:]) / 2, 2)
     share = np.where(whole, np.float32(1), np.float32(CLOSER))[:, None]
     return np.asarray(center + share * (boxes - center), np.float32)

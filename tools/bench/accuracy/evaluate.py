@@ -62,7 +62,7 @@ def run(
     photos, video, answers = data / "images" / "lspet", data / "bench" / "bodypose3d", data / "pseudo"
     trials = data / "bench" / "opencap"
     if pool is not None and (pool / "val").is_dir():
-        results["rendered"] = sets.rendered(network, pool / "val", data, flow, body, limit=limit)
+        results["rendered"] = sets.rendered(network, models, pool / "val", data, flow, body, limit=limit)
     if photos.is_dir():
         results["lspet"] = sets.lspet(models, photos, limit=limit)
         if (answers / "lspet.npz").exists():

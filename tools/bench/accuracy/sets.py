@@ -4,18 +4,21 @@
   similarity) over 24 joints; PVE (vertices, root-aligned); mean IoU of the parts that occur; share of the
   truth within the central 90 % of the stated deviations, for latents, pelvis and shape; PCK@0.2 of the torso
   (shoulder to opposite hip), keypoints in the crop only. Crops are spoiled as in training: a fifth is covered
-  in part, most are blurred, compressed or discoloured; "unspoiled" are the same people without that.
+  in part, most are blurred, compressed or discoloured; "unspoiled" are the same people without that. All by
+  one look of the network into the crop as it is; "still" and "body_keypoints" as below, with such a look as
+  the first.
 * ``lspet``: 12 limb joints of the validation list, PCK@0.2 of the labelled torso. The crop is the whole
   photo (which was cut around the person). "all" counts a photo without presence as wrong; photos without a
-  labelled torso are not scored. Of the heat maps as in video, and ("still") as the tracker observes pictures
-  that stand alone; "body" are the joints of the body that it fits to those, "body_keypoints" its points on
-  the surface that the heat maps look for.
+  labelled torso are not scored. Of the heat maps as in video, and ("still") as the tracker publishes them of
+  pictures that stand alone, from that crop on: in two looks, in the mirror image as well. "body" are the
+  joints of the body that it fits to those, "body_keypoints" its points on the surface that the heat maps
+  look for.
 * ``bodypose3d``: 12 joints of one man in calibrated video, boxes from the projected reference. The unit of
   the reference is unknown, so it is moved onto the prediction by a similarity; errors are in our millimetres.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +29,17 @@ import torch
 
 from kinestream.body.model import BodyModel
 from kinestream.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
-from kinestream.filtering.base import KeypointEvidence, PersonState
 from kinestream.geometry.camera import Camera
 from kinestream.geometry.rotation import matrix_from_quat, matrix_from_sixd
 from kinestream.kernels.array_types import RgbImage
 from kinestream.latent.flow import PoseFlow
 from kinestream.models import Models
 from kinestream.networks.interface import BodyState
-from kinestream.regress.flip_test import with_surer_keypoints
 from kinestream.regress.network import RegressorNetwork
 from kinestream.regress.observation import Observations
 from kinestream.regress.regressor import Regressor
 from kinestream.regress.upright import Observer, observe_upright
-from kinestream.tracking.motion import motion_filters
-from kinestream.tracking.poser import BodyPoser
+from kinestream.tools.bench.accuracy.stills import StillPeople
 from kinestream.trainer.data.crops.backdrops import Backdrops
 from kinestream.trainer.data.crops.crop_pool import CropPool
 from kinestream.trainer.data.crops.crop_sample import CropSample, collate
@@ -64,7 +64,14 @@ _TORSO = tuple(
 
 @torch.no_grad()
 def rendered(
-    network: RegressorNetwork, pool: Path, data: Path, flow: PoseFlow, body: BodyModel, *, limit: int | None
+    network: RegressorNetwork,
+    models: Models,
+    pool: Path,
+    data: Path,
+    flow: PoseFlow,
+    body: BodyModel,
+    *,
+    limit: int | None,
 ) -> dict[str, Any]:
     """Errors on every person of a crop pool, each drawn once with a fixed seed."""
     samples = _crops(network, pool, data, limit)
@@ -100,8 +107,28 @@ def rendered(
         **{name: mean[name] for name in ("mpjpe_mm", "pa_mpjpe_mm", "pve_mm", "part_iou")},
         "pck_0.2_percent": 100 * mean["right"],
         "pck_0.2_unspoiled_percent": 100 * float(np.concatenate(plain).mean()),
+        **_rendered_stills(models, samples, network.config.crop_margin),
         **{f"{name}_within_90_percent": 100 * mean[name] for name in ("z", "pelvis", "betas")},
     }
+
+
+def _rendered_stills(models: Models, samples: Sequence[CropSample], crop_margin: float) -> dict[str, float]:
+    """PCK of what the tracker publishes of crops as pictures that stand alone."""
+    still = StillPeople(models)
+    right: dict[str, list[FloatArray]] = {"still_": [], "body_keypoints_": []}
+    for sample in samples:
+        side = len(sample.image)
+        truth = sample.keypoints.astype(np.float64)
+        truth[:, :2] = (truth[:, :2] + 1) * (side / 2) - 0.5
+        found = still(sample.image, whole_picture(side, side, crop_margin))
+        found_px = dict.fromkeys(right, np.full((len(truth), 2), np.inf))
+        for person in found:
+            found_px["still_"] = person.keypoints_px[:, :2]
+            found_px["body_keypoints_"] = found.camera.project(person.keypoints_cam_m)
+        for name, points in found_px.items():
+            right[name].append(_right(points[None], truth[None]))
+    share = {name: float(np.concatenate(rows).mean()) for name, rows in right.items()}
+    return {f"{name}pck_0.2_percent": 100 * value for name, value in share.items()}
 
 
 def _crops(
@@ -135,9 +162,8 @@ def _within(state: BodyState, target: BodyTarget) -> dict[str, FloatArray]:
 
 def lspet(models: Models, folder: Path, *, limit: int | None) -> dict[str, Any]:
     """PCK@0.2 on the validation list, per joint and in all, each photo as the tracker sees a first one."""
-    regressor = models.regressor
+    regressor, still = models.regressor, StillPeople(models)
     assert isinstance(regressor, Regressor)
-    poser, motion = BodyPoser(models.body, models.decoder), motion_filters(models, "none", stills=True).new()
     near: dict[str, list[npt.NDArray[np.bool_]]] = {
         name: [] for name in ("", "still_", "body_", "body_keypoints_")
     }
@@ -148,16 +174,14 @@ def lspet(models: Models, folder: Path, *, limit: int | None) -> dict[str, Any]:
         if torso_px is None:
             continue
         image, box, camera = whole_photo(photo.path, regressor.config.crop_margin)
-        upright = observe_upright(regressor, image, [box], camera)
-        seen, both = upright.seen, with_surer_keypoints(regressor, image, [box], camera, upright).seen
-        evidence = KeypointEvidence.of(both, 0, camera, box[2] - box[0])
-        (posed,) = poser.pose([motion.observe(0, PersonState.from_observations(both, 0), evidence)])
-        found_px = {
-            "": seen.keypoints_px[0, list(LIMB_KEYPOINTS), :2],
-            "still_": both.keypoints_px[0, list(LIMB_KEYPOINTS), :2],
-            "body_": camera.project(posed.joints_cam_m[_LIMBS]),
-            "body_keypoints_": camera.project(posed.keypoints_cam_m[list(LIMB_KEYPOINTS)]),
-        }
+        seen = observe_upright(regressor, image, [box], camera).seen
+        found = still(image, box)
+        found_px = dict.fromkeys(near, np.full((len(LIMB_JOINTS), 2), np.inf))
+        found_px[""] = seen.keypoints_px[0, list(LIMB_KEYPOINTS), :2]
+        for person in found:
+            found_px["still_"] = person.keypoints_px[list(LIMB_KEYPOINTS), :2]
+            found_px["body_"] = found.camera.project(person.joints_cam_m[_LIMBS])
+            found_px["body_keypoints_"] = found.camera.project(person.keypoints_cam_m[list(LIMB_KEYPOINTS)])
         for name, points in found_px.items():
             near[name].append(np.linalg.norm(points - photo.joints_px, axis=1) < PCK_SHARE * torso_px)
         labelled.append(photo.labelled)
@@ -178,9 +202,13 @@ def whole_photo(path: Path, crop_margin: float) -> tuple[RgbImage, list[float], 
     """A photo (H, W, 3), the box of which a crop of such a margin shows all of it, and a camera for it."""
     image = decode(packed_image(path))
     height, width = image.shape[:2]
-    half = max(height, width) / 2 / crop_margin
-    box = [width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half]
-    return image, box, Camera.from_fov(width, height)
+    return image, whole_picture(width, height, crop_margin), Camera.from_fov(width, height)
+
+
+def whole_picture(width_px: int, height_px: int, crop_margin: float) -> list[float]:
+    """The box (4,) of which a crop of such a margin shows all of a picture."""
+    half = max(width_px, height_px) / 2 / crop_margin
+    return [width_px / 2 - half, height_px / 2 - half, width_px / 2 + half, height_px / 2 + half]
 
 
 def bodypose3d(
