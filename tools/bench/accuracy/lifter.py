@@ -22,7 +22,6 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from kinestream.networks.weight_files import fill, read_weights
 from kinestream.regress.lifter import Lifter
 from kinestream.regress.regressor import load_network
 from kinestream.tools import options
@@ -34,7 +33,7 @@ from kinestream.trainer.data.motion.poses import thin_by_arc_length
 from kinestream.trainer.losses.body import in_half_extents
 from kinestream.trainer.options import RecordedErrors
 from kinestream.trainer.regressor.body_teacher import BodyTeacher
-from kinestream.trainer.regressor.lifter import LIFTER_FORMAT, evaluate
+from kinestream.trainer.regressor.lifter import evaluate, read_lifter
 
 STEP_RAD = 0.05
 SAMPLES = 2048
@@ -60,9 +59,7 @@ def lifter_of(model: str, latent_size: int) -> Lifter:
     """A ``lifter.safetensors`` of `kinestream.trainer.train_lifter`, or the lifter of a regressor."""
     if Path(model).name != "lifter.safetensors":
         return load_network(model).head.lifter
-    lifter = Lifter(latent_size)
-    fill(lifter, read_weights(Path(model), kind=LIFTER_FORMAT)[1], path=model)
-    return lifter
+    return read_lifter(Path(model), latent_size)
 
 
 def contests(poses: Tensor, teacher: BodyTeacher, recorded: KeypointErrors | None) -> dict[str, LiftBatch]:

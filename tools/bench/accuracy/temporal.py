@@ -1,6 +1,6 @@
 """What time tells beyond one picture: the tracker's stages on motion that nobody trained on.
 
-    python -m kinestream.tools.bench.accuracy.temporal --mocap CACHE [--mocap CACHE ...] --lifter WEIGHTS
+    python -m kinestream.tools.bench.accuracy.temporal --mocap CACHE [--mocap CACHE ...] [--lifter WEIGHTS]
         [--keypoint-errors ERRORS.npz] [--recorded RECORDING ...] [--out JSON]
 
 Clips of the test half of the split "val" (and of "train", for the gap), by source, as
@@ -28,6 +28,7 @@ from rich.table import Table
 from kinestream.body.arrays import read_body
 from kinestream.body.model import BodyModel
 from kinestream.body.skeleton import JOINT_NAMES
+from kinestream.defaults import DEFAULT_MODEL
 from kinestream.filtering.base import FilterFactory, PersonState, PoseFilter
 from kinestream.filtering.keypoint_filter import KeypointFilter
 from kinestream.filtering.keypoint_update import KeypointUpdate
@@ -37,6 +38,7 @@ from kinestream.filtering.unfiltered import Unfiltered
 from kinestream.latent.flow import PoseFlow
 from kinestream.latent.flow_map import FlowMap
 from kinestream.tools import options
+from kinestream.tools.bench.accuracy.lifter import lifter_of
 from kinestream.tools.bench.timing import figure, write_report
 from kinestream.tracking.poser import BodyPoser
 from kinestream.trainer import options as training
@@ -49,7 +51,6 @@ from kinestream.trainer.dynamics.recorded_observations import RecordedObservatio
 from kinestream.trainer.dynamics.rollout import FEET, STANDING_M_S
 from kinestream.trainer.dynamics.simulated_observations import ObservationSimulator
 from kinestream.trainer.metrics import aligned_error
-from kinestream.trainer.regressor.lifter import read_lifter
 
 Floats = npt.NDArray[np.float64]
 CLIPS, FRAMES, RATE_HZ = 40, 60, 30.0
@@ -167,7 +168,9 @@ def exchanged(ours: Floats, theirs: Floats, left: list[int], right: list[int]) -
 
 def main(
     mocap: Annotated[list[Path], typer.Option(help="Cache of kinestream.trainer.prepare.mocap; repeatable.")],
-    lifter: training.TrainedLifter,
+    lifter: Annotated[
+        str, typer.Option(help="medium, large, a regressor or lifter.safetensors.")
+    ] = DEFAULT_MODEL,
     keypoint_errors: training.RecordedErrors = None,
     recorded: Annotated[
         list[Path] | None, typer.Option(help="Recording of rendered people; repeatable.")
@@ -184,7 +187,7 @@ def main(
     sets: dict[str, RecordedObservations] = {}
     for name, motions in _motions(mocap).items():
         for kind, error in errors.items():
-            simulate = ObservationSimulator(motions, flow, body, read_lifter(lifter, flow.dim), error)
+            simulate = ObservationSimulator(motions, flow, body, lifter_of(lifter, flow.dim), error)
             sets[f"{name}, {kind}"] = simulate(CLIPS, frames=FRAMES, fps=RATE_HZ, seed=(777,), varied=False)
     for path in recorded or ():
         sets[path.stem] = RecordedObservations.load(path)
