@@ -67,7 +67,7 @@ class FlipTest:
             root_quat_wxyz=root,
             translation_m=other.translation_m * MIRROR_POSITION,
         )
-        same = _same_person(seen, other, boxes)
+        same = _same_person(seen, other, _distance(seen, other, boxes))
         means = {}
         for name in (*_KEYPOINTS, "z", "root_quat_wxyz", "translation_m", "betas"):
             one, two = getattr(seen, name), getattr(other, name)
@@ -106,13 +106,14 @@ def with_mirrored_keypoints(
     if not len(boxes):
         return upright
     other = _mirror_image(observer, image_rgb, boxes, camera, upright.quarter_turns)
-    same = _same_person(seen, other, boxes)[:, None]
+    distance = _distance(seen, other, boxes)
+    same = _same_person(seen, other, distance)[:, None]
     confidence, in_mirror = seen.keypoints_px[..., 2], other.keypoints_px[..., 2]
     surer = same & (in_mirror > confidence)
     both = {
         name: np.where(surer[..., None], getattr(other, name), getattr(seen, name)) for name in _KEYPOINTS
     }
-    agree = same & (_distance(seen, other, boxes) < AGREEING)
+    agree = same & (distance < AGREEING)
     share = np.where(agree, in_mirror / np.maximum(confidence + in_mirror, 1e-6), surer)[..., None]
     first, second = seen.keypoints_px[..., :2], other.keypoints_px[..., :2]
     both["keypoints_px"][..., :2] = first + share * (second - first)
@@ -137,14 +138,12 @@ def _mirror_image(
     return replace(seen, keypoints_px=keypoints, covariance_px2=covariance)
 
 
-def _same_person(
-    one: Observations, other: Observations, boxes_xyxy_px: npt.NDArray[np.floating]
-) -> BoolArray:
-    """Of whom (P,) both looks into boxes (P, 4) saw the same person, by the keypoints in the picture."""
+def _same_person(one: Observations, other: Observations, distance: Float64Array) -> BoolArray:
+    """Of whom (P,) both looks saw the same person, by keypoints so far apart (P, 23)."""
     both = np.minimum(one.keypoints_px[..., 2], other.keypoints_px[..., 2]) > SEEN_IN_BOTH
-    pairs = zip(_distance(one, other, boxes_xyxy_px), both, strict=True)
     same = [
-        seen.sum() >= LEAST_IN_BOTH and np.median(distance[seen]) < SAME_PERSON for distance, seen in pairs
+        seen.sum() >= LEAST_IN_BOTH and np.median(apart[seen]) < SAME_PERSON
+        for apart, seen in zip(distance, both, strict=True)
     ]
     return np.array(same, np.bool_)
 

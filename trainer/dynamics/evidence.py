@@ -1,6 +1,7 @@
 """Recorded observations as the tracker's filters read them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -45,3 +46,14 @@ def seen_frames(recorded: RecordedObservations, clip: int) -> Iterator[SeenFrame
         yield SeenFrame(
             round(frame * 1e9 / recorded.fps), bool(recorded.missing[clip, frame]), state, evidence
         )
+
+
+def true_state(recorded: RecordedObservations, clip: int, frame: int, like: PersonState) -> PersonState:
+    """The person as they truly are in a frame, with the deviations of ``like``."""
+    return replace(
+        like,
+        z=recorded.z[clip, frame],
+        root_quat_wxyz=recorded.root_quat_wxyz[clip, frame],
+        translation_m=recorded.translation_m[clip, frame],
+        betas=recorded.betas[clip],
+    )

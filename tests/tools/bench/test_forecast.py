@@ -46,8 +46,8 @@ def exactly_seen(swing_rad: float) -> RecordedObservations:
 def test_what_is_held_is_off_by_the_motion() -> None:
     models = Models.load(engine="torch")
     poser = BodyPoser(models.body, models.decoder)
-    (still,) = errors_mm(exactly_seen(0.0), models, poser, 0.3)
+    (still,) = errors_mm(exactly_seen(0.0), models, poser)[0.3]
     assert still.shape == (7, 1 + len(HELD)), "every third picture from 0.5 to 1.2 s"
     assert still[:, -1].max() < 1, "the network is right, and nothing moves"
-    (soon,), (late,) = (errors_mm(exactly_seen(0.4), models, poser, lead) for lead in (0.1, 0.3))
+    (soon,), (late,) = errors_mm(exactly_seen(0.4), models, poser).values()
     assert 5 < soon[:, -1].mean() < 0.6 * late[:, -1].mean()

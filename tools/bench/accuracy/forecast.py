@@ -21,6 +21,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from kinestream.body.skeleton import NUM_JOINTS
 from kinestream.defaults import DEFAULT_FILTER, DEFAULT_MODEL
 from kinestream.filtering.base import PersonState
 from kinestream.latent.forecast_weights import ForecasterWeights
@@ -29,7 +30,7 @@ from kinestream.tools import options
 from kinestream.tools.bench.timing import write_report
 from kinestream.tracking.motion import motion_filters
 from kinestream.tracking.poser import BodyPoser
-from kinestream.trainer.dynamics.evidence import seen_frames
+from kinestream.trainer.dynamics.evidence import seen_frames, true_state
 from kinestream.trainer.dynamics.recorded_observations import RecordedObservations
 
 Floats = npt.NDArray[np.float64]
@@ -41,30 +42,35 @@ HELD: Final = ("the estimate", "no filter", "no filter, no lifter", "the network
 DRAWS: Final = 1000
 
 
-def errors_mm(
-    recorded: RecordedObservations, models: Models, poser: BodyPoser, lead_s: float
-) -> list[Floats]:
-    """Of each clip the errors (N, 5) of the forecast and of everything in `HELD`."""
-    stride, ahead = max(1, round(recorded.fps / RATE_HZ)), round(lead_s * recorded.fps)
+def errors_mm(recorded: RecordedObservations, models: Models, poser: BodyPoser) -> dict[float, list[Floats]]:
+    """Of each lead and clip the errors (N, 5) of the forecast and of everything in `HELD`."""
+    stride = max(1, round(recorded.fps / RATE_HZ))
     single = replace(models, temporal_lifter=None)
     makers = [
         motion_filters(*given).new for given in ((models, DEFAULT_FILTER), (models, "none"), (single, "none"))
     ]
-    rows = []
+    rows: dict[float, list[Floats]] = {lead_s: [] for lead_s in LEADS_S}
     for clip in range(len(recorded)):
-        filters, states, true = [make() for make in makers], [], []
+        filters = [make() for make in makers]
+        said: dict[float, list[PersonState]] = {lead_s: [] for lead_s in LEADS_S}
+        true: dict[float, list[PersonState]] = {lead_s: [] for lead_s in LEADS_S}
         for index, frame in enumerate(seen_frames(recorded, clip)):
             if index % stride or frame.missing:
                 continue
             now = [motion.observe(frame.t_ns, frame.state, frame.evidence) for motion in filters]
-            if frame.t_ns < BEGUN_S * 1e9 or index // stride % EVERY or index + ahead >= recorded.frames:
+            if frame.t_ns < BEGUN_S * 1e9 or index // stride % EVERY:
                 continue
-            states += [filters[0].predict(frame.t_ns + round(lead_s * 1e9)), *now, frame.state]
-            true.append(_truth(recorded, clip, index + ahead, frame.state))
-        if true:
-            found = _around_pelvis(poser, states).reshape(len(true), 1 + len(HELD), -1, 3)
-            gap = found - _around_pelvis(poser, true)[:, None]
-            rows.append(1000 * np.linalg.norm(gap, axis=-1).mean(-1))
+            for lead_s in LEADS_S:
+                later = index + round(lead_s * recorded.fps)
+                if later < recorded.frames:
+                    ahead = filters[0].predict(frame.t_ns + round(lead_s * 1e9))
+                    said[lead_s] += [ahead, *now, frame.state]
+                    true[lead_s].append(true_state(recorded, clip, later, frame.state))
+        for lead_s, states in said.items():
+            if states:
+                found = _around_pelvis(poser, states).reshape(-1, 1 + len(HELD), NUM_JOINTS, 3)
+                gap = found - _around_pelvis(poser, true[lead_s])[:, None]
+                rows[lead_s].append(1000 * np.linalg.norm(gap, axis=-1).mean(-1))
     return rows
 
 
@@ -80,16 +86,6 @@ def shares(rows: Sequence[Floats], seed: int = 0) -> dict[str, Any]:
         for name, error, std in zip(HELD, mean[1:], spread, strict=True)
     }
     return {"mpjpe_mm": float(mean[0]), "held": held}
-
-
-def _truth(recorded: RecordedObservations, clip: int, index: int, like: PersonState) -> PersonState:
-    return replace(
-        like,
-        z=recorded.z[clip, index],
-        root_quat_wxyz=recorded.root_quat_wxyz[clip, index],
-        translation_m=recorded.translation_m[clip, index],
-        betas=recorded.betas[clip],
-    )
 
 
 def _around_pelvis(poser: BodyPoser, states: Sequence[PersonState]) -> Floats:
@@ -109,11 +105,11 @@ def main(
     if forecaster is not None:
         models = replace(models, forecaster=ForecasterWeights.load(forecaster))
     poser = BodyPoser(models.body, models.decoder)
-    recorded = [RecordedObservations.load(path) for path in recordings]
+    measured = [errors_mm(RecordedObservations.load(path), models, poser) for path in recordings]
     table = Table("ms", "forecast, mm", *HELD, title=f"{Path(model).stem}: held instead, mm; share of it")
     results = {}
     for lead_s in LEADS_S:
-        rows = [clip for part in recorded for clip in errors_mm(part, models, poser, lead_s)]
+        rows = [clip for part in measured for clip in part[lead_s]]
         found = shares(rows)
         cells = [
             f"{row['mpjpe_mm']:.1f}; {row['share']:.3f} ± {row['share_std']:.3f}"

@@ -5,12 +5,12 @@
   truth within the central 90 % of the stated deviations, for latents, pelvis and shape; PCK@0.2 of the torso
   (shoulder to opposite hip), keypoints in the crop only. Crops are spoiled as in training: a fifth is covered
   in part, most are blurred, compressed or discoloured; "unspoiled" are the same people without that. All by
-  one look of the network into the crop as it is; "still" and "body_keypoints" as below, with such a look as
-  the first.
+  one look of the network into the crop as it is; "still" and "body_keypoints" as below.
 * ``lspet``: 12 limb joints of the validation list, PCK@0.2 of the labelled torso. The crop is the whole
   photo (which was cut around the person). "all" counts a photo without presence as wrong; photos without a
   labelled torso are not scored. Of the heat maps as in video, and ("still") as the tracker publishes them of
-  pictures that stand alone, from that crop on: in two looks, in the mirror image as well. "body" are the
+  pictures that stand alone: in two looks, in the mirror image as well. The first is wider than that crop, as
+  of anybody who was detected and fills the picture. "body" are the
   joints of the body that it fits to those, "body_keypoints" its points on the surface that the heat maps
   look for.
 * ``bodypose3d``: 12 joints of one man in calibrated video, boxes from the projected reference. The unit of

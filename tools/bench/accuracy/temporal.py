@@ -46,7 +46,7 @@ from kinestream.trainer.data.crops.keypoint_errors import KeypointErrors
 from kinestream.trainer.data.motion.clip import MotionClip
 from kinestream.trainer.data.motion.mocap_cache import MocapCache
 from kinestream.trainer.dynamics.clips import held_out_halves
-from kinestream.trainer.dynamics.evidence import seen_frames
+from kinestream.trainer.dynamics.evidence import seen_frames, true_state
 from kinestream.trainer.dynamics.recorded_observations import RecordedObservations
 from kinestream.trainer.dynamics.rollout import FEET, STANDING_M_S
 from kinestream.trainer.dynamics.simulated_observations import ObservationSimulator
@@ -115,17 +115,8 @@ def measured(
                 continue
             state = motion.predict(frame.t_ns)
             root = recorded.root_quat_wxyz[clip, index]
-            truth = PersonState(
-                **vars(state)
-                | {
-                    "z": recorded.z[clip, index],
-                    "root_quat_wxyz": root,
-                    "translation_m": recorded.translation_m[clip, index],
-                    "betas": recorded.betas[clip],
-                }
-            )
             found.append(state)
-            true.append(truth)
+            true.append(true_state(recorded, clip, index, state))
             away.append(abs(float(np.dot(root, state.root_quat_wxyz))) < np.cos(np.pi / 4))
             moments.append((clip, frame.t_ns / 1e9))
     ours, theirs = (
